@@ -1,0 +1,1 @@
+//! Quarry: a CSI storage driver for local LVM volumes.
