@@ -1,1 +1,14 @@
 //! Quarry: a CSI storage driver for local LVM volumes.
+//!
+//! Where things live:
+//! - [`error`]: the one error type and the one table to gRPC codes
+//! - [`config`]: flags and the classes file
+//! - [`csi`]: the protocol: generated types, requests parsed into typed values, sockets
+//! - [`node`]: the services over this machine's volume groups
+//! - [`lvm`]: everything that speaks LVM; knows no CSI
+//! - [`host`]: the machine: running commands, mounts, file systems, block devices
+//! - [`telemetry`]: logs, metrics, health
+
+pub mod error;
+pub mod host;
+pub mod lvm;

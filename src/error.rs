@@ -1,0 +1,190 @@
+//! The one error type of the domain, and the one table that turns it into a gRPC code.
+//!
+//! No other file names a gRPC code. What each code makes the callers do is why the table reads as it
+//! does: external-provisioner tries another node on `RESOURCE_EXHAUSTED`, waits for ever on `ABORTED`,
+//! `UNAVAILABLE`, `CANCELLED` and `DEADLINE_EXCEEDED` ("still running in the background"), and the
+//! resizer lets the user lower a request only after `OUT_OF_RANGE`, `INVALID_ARGUMENT` or `NOT_FOUND`.
+
+use std::io;
+
+use tonic::{Code, Status};
+
+use crate::host::commands::CommandError;
+
+/// What the domain functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can keep a request from being done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request is missing or wrong; nothing was changed.
+    #[error("{field}: {problem}")]
+    InvalidArgument {
+        /// The field, as the CSI specification writes it.
+        field: String,
+        /// The value found and what would be right.
+        problem: String,
+    },
+    /// A volume, or what should lie at a path, is not there.
+    #[error("{what} does not exist")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// The name is taken by something that does not fit the request.
+    #[error("{what} exists already, but {difference}")]
+    AlreadyExists {
+        /// What is in the way.
+        what: String,
+        /// How it differs from what was asked for.
+        difference: String,
+    },
+    /// This node cannot make the volume now. Guarantees that nothing was left behind.
+    #[error("no room on this node: {reason}")]
+    NoRoom {
+        /// Which volume groups were looked at and what they lack.
+        reason: String,
+    },
+    /// The size asked for cannot be had: contradictory limits, or growth beyond the room there is.
+    #[error("{field}: {problem}")]
+    OutOfRange {
+        /// The field, as the CSI specification writes it.
+        field: String,
+        /// The value found and what would be right.
+        problem: String,
+    },
+    /// Another operation on the same volume is running; ask again later.
+    #[error("volume {volume}: {operation}; try again when it has ended")]
+    Busy {
+        /// The logical volume's name.
+        volume: String,
+        /// What is running.
+        operation: String,
+    },
+    /// A paging token that this node did not hand out.
+    #[error("starting_token: {token:?} was not given out by this driver; list again from the start")]
+    InvalidToken {
+        /// The token as it came.
+        token: String,
+    },
+    /// The state of the volume forbids it until a person or another call changes it.
+    #[error("{problem}")]
+    FailedPrecondition {
+        /// What is in the way and what to do about it.
+        problem: String,
+    },
+    /// Something that should be there cannot be reached right now.
+    #[error("{problem}")]
+    Unavailable {
+        /// What cannot be reached.
+        problem: String,
+    },
+    /// A call of a service that is not offered.
+    #[error("{call} is not offered by this driver")]
+    Unimplemented {
+        /// The gRPC method.
+        call: &'static str,
+    },
+    /// A command could not be run, or failed.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The kernel refused something.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The machine is not as the driver's own logic expects; always a defect or a damaged volume group.
+    #[error("{problem}")]
+    Internal {
+        /// What was found.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// A field of a request that cannot be accepted.
+    pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::InvalidArgument { field: field.into(), problem: problem.into() }
+    }
+
+    /// A volume that does not exist, by its id as the caller gave it.
+    pub fn no_volume(volume_id: &str) -> Self {
+        Self::NotFound { what: format!("volume {volume_id:?}") }
+    }
+
+    /// An input or output error, with what was being done.
+    pub fn kernel(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Kernel { what: what.into(), source }
+    }
+
+    /// A state that a person or another call must change first.
+    pub fn precondition(problem: impl Into<String>) -> Self {
+        Self::FailedPrecondition { problem: problem.into() }
+    }
+
+    /// The table: which gRPC code says what happened.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::InvalidArgument { .. } => Code::InvalidArgument,
+            Self::NotFound { .. } => Code::NotFound,
+            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::NoRoom { .. } => Code::ResourceExhausted,
+            Self::OutOfRange { .. } => Code::OutOfRange,
+            Self::Busy { .. } | Self::InvalidToken { .. } => Code::Aborted,
+            Self::FailedPrecondition { .. } => Code::FailedPrecondition,
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::Unimplemented { .. } => Code::Unimplemented,
+            Self::Command(_) | Self::Kernel { .. } | Self::Internal { .. } => Code::Internal,
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one_of_each() -> Vec<(Error, Code)> {
+        let text = || String::from("x");
+        vec![
+            (Error::invalid("name", "empty"), Code::InvalidArgument),
+            (Error::no_volume("node/x"), Code::NotFound),
+            (Error::AlreadyExists { what: text(), difference: text() }, Code::AlreadyExists),
+            (Error::NoRoom { reason: text() }, Code::ResourceExhausted),
+            (Error::OutOfRange { field: text(), problem: text() }, Code::OutOfRange),
+            (Error::Busy { volume: text(), operation: text() }, Code::Aborted),
+            (Error::InvalidToken { token: text() }, Code::Aborted),
+            (Error::precondition("x"), Code::FailedPrecondition),
+            (Error::Unavailable { problem: text() }, Code::Unavailable),
+            (Error::Unimplemented { call: "CreateSnapshot" }, Code::Unimplemented),
+            (Error::Command(CommandError::Missing { program: text() }), Code::Internal),
+            (Error::kernel("mount", io::Error::other("x")), Code::Internal),
+            (Error::Internal { problem: text() }, Code::Internal),
+        ]
+    }
+
+    #[test]
+    fn every_error_has_its_code_and_a_message() {
+        for (error, code) in one_of_each() {
+            let status = Status::from(error);
+            assert_eq!(status.code(), code);
+            assert!(!status.message().is_empty());
+            assert!(status.details().is_empty());
+        }
+    }
+
+    /// `UNAVAILABLE` and `ABORTED` park a claim on this node for ever, so no permanent failure may use them.
+    #[test]
+    fn a_full_node_is_told_apart_from_a_busy_one() {
+        assert_eq!(Error::NoRoom { reason: String::new() }.code(), Code::ResourceExhausted);
+        assert_eq!(Error::Busy { volume: String::new(), operation: String::new() }.code(), Code::Aborted);
+    }
+}

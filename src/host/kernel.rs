@@ -1,0 +1,156 @@
+//! Asking the kernel: the second of the two seams to the machine. Mounts, block devices and
+//! device-mapper; everything here needs privileges or real devices, which is why it is a seam.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A device's major and minor number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceNumber {
+    /// The driver's number.
+    pub major: u32,
+    /// The device's number within the driver.
+    pub minor: u32,
+}
+
+impl fmt::Display for DeviceNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// A line of `/proc/self/mountinfo`, unescaped (proc(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// The device that the mounted file system says its files are on.
+    pub device: DeviceNumber,
+    /// What of the file system is mounted: `/` or, for a bind mount, the path within it.
+    pub root: PathBuf,
+    /// Where it is mounted.
+    pub target: PathBuf,
+    /// Options of this mount: `ro`, `noatime`…
+    pub options: Vec<String>,
+    /// The file system's type.
+    pub file_system: String,
+    /// The mount source as the file system shows it.
+    pub source: String,
+    /// Options of the file system (the superblock).
+    pub super_options: Vec<String>,
+}
+
+/// A mount to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mount {
+    /// A file system from a device.
+    FileSystem {
+        /// The block device.
+        device: PathBuf,
+        /// An existing folder.
+        target: PathBuf,
+        /// `ext4`, `xfs`, `btrfs`.
+        file_system: String,
+        /// Mount options as mount(8) writes them, each one element; quotes and commas are kept.
+        options: Vec<String>,
+    },
+    /// What lies at `source` shown at `target` too, with per-mount options (`ro`, `noatime`, `nosuid`…)
+    /// put on the new mount only.
+    Bind {
+        /// A folder or a device node.
+        source: PathBuf,
+        /// An existing folder or file.
+        target: PathBuf,
+        /// Per-mount options; anything else must have been left out by the caller.
+        options: Vec<String>,
+    },
+}
+
+/// The room of a mounted file system (statvfs(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileSystemUsage {
+    /// Bytes in all.
+    pub total_bytes: u64,
+    /// Bytes free for unprivileged users.
+    pub available_bytes: u64,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Inodes in all; 0 where the file system makes them as needed.
+    pub total_inodes: u64,
+    /// Inodes free.
+    pub free_inodes: u64,
+}
+
+/// A block device that the kernel knows (`/sys/class/block`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BlockDevice {
+    /// The device node.
+    pub path: PathBuf,
+    /// Its number.
+    pub number: DeviceNumber,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether a device that is no LVM volume sits on top of it (RAID, multipath, encryption…), so that
+    /// what is found on it belongs to that one.
+    pub is_component: bool,
+    /// For device-mapper devices their UUID, which tells LVM's volumes (`LVM-…`).
+    pub mapper_uuid: Option<String>,
+}
+
+/// A device-mapper device, live state (`DM_LIST_DEVICES`, `DM_DEV_STATUS`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappedDevice {
+    /// Its name: for LVM `group-volume`, hyphens doubled.
+    pub name: String,
+    /// Its UUID: for LVM `LVM-`, the group's and the volume's UUIDs without hyphens.
+    pub uuid: String,
+    /// Its number; the node is `/dev/dm-<minor>`.
+    pub number: DeviceNumber,
+    /// How many have it open: mounts, other devices, programs.
+    pub open_count: u32,
+    /// Whether its input and output are held back.
+    pub suspended: bool,
+    /// Whether writes are refused.
+    pub read_only: bool,
+}
+
+/// A stretch of a device, bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// The block device.
+    pub device: PathBuf,
+    /// Where it starts.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+}
+
+/// What the node asks of the kernel. Each call may block in the kernel; implementations keep that away
+/// from the async threads.
+#[tonic::async_trait]
+pub trait Kernel: Send + Sync {
+    /// Makes a mount.
+    async fn mount(&self, mount: &Mount) -> io::Result<()>;
+    /// Takes away the topmost mount at `target`; never lazily, never by force, never through a symbolic link.
+    async fn unmount(&self, target: &Path) -> io::Result<()>;
+    /// The mount table of this process.
+    async fn mounts(&self) -> io::Result<Vec<MountEntry>>;
+    /// The room of the file system mounted at or above `path`.
+    async fn usage(&self, path: &Path) -> io::Result<FileSystemUsage>;
+
+    /// All block devices.
+    async fn block_devices(&self) -> io::Result<Vec<BlockDevice>>;
+    /// Reads from devices themselves, past the page cache where they allow it. Offset and length are
+    /// multiples of 4,096.
+    async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>>;
+    /// Overwrites with zeroes; the data is on its way to the device, not yet flushed.
+    async fn zero(&self, stretch: Stretch) -> io::Result<()>;
+    /// Tells the device that the data is not needed any more.
+    async fn discard(&self, stretch: Stretch) -> io::Result<()>;
+    /// Makes everything written so far survive a power cut.
+    async fn flush(&self, device: &Path) -> io::Result<()>;
+    /// Makes a device refuse writes, or take them again.
+    async fn set_read_only(&self, device: &Path, read_only: bool) -> io::Result<()>;
+
+    /// All device-mapper devices with their live state.
+    async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>>;
+}

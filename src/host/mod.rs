@@ -1,0 +1,6 @@
+//! The machine. Two traits are the only seams: [`commands::Commands`] starts programs,
+//! [`kernel::Kernel`] asks the kernel (mounts, block devices, device-mapper). Every effect of the
+//! driver passes through one of them, so a test can make any single effect fail.
+
+pub mod commands;
+pub mod kernel;

@@ -1,0 +1,116 @@
+//! Volume groups as the metadata on their physical volumes describes them. Sizes are in extents
+//! unless a name says bytes.
+
+use std::path::PathBuf;
+
+/// A volume group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeGroup {
+    /// Its name.
+    pub name: String,
+    /// Its UUID, with hyphens.
+    pub uuid: String,
+    /// Counts its changes.
+    pub seqno: u64,
+    /// Bytes of one extent.
+    pub extent_bytes: u64,
+    /// Status words: `RESIZEABLE`, `READ`, `WRITE`, `EXPORTED`, `PARTIAL`…
+    pub status: Vec<String>,
+    /// The system that owns it, where system ids are used (lvmsystemid(7)).
+    pub system_id: Option<String>,
+    /// `sanlock`, `dlm`… for a shared group.
+    pub lock_type: Option<String>,
+    /// The group's own tags.
+    pub tags: Vec<String>,
+    /// Its physical volumes.
+    pub physical_volumes: Vec<PhysicalVolume>,
+    /// All its logical volumes, hidden ones included.
+    pub logical_volumes: Vec<LogicalVolume>,
+    /// The fullest of its metadata areas.
+    pub metadata_area: MetadataArea,
+}
+
+/// A physical volume of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhysicalVolume {
+    /// Its name within the metadata: `pv0`.
+    pub name: String,
+    /// Its UUID, with hyphens.
+    pub uuid: String,
+    /// The device it was found on; `None` when it is missing.
+    pub device: Option<PathBuf>,
+    /// Extents in all.
+    pub extents: u64,
+    /// Extents that no logical volume uses.
+    pub free_extents: u64,
+    /// Whether new volumes may be put on it (`pvchange -x`).
+    pub allocatable: bool,
+}
+
+/// A logical volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogicalVolume {
+    /// Its name.
+    pub name: String,
+    /// Its UUID, with hyphens.
+    pub uuid: String,
+    /// Its size.
+    pub extents: u64,
+    /// Status words: `READ`, `WRITE`, `VISIBLE`…
+    pub status: Vec<String>,
+    /// Its tags, in the order of the metadata.
+    pub tags: Vec<String>,
+    /// When it was made, seconds since 1970; 0 where not recorded.
+    pub created: u64,
+    /// The types of its segments, in order: `striped`, `thin`…
+    pub segment_types: Vec<String>,
+    /// The names (`pv0`) of the physical volumes that its segments lie on directly.
+    pub on_physical_volumes: Vec<String>,
+}
+
+/// Room for the text of the metadata on one physical volume, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetadataArea {
+    /// The ring buffer, its header left out.
+    pub size: u64,
+    /// The text of the group as it is now. A commit needs room for the old and the new text at once.
+    pub used: u64,
+}
+
+impl VolumeGroup {
+    /// Extents that new volumes may take: free, on physical volumes that are there and allocatable.
+    pub fn free_extents(&self) -> u64 {
+        self.physical_volumes
+            .iter()
+            .filter(|volume| volume.allocatable && volume.device.is_some())
+            .map(|volume| volume.free_extents)
+            .sum()
+    }
+
+    /// Extents in all.
+    pub fn extents(&self) -> u64 {
+        self.physical_volumes.iter().map(|volume| volume.extents).sum()
+    }
+
+    /// Whether one of its physical volumes is not there.
+    pub fn is_partial(&self) -> bool {
+        self.physical_volumes.iter().any(|volume| volume.device.is_none())
+    }
+
+    /// The logical volume of that name.
+    pub fn logical_volume(&self, name: &str) -> Option<&LogicalVolume> {
+        self.logical_volumes.iter().find(|volume| volume.name == name)
+    }
+
+    /// Whether the status says so.
+    pub fn has_status(&self, word: &str) -> bool {
+        self.status.iter().any(|status| status == word)
+    }
+}
+
+impl LogicalVolume {
+    /// Device-mapper's UUID of its device.
+    pub fn mapper_uuid(&self, group: &VolumeGroup) -> String {
+        format!("LVM-{}{}", group.uuid.replace('-', ""), self.uuid.replace('-', ""))
+    }
+}
