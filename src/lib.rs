@@ -1,1 +1,3 @@
 //! Quarry: a CSI storage driver for local LVM volumes.
+
+pub mod csi;
