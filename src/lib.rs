@@ -9,6 +9,8 @@
 //! - [`host`]: the machine: running commands, mounts, file systems, block devices
 //! - [`telemetry`]: logs, metrics, health
 
+pub mod csi;
 pub mod error;
 pub mod host;
 pub mod lvm;
+pub mod telemetry;
