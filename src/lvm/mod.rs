@@ -1,4 +1,10 @@
 //! Everything that speaks LVM: reading the metadata from the physical volumes, running lvm commands,
 //! tags, names and the arithmetic of layouts. Knows no CSI and no Kubernetes.
 
+pub mod layout;
 pub mod model;
+pub mod names;
+pub mod size;
+pub mod tags;
+pub mod volume_id;
+pub mod wipe;
