@@ -86,7 +86,7 @@ pub fn is_partitioned(head: &[u8]) -> bool {
     }
     // The first byte of an entry is 0x00 or 0x80; anything else is the code of a boot sector.
     let mut entries = table.chunks_exact(16);
-    entries.clone().all(|entry| entry[0] & 0x7f == 0) && entries.any(|entry| entry[12..] != [0; 4])
+    entries.clone().all(|entry| matches!(entry[0], 0x00 | 0x80)) && entries.any(|entry| entry[12..] != [0; 4])
 }
 
 fn header(sector: &[u8]) -> Result<Label, &'static str> {
