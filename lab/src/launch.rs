@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -55,6 +56,13 @@ pub fn launch(run: &Path) -> Result<()> {
     let folder = RunFolder::hold(run)?;
     let alive = lock_file(&run.join(ALIVE))?;
     alive.lock().context("cannot lock the launcher's file")?;
+    // Before the namespaces: a process whose children are born elsewhere cannot start threads.
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let Ok(inside) = told.recv() else { return };
+        wait_for_hangup();
+        let _ = kill(inside, Signal::SIGKILL);
+    });
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).context("cannot make namespaces (root is needed)")?;
     mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING).context("cannot make mounts private")?;
     let launch: Launch = serde_json::from_slice(&fs::read(run.join("launch.json"))?).context("launch.json")?;
@@ -67,11 +75,7 @@ pub fn launch(run: &Path) -> Result<()> {
         .args(&launch.kernel)
         .spawn()
         .context("cannot start the first process of the namespace")?;
-    let inside = Pid::from_raw(i32::try_from(child.id()).context("impossible process id")?);
-    thread::spawn(move || {
-        wait_for_hangup();
-        let _ = kill(inside, Signal::SIGKILL);
-    });
+    tell.send(Pid::from_raw(i32::try_from(child.id()).context("impossible process id")?))?;
     child.wait().context("cannot wait for the guest")?;
     drop(alive);
     if hung_up(PollTimeout::ZERO) {
