@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::channel::locked;
@@ -46,6 +46,10 @@ pub fn serve() -> Result<()> {
             Request::PowerOff => power::off(),
             other => handle(other, &port, &programs),
         }
+    }
+    // Elsewhere than in a namespace of its own, the agent may only end what it started.
+    if std::process::id() == 1 {
+        let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     }
     for group in locked(&programs).groups.values() {
         let _ = killpg(*group, Signal::SIGKILL);

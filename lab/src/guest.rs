@@ -14,9 +14,10 @@ use anyhow::{Context, Result, bail};
 use crate::cache::RunFolder;
 use crate::channel::{Channel, locked};
 use crate::command::{Command, Output};
-use crate::disk::Disk;
+use crate::fault::Fault;
 use crate::frame::Request;
 use crate::launch::{Launch, Share};
+use crate::options::Options;
 use crate::plug::Slots;
 use crate::process::{self, Process};
 use crate::program::program;
@@ -26,60 +27,6 @@ const BOOT_LIMIT: Duration = Duration::from_secs(90);
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
 const END_LIMIT: Duration = Duration::from_secs(20);
 
-/// What a machine is made of.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Memory of a guest in bytes; 1 GiB unless said.
-    pub memory: u64,
-    /// Where the disk images lie: the caller's, so that they outlive a power cut.
-    pub disk_folder: PathBuf,
-    pub disks: Vec<Disk>,
-    pub shares: Vec<Share>,
-    /// More arguments for the kernel, such as `vec0:transport=tap,ifname=tap0`.
-    pub kernel_arguments: Vec<String>,
-    /// Put before the launcher's own command line, such as `ip netns exec NAME`.
-    pub wrapper: Vec<String>,
-}
-
-impl Options {
-    pub fn new(disk_folder: impl Into<PathBuf>) -> Self {
-        Self {
-            memory: 1 << 30,
-            disk_folder: disk_folder.into(),
-            disks: Vec::new(),
-            shares: Vec::new(),
-            kernel_arguments: Vec::new(),
-            wrapper: Vec::new(),
-        }
-    }
-
-    #[must_use]
-    pub fn memory(mut self, bytes: u64) -> Self {
-        self.memory = bytes;
-        self
-    }
-
-    #[must_use]
-    pub fn disk(mut self, disk: Disk) -> Self {
-        self.disks.push(disk);
-        self
-    }
-
-    /// Shows a file or folder of this machine to the guest, read-only.
-    #[must_use]
-    pub fn share(mut self, host: impl Into<PathBuf>, guest: impl Into<PathBuf>) -> Self {
-        self.shares.push(Share { host: host.into(), guest: guest.into(), writable: false });
-        self
-    }
-
-    /// Shows a folder of this machine to the guest, which may write there.
-    #[must_use]
-    pub fn share_writable(mut self, host: impl Into<PathBuf>, guest: impl Into<PathBuf>) -> Self {
-        self.shares.push(Share { host: host.into(), guest: guest.into(), writable: true });
-        self
-    }
-}
-
 /// A running guest. All methods can be used from many threads at once. Dropping it cuts its power.
 #[derive(Debug)]
 pub struct Guest {
@@ -87,6 +34,7 @@ pub struct Guest {
     launcher: Mutex<Child>,
     pub(crate) run: RunFolder,
     pub(crate) disk_folder: PathBuf,
+    shares: Vec<Share>,
     pub(crate) slots: Mutex<Slots>,
     kernel: String,
     boot_seconds: f64,
@@ -99,9 +47,10 @@ impl Guest {
         let begun = Instant::now();
         let program = program()?;
         let run = RunFolder::create()?;
-        let (mut slots, disk_arguments) = Slots::at_boot(options)?;
+        let disk_folder = options.made_disk_folder(&run)?;
+        let (mut slots, disk_arguments) = Slots::at_boot(&options.disks, &disk_folder)?;
         let mut shares = options.shares.clone();
-        shares.push(Share { host: options.disk_folder.clone(), guest: "/lab/disks".into(), writable: true });
+        shares.push(Share { host: disk_folder.clone(), guest: "/lab/disks".into(), writable: true });
         let mut kernel = vec![
             format!("mem={}M", options.memory >> 20),
             "seccomp=on rootfstype=hostfs root=/dev/root rw con=null con0=null,fd:1 ssl=null ssl0=fd:0".into(),
@@ -111,7 +60,7 @@ impl Guest {
         kernel.extend(disk_arguments);
         kernel.extend(options.kernel_arguments.iter().cloned());
         kernel.extend(["--".to_owned(), "init".to_owned()]);
-        let launch = Launch { root, shares, kernel, memory: options.memory };
+        let launch = Launch { root, shares: shares.clone(), kernel, memory: options.memory };
         fs::write(run.path().join("launch.json"), serde_json::to_vec(&launch)?).context("cannot write launch.json")?;
 
         let (own, theirs) = UnixStream::pair().context("cannot make a channel")?;
@@ -132,7 +81,8 @@ impl Guest {
             channel,
             launcher: Mutex::new(launcher),
             run,
-            disk_folder: options.disk_folder.clone(),
+            disk_folder,
+            shares,
             slots: Mutex::new(slots),
             kernel: String::new(),
             boot_seconds: 0.0,
@@ -171,15 +121,33 @@ impl Guest {
         process::spawn(&self.channel, command, log)
     }
 
+    /// The path by which programs in the guest reach a file or folder of this side, through the shares.
+    pub fn path(&self, here: &Path) -> Result<String> {
+        let here = fs::canonicalize(here).with_context(|| format!("cannot resolve {}", here.display()))?;
+        let inside = self.shares.iter().rev().find_map(|share| {
+            let host = fs::canonicalize(&share.host).ok()?;
+            let rest = here.strip_prefix(&host).ok()?;
+            Some(if rest.as_os_str().is_empty() { share.guest.clone() } else { share.guest.join(rest) })
+        });
+        let inside = inside.with_context(|| format!("{} is not in a folder shared with the guest", here.display()))?;
+        Ok(inside.to_string_lossy().into_owned())
+    }
+
+    /// Lays a device over a disk that can be made to fail. Do so before anything uses the disk; LVM in the guest sees the
+    /// disk only through it from then on.
+    pub fn fault(&self, name: &str) -> Result<Fault> {
+        Fault::put(&self.channel, name, self.device(name)?)
+    }
+
     /// Pulls the plug: every process of the guest is gone when this returns, what it had in memory is lost. The disk
     /// images can be given to the next guest.
-    pub fn cut_power(self) -> Result<()> {
+    pub fn cut_power(&self) -> Result<()> {
         self.channel.expect_end("the guest's power was cut");
         self.end()
     }
 
     /// Asks programs to end, unmounts, flushes the disks and switches off.
-    pub fn power_off(self) -> Result<()> {
+    pub fn power_off(&self) -> Result<()> {
         self.channel.expect_end("the guest was switched off");
         self.channel.request(&Request::PowerOff)?;
         if !self.channel.wait_end(POWER_OFF_LIMIT) {

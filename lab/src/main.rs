@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use quarry_lab::{Command, Disk, DiskKind, Guest, Options, Share, parse_size};
+use quarry_lab::{Command, Disk, DiskKind, Machine, Options, Share, parse_size};
 
 /// Machines with a real kernel, real LVM and disks that can fail.
 #[derive(Parser)]
@@ -19,7 +20,7 @@ struct Line {
 enum Action {
     /// Build the guest's root file system unless it is there, and print its path.
     Root,
-    /// Boot a guest, run a command in it, pass its exit status on, switch the guest off.
+    /// Boot a guest (LAB=host: take this machine), run a command, pass its exit status on, switch off.
     Run(Run),
     #[command(hide = true)]
     Agent,
@@ -40,10 +41,10 @@ enum Action {
 struct Run {
     #[arg(long, default_value = "1G", value_parser = parse_size)]
     memory: u64,
-    /// A disk of this size; may be repeated. The first plain one is /dev/ubda.
+    /// A disk of this size; may be repeated. In a guest the first is /dev/ubda.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     disk: Vec<u64>,
-    /// A disk that loses what was not flushed when the power is cut; the first is /dev/nbd0.
+    /// A disk that loses what was not flushed when the power is cut; in a guest the first is /dev/nbd0.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volatile_disk: Vec<u64>,
     /// A file or folder of this machine to show to the guest, read-only unless `:rw`.
@@ -80,7 +81,7 @@ fn main() -> ExitCode {
 fn act(action: Action) -> Result<ExitCode> {
     match action {
         Action::Root => println!("{}", quarry_lab::root()?.display()),
-        Action::Run(run) => return in_guest(run),
+        Action::Run(run) => return self::run(run),
         Action::Agent => quarry_lab::serve()?,
         Action::Init { .. } => quarry_lab::init(),
         Action::Launch { run } => quarry_lab::launch(&run)?,
@@ -89,19 +90,22 @@ fn act(action: Action) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_guest(run: Run) -> Result<ExitCode> {
-    let folder = run.disk_folder.clone().context("--disk-folder")?;
-    let mut options = Options::new(folder).memory(run.memory);
+fn run(run: Run) -> Result<ExitCode> {
+    let mut options = Options::new().memory(run.memory);
+    options.disk_folder = run.disk_folder;
     options.shares = run.share;
     let plain = run.disk.iter().map(|size| (*size, DiskKind::Plain));
     let volatile = run.volatile_disk.iter().map(|size| (*size, DiskKind::Volatile));
     for (number, (size, kind)) in plain.chain(volatile).enumerate() {
         options = options.disk(Disk::new(format!("disk{number}"), size, kind));
     }
-    let guest = Guest::boot(&options)?;
-    eprintln!("quarry-lab: Linux {} ready after {:.2} s", guest.kernel(), guest.boot_seconds());
+    let begun = Instant::now();
+    let machine = Machine::start(&options)?;
+    eprintln!("quarry-lab: Linux {} ready after {:.2} s", machine.kernel(), begun.elapsed().as_secs_f64());
     let (program, arguments) = run.command.split_first().context("no command")?;
-    let output = guest.run(&Command::new(program).args(arguments).streamed())?;
-    guest.power_off()?;
+    // Whoever sits before it decides how long it may take.
+    let command = Command::new(program).args(arguments).limit(Duration::from_hours(24 * 365)).streamed();
+    let output = machine.run(&command)?;
+    machine.stop()?;
     Ok(ExitCode::from(u8::try_from(output.status.code()).unwrap_or(1)))
 }

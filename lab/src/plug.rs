@@ -2,13 +2,15 @@
 //! console adds and removes; a volatile one is an `nbd` device, served inside the guest by nbdkit with a write-back cache
 //! that lives in the guest and dies with it.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::channel::locked;
 use crate::command::Command;
 use crate::console::console;
 use crate::disk::{Disk, DiskKind};
-use crate::guest::{Guest, Options};
+use crate::guest::Guest;
 
 const SLOTS: usize = 16;
 
@@ -23,11 +25,11 @@ pub(crate) struct Slots {
 
 impl Slots {
     /// Makes the images; the kernel's arguments for plain disks.
-    pub(crate) fn at_boot(options: &Options) -> Result<(Self, Vec<String>)> {
+    pub(crate) fn at_boot(disks: &[Disk], folder: &Path) -> Result<(Self, Vec<String>)> {
         let mut slots = Self::default();
         let mut arguments = Vec::new();
-        for disk in &options.disks {
-            disk.image(&options.disk_folder)?;
+        for disk in disks {
+            disk.image(folder)?;
             match disk.kind {
                 DiskKind::Plain => {
                     let slot = slots.take(disk)?;
