@@ -1,0 +1,239 @@
+//! The caller's end of a machine's channel: many programs at once over one stream, output as it comes, no polling.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::command::{Command, Status};
+use crate::frame::{Bytes, Event, Request, receive, send};
+
+/// More than the serial port takes at once, little enough that other messages get their turn.
+const INPUT_PIECE: usize = 16 * 1024;
+
+/// A lock whose holder panicked guards nothing that could be half-done here.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+pub(crate) struct Channel {
+    writer: Mutex<UnixStream>,
+    next: AtomicU64,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// The console's log, quoted when the machine dies unexpectedly.
+    console: Option<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    kernel: Option<String>,
+    running: HashMap<u64, Running>,
+    /// Why there is no machine any more.
+    ended: Option<String>,
+    /// The end was asked for, with these words.
+    expected: Option<String>,
+}
+
+/// Where a program's output goes.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    Collect { streamed: bool },
+    Log(File),
+}
+
+#[derive(Debug)]
+pub(crate) struct Running {
+    sink: Sink,
+    pub(crate) pid: Option<u32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) result: Option<Result<(Status, f64), String>>,
+}
+
+impl Channel {
+    /// Takes the caller's end of the socket; messages are read by a thread that ends with the machine.
+    pub(crate) fn open(stream: UnixStream, console: Option<PathBuf>) -> Result<Arc<Self>> {
+        let reader = stream.try_clone().context("cannot share the channel")?;
+        let channel = Arc::new(Self {
+            writer: Mutex::new(stream),
+            next: AtomicU64::new(1),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            console,
+        });
+        let own = Arc::clone(&channel);
+        thread::Builder::new().name("lab-channel".into()).spawn(move || own.read(reader)).context("cannot start a thread")?;
+        Ok(channel)
+    }
+
+    fn read(&self, stream: UnixStream) {
+        let mut reader = BufReader::new(stream);
+        while let Ok(Some(event)) = receive::<Event>(&mut reader) {
+            self.accept(event);
+        }
+        let mut state = locked(&self.state);
+        let reason = state.expected.clone().unwrap_or_else(|| {
+            let tail = self.console_tail();
+            format!("the machine died unexpectedly{tail}")
+        });
+        for running in state.running.values_mut().filter(|running| running.result.is_none()) {
+            running.result = Some(Err(reason.clone()));
+        }
+        state.ended = Some(reason);
+        self.changed.notify_all();
+    }
+
+    fn accept(&self, event: Event) {
+        let mut state = locked(&self.state);
+        let (id, change): (u64, Box<dyn FnOnce(&mut Running)>) = match event {
+            Event::Ready { kernel } => {
+                state.kernel = Some(kernel);
+                self.changed.notify_all();
+                return;
+            }
+            Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
+            Event::Stdout { id, data } => (id, Box::new(move |running| running.take(&data.0, true))),
+            Event::Stderr { id, data } => (id, Box::new(move |running| running.take(&data.0, false))),
+            Event::Ended { id, code, signal, seconds } => {
+                let status = code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
+                (id, Box::new(move |running| running.result = Some(Ok((status, seconds)))))
+            }
+            Event::Failed { id, message } => (id, Box::new(move |running| running.result = Some(Err(message)))),
+        };
+        if let Some(running) = state.running.get_mut(&id) {
+            change(running);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The last 50 lines of the console, as the end of a message.
+    pub(crate) fn console_tail(&self) -> String {
+        let Some(path) = &self.console else { return String::new() };
+        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        format!("; the console's last lines:\n{}", lines[lines.len().saturating_sub(50)..].join("\n"))
+    }
+
+    /// Waits for the agent; the kernel's release.
+    pub(crate) fn wait_ready(&self, limit: Duration) -> Result<String> {
+        self.wait_until(limit, |state| state.kernel.clone().map(Ok))?
+            .with_context(|| format!("the machine was not ready within {limit:?}{}", self.console_tail()))
+    }
+
+    /// From now on the machine's end is no accident.
+    pub(crate) fn expect_end(&self, words: &str) {
+        locked(&self.state).expected.get_or_insert_with(|| words.to_owned());
+    }
+
+    /// Waits until no process of the machine holds the channel; false when the limit passed.
+    pub(crate) fn wait_end(&self, limit: Duration) -> bool {
+        let state = locked(&self.state);
+        let wait = self.changed.wait_timeout_while(state, limit, |state| state.ended.is_none());
+        wait.unwrap_or_else(PoisonError::into_inner).0.ended.is_some()
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        locked(&self.state).ended.is_some()
+    }
+
+    pub(crate) fn hang_up(&self) {
+        // Failing means that the other end is gone already.
+        let _ = locked(&self.writer).shutdown(std::net::Shutdown::Both);
+    }
+
+    pub(crate) fn request(&self, request: &Request) -> Result<()> {
+        if let Some(reason) = &locked(&self.state).ended {
+            bail!("{reason}");
+        }
+        send(&mut *locked(&self.writer), request)
+    }
+
+    pub(crate) fn start(&self, command: &Command, sink: Sink) -> Result<u64> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let running = Running { sink, pid: None, stdout: Vec::new(), stderr: Vec::new(), result: None };
+        locked(&self.state).running.insert(id, running);
+        let sent = self.send_start(id, command);
+        if sent.is_err() {
+            self.forget(id);
+        }
+        sent.map(|()| id)
+    }
+
+    fn send_start(&self, id: u64, command: &Command) -> Result<()> {
+        self.request(&Request::Start {
+            id,
+            arguments: command.arguments.clone(),
+            environment: command.environment.clone(),
+            folder: command.folder.clone(),
+            input: command.input.is_some(),
+        })?;
+        if let Some(input) = &command.input {
+            for piece in input.chunks(INPUT_PIECE) {
+                self.request(&Request::Input { id, data: Bytes(piece.to_vec()) })?;
+            }
+            self.request(&Request::InputEnd { id })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn forget(&self, id: u64) -> Option<Running> {
+        locked(&self.state).running.remove(&id)
+    }
+
+    /// Waits for something in the program's state; None when the limit passed first.
+    pub(crate) fn wait_program<T>(
+        &self,
+        id: u64,
+        limit: Duration,
+        mut look: impl FnMut(&Running) -> Option<Result<T>>,
+    ) -> Result<Option<T>> {
+        self.wait_until(limit, |state| match state.running.get(&id) {
+            Some(running) => look(running),
+            None => Some(Err(anyhow!("the program was waited for already"))),
+        })
+    }
+
+    fn wait_until<T>(&self, limit: Duration, mut look: impl FnMut(&State) -> Option<Result<T>>) -> Result<Option<T>> {
+        let deadline = Instant::now() + limit;
+        let mut state = locked(&self.state);
+        loop {
+            if let Some(found) = look(&state) {
+                return found.map(Some);
+            }
+            if let Some(reason) = &state.ended {
+                bail!("{reason}");
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Running {
+    fn take(&mut self, data: &[u8], standard: bool) {
+        // Output that cannot be shown (a closed pipe, a full disk) must not take the machine down.
+        match &mut self.sink {
+            Sink::Log(file) => drop(file.write_all(data)),
+            Sink::Collect { streamed } => {
+                if *streamed && standard {
+                    drop(io::stdout().write_all(data).and_then(|()| io::stdout().flush()));
+                } else if *streamed {
+                    drop(io::stderr().write_all(data));
+                }
+                if standard { self.stdout.extend(data) } else { self.stderr.extend(data) }
+            }
+        }
+    }
+}

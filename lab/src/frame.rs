@@ -1,0 +1,110 @@
+//! What the two ends of a machine's channel say to each other: one JSON object per line, output bytes in base64. Lines
+//! because a serial port carries them, JSON because a log of them can be read.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// From the caller to the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Request {
+    Start {
+        id: u64,
+        arguments: Vec<String>,
+        environment: BTreeMap<String, String>,
+        folder: Option<String>,
+        input: bool,
+    },
+    Input { id: u64, data: Bytes },
+    InputEnd { id: u64 },
+    Signal { id: u64, signal: i32 },
+    /// Run this shell script when the caller is gone.
+    OnHangup { script: String },
+    PowerOff,
+}
+
+/// From the agent to the caller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Event {
+    Ready { kernel: String },
+    Started { id: u64, pid: u32 },
+    Stdout { id: u64, data: Bytes },
+    Stderr { id: u64, data: Bytes },
+    Ended { id: u64, code: Option<i32>, signal: Option<i32>, seconds: f64 },
+    /// The program could not even be started.
+    Failed { id: u64, message: String },
+}
+
+/// Bytes that travel as base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine as _;
+        serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine as _;
+        let text = String::deserialize(deserializer)?;
+        base64::engine::general_purpose::STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+pub(crate) fn send<T: Serialize>(writer: &mut impl Write, message: &T) -> Result<()> {
+    let mut line = serde_json::to_vec(message).context("cannot encode a message")?;
+    line.push(b'\n');
+    writer.write_all(&line).context("the channel is closed")?;
+    writer.flush().context("the channel is closed")
+}
+
+/// The next message; None at the end of the channel. A line that is none (a stray word of the kernel on the port) is
+/// passed over.
+pub(crate) fn receive<T: DeserializeOwned>(reader: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
+        }
+        if let Ok(message) = serde_json::from_slice(&line) {
+            return Ok(Some(message));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_survives_the_channel() {
+        let event = Event::Stdout { id: 7, data: Bytes((0..=255).collect()) };
+        let mut wire = Vec::new();
+        send(&mut wire, &event).unwrap();
+        assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(receive::<Event>(&mut wire.as_slice()).unwrap(), Some(event));
+    }
+
+    #[test]
+    fn noise_between_messages_is_passed_over() {
+        let mut wire = b"\0\xffkernel says hello\n{\"id\":\n".to_vec();
+        send(&mut wire, &Request::PowerOff).unwrap();
+        let mut reader = wire.as_slice();
+        assert_eq!(receive::<Request>(&mut reader).unwrap(), Some(Request::PowerOff));
+        assert_eq!(receive::<Request>(&mut reader).unwrap(), None);
+    }
+
+    #[test]
+    fn a_cut_off_message_at_the_end_is_the_end() {
+        assert_eq!(receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(), None);
+    }
+}
