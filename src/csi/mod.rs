@@ -5,10 +5,12 @@
 //! - [`server`]: serving until told to stop, and ending well
 //! - [`observe`]: the layer around every call that logs and counts it
 //! - [`method`]: the names of all calls, and which of them change something
+//! - [`request`]: requests parsed into typed values
 
 pub mod endpoint;
 pub mod method;
 pub mod observe;
+pub mod request;
 pub mod server;
 
 /// The Container Storage Interface, generated. Messages that hold secrets have no `Debug`.
