@@ -14,6 +14,7 @@ pub mod capacity;
 pub mod controller_service;
 pub mod create;
 pub mod delete;
+pub mod device;
 pub mod expand;
 pub mod health;
 pub mod list;
