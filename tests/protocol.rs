@@ -1,5 +1,7 @@
 //! `proto/csi.proto` says the same as the spec's own file, which the Go module of the spec carries.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
