@@ -1,6 +1,15 @@
 //! What both modes share of the protocol.
 //!
 //! - [`v1`]: the types, clients and servers generated from `proto/csi.proto`
+//! - [`endpoint`]: the unix socket: how it is named, and how it is bound
+//! - [`server`]: serving until told to stop, and ending well
+//! - [`observe`]: the layer around every call that logs and counts it
+//! - [`method`]: the names of all calls, and which of them change something
+
+pub mod endpoint;
+pub mod method;
+pub mod observe;
+pub mod server;
 
 /// The Container Storage Interface, generated. Messages that hold secrets have no `Debug`.
 #[allow(
