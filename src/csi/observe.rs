@@ -131,6 +131,8 @@ impl Drop for Call {
         });
         let code = code_name(end.code());
         self.metrics.csi_call(self.method.name, code, seconds);
+        // To the millisecond, for people.
+        let seconds = (seconds * 1000.0).round() / 1000.0;
         let message = end.message();
         self.span
             .in_scope(|| match (end.code(), self.method.mutates) {

@@ -12,8 +12,8 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 pub const VARIABLE: &str = "QUARRY_LOG";
 const DEFAULT: &str = "info";
 
-/// Libraries that see requests as they come over the wire, secrets included. What they say at trace level is theirs to
-/// change with any release, so no directive can turn it on.
+/// Libraries that see requests as they come over the wire, secrets included. At trace level they tell of every frame.
+/// Today they leave the data out, but that is theirs to change with any release: no directive turns it on.
 const WIRE: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

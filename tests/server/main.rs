@@ -97,7 +97,7 @@ impl Bench {
     }
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn calls_are_answered_and_counted() {
@@ -161,6 +161,27 @@ async fn a_stream_is_counted_at_its_end_with_the_code_it_ends_with() {
 }
 
 #[tokio::test]
+async fn a_handler_that_panics_is_counted_as_internal_and_the_server_goes_on() {
+    let bench = Bench::start(LONG).await;
+    let channel = bench.connect().await;
+    let request = v1::GetMetadataAllocatedRequest {
+        snapshot_id: "panic".to_owned(),
+        ..v1::GetMetadataAllocatedRequest::default()
+    };
+    SnapshotMetadataClient::new(channel.clone())
+        .get_metadata_allocated(request)
+        .await
+        .unwrap_err();
+    bench
+        .await_calls("GetMetadataAllocated", "INTERNAL", 1)
+        .await;
+    IdentityClient::new(channel)
+        .get_plugin_info(v1::GetPluginInfoRequest {})
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_call_past_its_deadline_is_counted_as_cancelled() {
     let bench = Bench::start(LONG).await;
     let mut client = IdentityClient::new(bench.connect().await);
@@ -203,12 +224,13 @@ async fn a_stop_waits_for_calls_in_flight_and_for_detached_mutations() {
     // A call in flight may start a mutation even now.
     let mutation = CancellationToken::new();
     bench.detached.spawn(mutation.clone().cancelled_owned());
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    while tokio::net::UnixStream::connect(bench.socket())
+        .await
+        .is_ok()
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert!(!bench.serving.is_finished());
-
-    let socket = bench.directory.path().join("csi.sock");
-    let refused = tokio::net::UnixStream::connect(&socket).await.unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 
     bench.plugin.answer.notify_one();
     assert!(call.await.unwrap().is_ok());

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 /// Its probe says that it was called, and then waits to be told to answer.
 #[derive(Clone, Default)]
-pub struct Plugin {
+pub(crate) struct Plugin {
     pub probed: Arc<Notify>,
     pub answer: Arc<Notify>,
 }
@@ -46,8 +46,8 @@ impl Identity for Plugin {
     }
 }
 
-/// Its first stream breaks off after one message, its second never ends.
-pub struct Blocks;
+/// Its first stream breaks off after one message, or panics if asked to; its second never ends.
+pub(crate) struct Blocks;
 
 type Answers<Answer> = Pin<Box<dyn Stream<Item = Result<Answer, Status>> + Send>>;
 
@@ -58,8 +58,9 @@ impl SnapshotMetadata for Blocks {
 
     async fn get_metadata_allocated(
         &self,
-        _: Request<v1::GetMetadataAllocatedRequest>,
+        request: Request<v1::GetMetadataAllocatedRequest>,
     ) -> Result<Response<Self::GetMetadataAllocatedStream>, Status> {
+        assert_ne!(request.get_ref().snapshot_id, "panic", "as asked");
         let answers = [
             Ok(v1::GetMetadataAllocatedResponse::default()),
             Err(Status::data_loss("")),
