@@ -3,7 +3,9 @@
 
 pub mod area;
 pub mod checksum;
+pub mod groups;
 pub mod label;
 pub mod metadata;
 pub mod model;
+pub mod report;
 pub mod text;
