@@ -33,10 +33,10 @@ async fn every_change_of_a_group_is_read_as_lvm_reads_it() {
     assert!(lab.read().await.groups.is_empty(), "physical volumes alone are no group");
     lab.lvm(&["vgcreate", "--addtag", "rack/7", "first", one, two]).await;
     lab.create("first", "plain", &["-L", "8m"]).await;
-    lab.create("first", "odd", &["-L", "4m", "--addtag", "a+b.c-d/e=f!g:h&i#j", "--addtag", "_@x"]).await;
+    lab.create("first", "odd", &["-L", "4m", "--addtag", "a+b.c-d/e=f!g:h&i#j", "--addtag", "_.x"]).await;
     lab.create("first", "striped", &["-L", "8m", "-i", "2"]).await;
     lab.lvm(&["lvextend", "-L", "24m", "first/plain"]).await;
-    lab.lvm(&["lvchange", "--addtag", "quarry.fresh", "--deltag", "_@x", "first/odd"]).await;
+    lab.lvm(&["lvchange", "--addtag", "quarry.fresh", "--deltag", "_.x", "first/odd"]).await;
     lab.lvm(&["lvreduce", "-f", "-L", "12m", "first/plain"]).await;
     lab.lvm(&["vgextend", "first", three]).await;
     lab.lvm(&["pvchange", "-x", "n", three]).await;
@@ -93,7 +93,7 @@ async fn copies_of_the_metadata_may_be_few_ignored_or_at_the_end() {
 async fn the_ring_of_the_metadata_goes_round() {
     let lab = lab_or_skip!(64 * MIB, 64 * MIB);
     let [one, two] = [lab.disk(0), lab.disk(1)];
-    lab.lvm(&["pvcreate", "--metadatasize", "20k", "--dataalignment", "4k", one]).await;
+    lab.lvm(&["pvcreate", "--metadatasize", "32k", "--dataalignment", "4k", one]).await;
     lab.lvm(&["pvcreate", two]).await;
     lab.lvm(&["vgcreate", "-s", "1m", "ring", one, two]).await;
     for round in 0..40 {
@@ -154,11 +154,18 @@ async fn a_missing_physical_volume_makes_the_group_partial_and_its_return_whole(
     lab.check("attaching both disks").await;
     assert!(!lab.read().await.group("pair").unwrap().is_partial());
 
-    lab.detach(1);
-    // A change while it is missing leaves its mark, which stays when the disk is back.
-    lab.lvm(&["lvchange", "--addtag", "x", "pair/volume"]).await;
-    lab.attach(1);
-    lab.check("attaching a disk that missed a change").await;
+    // A change while it is missing leaves its mark. It stays when the disk is back, because what lies on
+    // it may be stale; without anything on it, it is heeded no more.
+    for used in [false, true] {
+        if used {
+            lab.create("pair", "other", &["-l", "100%FREE"]).await;
+        }
+        lab.detach(1);
+        lab.lvm(&["vgchange", "--addtag", &format!("used{used}"), "pair"]).await;
+        lab.attach(1);
+        lab.check(&format!("attaching a disk that missed a change, used: {used}")).await;
+        assert_eq!(lab.read().await.group("pair").unwrap().is_partial(), used);
+    }
     lab.lvm(&["vgextend", "--restoremissing", "pair", lab.disk(1)]).await;
     assert!(!lab.read().await.group("pair").unwrap().is_partial());
 }

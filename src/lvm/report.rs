@@ -86,7 +86,7 @@ struct LvRow {
 
 /// The command whose output [`parse`] understands. It takes no lock.
 pub fn command() -> Command {
-    let mut command = Command::new("lvm").arguments(["fullreport", "--readonly", "--foreign", "--shared"]);
+    let mut command = Command::new("lvm").arguments(["fullreport", "--all", "--readonly", "--foreign", "--shared"]);
     command = command.arguments(["--reportformat", "json", "--units", "b", "--nosuffix"]);
     for (report, columns) in COLUMNS {
         command = command.arguments(["--configreport", report, "-o", columns]);

@@ -1,6 +1,8 @@
 //! Disks of a test's own: loop devices over sparse files, real lvm confined to them, and the groups read
 //! from them natively.
 
+#![expect(clippy::unwrap_used, reason = "all of this is part of tests")]
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -15,7 +17,7 @@ use quarry::host::kernel::{
 use quarry::lvm::groups::{Groups, Snapshot};
 
 /// Loop devices with lvm on them; everything is taken away when it is dropped, also by a panic.
-pub struct Lab {
+pub(crate) struct Lab {
     groups: Groups,
     disks: Arc<Mutex<Vec<Disk>>>,
     folder: tempfile::TempDir,
@@ -30,7 +32,7 @@ struct Disk {
 
 impl Lab {
     /// Disks of so many bytes.
-    pub fn new(sizes: &[u64]) -> Result<Self, String> {
+    pub(crate) fn new(sizes: &[u64]) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let disks = Arc::new(Mutex::new(Vec::new()));
         let seams = Arc::new(Seams { disks: Arc::clone(&disks) });
@@ -48,24 +50,24 @@ impl Lab {
     }
 
     /// The device node of a disk.
-    pub fn disk(&self, index: usize) -> &str {
+    pub(crate) fn disk(&self, index: usize) -> &str {
         &self.paths[index]
     }
 
     /// A file in the lab's own folder.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Takes a disk off the machine.
-    pub fn detach(&mut self, index: usize) {
+    pub(crate) fn detach(&mut self, index: usize) {
         let disk = &mut self.disks.lock().unwrap()[index];
         run(process::Command::new("losetup").args(["--detach", &disk.device])).unwrap();
         disk.attached = false;
     }
 
     /// Brings a disk back, perhaps under another name.
-    pub fn attach(&mut self, index: usize) {
+    pub(crate) fn attach(&mut self, index: usize) {
         let disk = &mut self.disks.lock().unwrap()[index];
         disk.device = run(process::Command::new("losetup").args(["--find", "--show"]).arg(&disk.file)).unwrap();
         disk.attached = true;
@@ -73,15 +75,15 @@ impl Lab {
     }
 
     /// Writes the start of one disk, where label and metadata lie, to another.
-    pub fn copy_start(&self, from: usize, to: usize) {
+    pub(crate) fn copy_start(&self, from: usize, to: usize) {
         let mut start = vec![0; 1 << 20];
         File::open(self.disk(from)).and_then(|disk| disk.read_exact_at(&mut start, 0)).unwrap();
         self.write_start(to, &start);
     }
 
     /// Wipes the start of a disk.
-    pub fn clear_start(&self, disk: usize) {
-        self.write_start(disk, &[0; 1 << 20]);
+    pub(crate) fn clear_start(&self, disk: usize) {
+        self.write_start(disk, &vec![0; 1 << 20]);
     }
 
     fn write_start(&self, disk: usize, bytes: &[u8]) {
@@ -90,36 +92,36 @@ impl Lab {
     }
 
     /// What is read natively.
-    pub async fn read(&self) -> Arc<Snapshot> {
+    pub(crate) async fn read(&self) -> Arc<Snapshot> {
         self.groups.read().await.unwrap()
     }
 
     /// Runs lvm without looking at the result's effect.
-    pub async fn quietly<A: AsRef<str>>(&self, arguments: &[A]) {
+    pub(crate) async fn quietly<A: AsRef<str>>(&self, arguments: &[A]) {
         let arguments = arguments.iter().map(|argument| argument.as_ref().to_owned());
         let seams = Seams { disks: Arc::clone(&self.disks) };
         seams.run_ok(&Command::new("lvm").arguments(arguments)).await.unwrap();
     }
 
     /// Runs lvm, then holds what is read natively against what lvm reports.
-    pub async fn lvm<A: AsRef<str>>(&self, arguments: &[A]) {
+    pub(crate) async fn lvm<A: AsRef<str>>(&self, arguments: &[A]) {
         self.quietly(arguments).await;
         let words: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
         self.check(&words.join(" ")).await;
     }
 
     /// Makes a logical volume as the driver does, inactive, and checks as [`Lab::lvm`] does.
-    pub async fn create(&self, group: &str, name: &str, options: &[&str]) {
+    pub(crate) async fn create(&self, group: &str, name: &str, options: &[&str]) {
         self.lvm(&Self::creation(group, name, options)).await;
     }
 
     /// The arguments that make a logical volume without activating it.
-    pub fn creation<'a>(group: &'a str, name: &'a str, options: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn creation<'a>(group: &'a str, name: &'a str, options: &[&'a str]) -> Vec<&'a str> {
         [&["lvcreate", "-an", "-Zn", "-Wn", "-n", name], options, &[group]].concat()
     }
 
     /// Holds what is read natively against what lvm reports.
-    pub async fn check(&self, after: &str) {
+    pub(crate) async fn check(&self, after: &str) {
         assert_eq!(self.groups.compare().await.unwrap(), Vec::<String>::new(), "after {after}");
     }
 }
@@ -156,7 +158,8 @@ impl Seams {
 
     /// Keeps lvm away from every other device, from the host's configuration and from device-mapper.
     fn configuration(&self) -> String {
-        let accepted: String = self.devices().iter().map(|device| format!("\"a|^{device}$|\", ")).collect();
+        let accepted: Vec<_> = self.devices().iter().map(|device| format!("\"a|^{device}$|\", ")).collect();
+        let accepted = accepted.concat();
         format!(
             "global {{ activation=0 use_aio=0 }} backup {{ backup=0 archive=0 }} \
              devices {{ filter=[{accepted}\"r|.*|\"] global_filter=[{accepted}\"r|.*|\"] use_devicesfile=0 hints=\"none\" }}"

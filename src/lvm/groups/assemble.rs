@@ -154,7 +154,9 @@ fn group(
             let (one, other) = (one.device.path.display(), other.device.path.display());
             return Err(format!("its physical volume {} is on {one} and on {other} alike", volume.uuid));
         }
-        let there = carriers.first().filter(|_| !newest.marked_missing.contains(&volume.name));
+        // Like lvm, which heeds the mark only where there is something that could be stale.
+        let is_stale = newest.marked_missing.contains(&volume.name) && volume.free_extents < volume.extents;
+        let there = carriers.first().filter(|_| !is_stale);
         places.push(there.map(|carrier| carrier.device.path.clone()));
     }
     let rooms = copies.iter().map(|(_, _, room)| *room);
