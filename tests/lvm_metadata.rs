@@ -211,3 +211,15 @@ async fn two_groups_of_one_name_are_not_told_apart_by_guessing() {
     assert!(snapshot.group("twin").is_none());
     assert!(snapshot.why_unusable("twin").unwrap().starts_with("2 volume groups bear this name"));
 }
+
+#[tokio::test]
+async fn a_mark_of_absence_is_heeded_as_lvm_heeds_it_where_the_disk_has_no_metadata() {
+    let mut lab = lab_or_skip!(64 * MIB, 64 * MIB);
+    lab.lvm(&["pvcreate", "--metadatacopies", "0", lab.disk(1)]).await;
+    lab.lvm(&["vgcreate", "-s", "4m", "pair", lab.disk(0), lab.disk(1)]).await;
+    lab.create("pair", "other", &["-l", "100%FREE"]).await;
+    lab.detach(1);
+    lab.lvm(&["vgchange", "--addtag", "x", "pair"]).await;
+    lab.attach(1);
+    lab.check("attaching a disk that missed a change").await;
+}

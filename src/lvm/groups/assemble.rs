@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Unusable;
 use crate::host::kernel::BlockDevice;
 use crate::lvm::metadata::Description;
-use crate::lvm::model::{MetadataArea, VolumeGroup};
+use crate::lvm::model::{MetadataArea, PhysicalVolume, VolumeGroup};
 
 /// A device that carries a physical volume.
 #[derive(Debug, Clone)]
@@ -154,9 +154,8 @@ fn group(
             let (one, other) = (one.device.path.display(), other.device.path.display());
             return Err(format!("its physical volume {} is on {one} and on {other} alike", volume.uuid));
         }
-        // Like lvm, which heeds the mark only where there is something that could be stale.
-        let is_stale = newest.marked_missing.contains(&volume.name) && volume.free_extents < volume.extents;
-        let there = carriers.first().filter(|_| !is_stale);
+        let marked = newest.marked_missing.contains(&volume.name);
+        let there = carriers.first().filter(|carrier| !(marked && is_stale(volume, carrier)));
         places.push(there.map(|carrier| carrier.device.path.clone()));
     }
     let rooms = copies.iter().map(|(_, _, room)| *room);
@@ -173,6 +172,12 @@ fn group(
         volume.device = place;
     }
     Ok(Assembly { group: Arc::new(group), description: Arc::clone(newest) })
+}
+
+/// Whether a physical volume that missed a change still counts as missing. Like lvm, which heeds its own
+/// mark only where extents are in use and the device has metadata, whose being old shows the absence.
+fn is_stale(volume: &PhysicalVolume, carrier: &Found) -> bool {
+    volume.free_extents < volume.extents && carrier.areas.iter().any(|area| !matches!(area, Area::Empty))
 }
 
 #[cfg(test)]
