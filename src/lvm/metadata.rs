@@ -11,8 +11,8 @@ use super::text::{Node, Section, TextError, Value, parse};
 pub struct Description {
     /// The group.
     pub group: VolumeGroup,
-    /// The names (`pv0`) of physical volumes that were missing when lvm last wrote the text. They count as
-    /// missing until `vgextend --restoremissing`, even if they are there: their content is stale.
+    /// The names (`pv0`) of physical volumes that were missing when lvm wrote the text. The mark stays until
+    /// `vgextend --restoremissing`, even if they are there: their content may be stale.
     pub marked_missing: BTreeSet<String>,
 }
 

@@ -3,11 +3,13 @@
 
 pub mod area;
 pub mod checksum;
+pub mod groups;
 pub mod label;
 pub mod layout;
 pub mod metadata;
 pub mod model;
 pub mod names;
+pub mod report;
 pub mod size;
 pub mod tags;
 pub mod text;
