@@ -4,3 +4,4 @@
 
 pub mod commands;
 pub mod kernel;
+pub mod processes;
