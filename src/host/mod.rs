@@ -4,3 +4,5 @@
 
 pub mod commands;
 pub mod kernel;
+pub mod linux;
+pub mod processes;

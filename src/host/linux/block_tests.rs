@@ -1,0 +1,102 @@
+use super::*;
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// A `/sys` as the kernel shows it: a disk with an LVM volume on it, one that is part of a RAID, one that
+/// is encrypted, and the devices on top.
+fn sys() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let block = folder.path().join("class/block");
+    let devices = [("sda", 8, 0), ("sdb", 8, 16), ("sdc", 8, 32), ("dm-0", 254, 0), ("dm-1", 254, 1), ("md0", 9, 0)];
+    for (name, major, minor) in devices {
+        write(
+            &block.join(name).join("uevent"),
+            &format!("MAJOR={major}\nMINOR={minor}\nDEVNAME={name}\nDEVTYPE=disk\n"),
+        );
+        write(&block.join(name).join("size"), "2097152\n");
+        std::fs::create_dir(block.join(name).join("holders")).unwrap();
+    }
+    write(&block.join("dm-0/dm/uuid"), "LVM-abc\n");
+    write(&block.join("dm-1/dm/uuid"), "CRYPT-LUKS2-abc\n");
+    for (device, holder) in [("sda", "dm-0"), ("sdb", "md0"), ("sdc", "dm-0"), ("sdc", "dm-1")] {
+        std::os::unix::fs::symlink(block.join(holder), block.join(device).join("holders").join(holder)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn devices_are_read_with_what_sits_on_top_of_them() {
+    let sys = sys();
+    let devices = devices(sys.path(), Path::new("/dev")).unwrap();
+    let seen: Vec<_> = devices
+        .iter()
+        .map(|device| (device.path.to_str().unwrap(), device.is_component, device.mapper_uuid.as_deref()))
+        .collect();
+    let expected = [
+        ("/dev/dm-0", false, Some("LVM-abc")),
+        ("/dev/dm-1", false, Some("CRYPT-LUKS2-abc")),
+        ("/dev/md0", false, None),
+        ("/dev/sda", false, None),
+        ("/dev/sdb", true, None),
+        ("/dev/sdc", true, None),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(devices[3].number, DeviceNumber { major: 8, minor: 0 });
+    assert_eq!(devices[3].size, 1 << 30);
+}
+
+#[test]
+fn a_device_that_goes_away_meanwhile_is_left_out() {
+    let sys = sys();
+    std::fs::write(sys.path().join("class/block/sda/uevent"), "").unwrap();
+    std::fs::remove_file(sys.path().join("class/block/sdb/size")).unwrap();
+    assert_eq!(devices(sys.path(), Path::new("/dev")).unwrap().len(), 4);
+    std::fs::write(sys.path().join("class/block/sdc/size"), "many\n").unwrap();
+    devices(sys.path(), Path::new("/dev")).unwrap_err();
+}
+
+#[test]
+fn the_devices_of_this_machine_are_read() {
+    devices(Path::new("/sys"), Path::new("/dev")).unwrap();
+}
+
+/// Regular files stand for devices: on a disk's file system (direct, kernel zeroes) and in memory (neither).
+fn folders() -> Vec<tempfile::TempDir> {
+    let places = [std::env::temp_dir(), "/dev/shm".into()];
+    places.into_iter().filter_map(|place| tempfile::tempdir_in(place).ok()).collect()
+}
+
+#[test]
+fn what_was_zeroed_reads_as_zeroes_and_the_rest_is_untouched() {
+    for folder in folders() {
+        let device = folder.path().join("device");
+        std::fs::write(&device, vec![7; 3 << 20]).unwrap();
+        zero(&Stretch { device: device.clone(), offset: 4096, length: (2 << 20) - 4096 }).unwrap();
+        flush(&device).unwrap();
+        let read = |offset, length| read(&Stretch { device: device.clone(), offset, length }).unwrap();
+        assert_eq!(read(0, 4096), vec![7; 4096]);
+        assert_eq!(read(4096, 8192), vec![0; 8192]);
+        assert_eq!(read((2 << 20) - 4096, 8192), [vec![0; 4096], vec![7; 4096]].concat());
+    }
+}
+
+#[test]
+fn a_read_past_the_end_or_of_nothing_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = folder.path().join("device");
+    let stretch = Stretch { device: device.clone(), offset: 4096, length: 8192 };
+    assert_eq!(read(&stretch).unwrap_err().kind(), io::ErrorKind::NotFound);
+    std::fs::write(&device, vec![7; 8192]).unwrap();
+    assert_eq!(read(&stretch).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn a_stretch_beyond_all_numbers_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = folder.path().join("device");
+    std::fs::write(&device, "").unwrap();
+    zero(&Stretch { device, offset: u64::MAX, length: 1 << 20 }).unwrap_err();
+}

@@ -1,0 +1,156 @@
+//! Reads of devices, each device in a lane of its own, so that one that hangs holds up no other.
+//!
+//! A read that hangs in the kernel can be neither ended nor forgotten: its thread stays. So a lane has few
+//! places, and while a read in it is overdue further reads fail at once instead of taking more threads.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::super::kernel::Stretch;
+use super::block;
+
+/// How many reads of one device run at the same time.
+const PLACES: usize = 4;
+
+/// The lanes of all devices.
+#[derive(Debug, Clone)]
+pub(super) struct Lanes {
+    limit: Duration,
+    lanes: Arc<Mutex<HashMap<PathBuf, Arc<Lane>>>>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    places: Arc<Semaphore>,
+    running: Mutex<Running>,
+}
+
+/// When the reads started that have not ended.
+#[derive(Debug, Default)]
+struct Running {
+    next: u64,
+    started: BTreeMap<u64, Instant>,
+}
+
+/// One running read; ends it in the lane's books when dropped.
+struct Entry {
+    lane: Arc<Lane>,
+    key: u64,
+}
+
+impl Entry {
+    fn new(lane: Arc<Lane>) -> Self {
+        let mut running = lane.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = running.next;
+        running.next += 1;
+        running.started.insert(key, Instant::now());
+        drop(running);
+        Self { lane, key }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.lane.running.lock().unwrap_or_else(PoisonError::into_inner).started.remove(&self.key);
+    }
+}
+
+impl Lane {
+    /// How long the oldest read has been running.
+    fn oldest(&self) -> Duration {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.started.first_key_value().map_or(Duration::ZERO, |(_, started)| started.elapsed())
+    }
+}
+
+/// Stretches of one device, with their places among all that were asked for.
+type Batch = Vec<(usize, Stretch)>;
+type Piece = (usize, io::Result<Vec<u8>>);
+
+impl Lanes {
+    /// Reads that take longer than `limit` are given up.
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, lanes: Arc::default() }
+    }
+
+    /// Reads all stretches, the devices side by side; answers in the order of the stretches.
+    pub(super) async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>> {
+        let mut pieces: Vec<Option<io::Result<Vec<u8>>>> = stretches.iter().map(|_| None).collect();
+        let mut batches: HashMap<PathBuf, Batch> = HashMap::new();
+        for (place, stretch) in stretches.into_iter().enumerate() {
+            batches.entry(stretch.device.clone()).or_default().push((place, stretch));
+        }
+        let mut tasks = JoinSet::new();
+        for (device, batch) in batches {
+            tasks.spawn(self.lane(&device).read(batch, self.limit));
+        }
+        while let Some(done) = tasks.join_next().await {
+            for (place, result) in done.unwrap_or_default() {
+                pieces[place] = Some(result);
+            }
+        }
+        pieces
+            .into_iter()
+            .map(|piece| piece.unwrap_or_else(|| Err(io::Error::other("the read was given up"))))
+            .collect()
+    }
+
+    fn lane(&self, device: &Path) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lane that nobody but the table knows is idle.
+        lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+        let new = || Arc::new(Lane { places: Arc::new(Semaphore::new(PLACES)), running: Mutex::default() });
+        Arc::clone(lanes.entry(device.to_owned()).or_insert_with(new))
+    }
+}
+
+impl Lane {
+    async fn read(self: Arc<Self>, batch: Batch, limit: Duration) -> Vec<Piece> {
+        let mut missing: Vec<usize> = batch.iter().map(|(place, _)| *place).collect();
+        let refuse = |missing: Vec<usize>, problem: String| {
+            missing.into_iter().map(|place| (place, Err(timed_out(&problem)))).collect::<Vec<Piece>>()
+        };
+        let oldest = self.oldest();
+        if oldest > limit {
+            return refuse(missing, format!("an earlier read of this device has hung for {} s", oldest.as_secs()));
+        }
+        let too_late = format!("the device did not answer within {} ms", limit.as_millis());
+        let Ok(Ok(permit)) = tokio::time::timeout(limit, Arc::clone(&self.places).acquire_owned()).await else {
+            return refuse(missing, too_late);
+        };
+
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        tokio::task::spawn_blocking(move || {
+            for (place, stretch) in batch {
+                let entry = Entry::new(Arc::clone(&self));
+                let result = block::read(&stretch);
+                drop(entry);
+                if sender.send((place, result)).is_err() {
+                    break;
+                }
+            }
+            drop(permit);
+        });
+        let mut pieces = Vec::with_capacity(missing.len());
+        while let Ok(Some(piece)) = tokio::time::timeout(limit, receiver.recv()).await {
+            missing.retain(|place| *place != piece.0);
+            pieces.push(piece);
+        }
+        pieces.extend(refuse(missing, too_late));
+        pieces
+    }
+}
+
+fn timed_out(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, problem.to_owned())
+}
+
+#[cfg(test)]
+#[path = "lanes_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+use super::*;
+
+const LIMIT: Duration = Duration::from_millis(100);
+
+fn stretch(device: &Path, offset: u64) -> Stretch {
+    Stretch { device: device.to_owned(), offset, length: 4096 }
+}
+
+fn device(folder: &Path, name: &str, byte: u8) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, vec![byte; 8192]).unwrap();
+    path
+}
+
+/// Opening a pipe that nobody writes to hangs, like a device whose disk does not answer.
+fn hanging_device(folder: &Path) -> PathBuf {
+    let path = folder.join("hanging");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    path
+}
+
+/// Lets the hanging reads go, so that the test's runtime can end.
+fn release(path: &Path) {
+    drop(std::fs::OpenOptions::new().write(true).open(path).unwrap());
+}
+
+#[tokio::test]
+async fn the_answers_are_in_the_order_of_the_stretches() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (device(folder.path(), "a", 1), device(folder.path(), "b", 2));
+    let missing = folder.path().join("missing");
+    let stretches = [stretch(&a, 0), stretch(&b, 4096), stretch(&missing, 0), stretch(&a, 8192), stretch(&b, 0)];
+    let answers = Lanes::new(LIMIT).read(stretches.to_vec()).await;
+    let seen: Vec<_> =
+        answers.iter().map(|answer| answer.as_ref().map(|bytes| bytes[0]).map_err(io::Error::kind)).collect();
+    let (gone, past_the_end) = (io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof);
+    assert_eq!(seen, [Ok(1), Ok(2), Err(gone), Err(past_the_end), Ok(2)]);
+    assert!(Lanes::new(LIMIT).read(Vec::new()).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_device_that_hangs_holds_up_no_other_and_then_fails_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, hanging) = (device(folder.path(), "good", 1), hanging_device(folder.path()));
+    let lanes = Lanes::new(LIMIT);
+    let answers = lanes.read(vec![stretch(&hanging, 0), stretch(&good, 0), stretch(&hanging, 4096)]).await;
+    assert_eq!(answers[1].as_ref().unwrap()[0], 1);
+    for place in [0, 2] {
+        let error = answers[place].as_ref().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    let started = Instant::now();
+    for _ in 0..20 {
+        let error = lanes.read(vec![stretch(&hanging, 0)]).await.remove(0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains("hung"), "{error}");
+    }
+    assert!(started.elapsed() < LIMIT, "{:?}", started.elapsed());
+    release(&hanging);
+}
+
+#[tokio::test]
+async fn a_device_that_answers_again_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let hanging = hanging_device(folder.path());
+    let lanes = Lanes::new(LIMIT);
+    lanes.read(vec![stretch(&hanging, 0)]).await.remove(0).unwrap_err();
+    release(&hanging);
+    std::fs::remove_file(&hanging).unwrap();
+    std::fs::write(&hanging, vec![9; 4096]).unwrap();
+    tokio::time::sleep(LIMIT).await;
+    assert_eq!(lanes.read(vec![stretch(&hanging, 0)]).await.remove(0).unwrap()[0], 9);
+}
+
+#[tokio::test]
+async fn many_readers_of_a_hanging_device_take_few_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let hanging = hanging_device(folder.path());
+    let lanes = Lanes::new(LIMIT);
+    let mut readers = JoinSet::new();
+    for _ in 0..50 {
+        let (lanes, stretch) = (lanes.clone(), stretch(&hanging, 0));
+        readers.spawn(async move { lanes.read(vec![stretch]).await });
+    }
+    while let Some(answers) = readers.join_next().await {
+        assert_eq!(answers.unwrap()[0].as_ref().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+    let lane = lanes.lane(&hanging);
+    assert_eq!(lane.running.lock().unwrap().started.len(), PLACES);
+    release(&hanging);
+}
+
+#[tokio::test]
+async fn idle_devices_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let lanes = Lanes::new(LIMIT);
+    for name in ["a", "b", "c"] {
+        lanes.read(vec![stretch(&device(folder.path(), name, 1), 0)]).await.remove(0).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    lanes.lane(&folder.path().join("a"));
+    assert_eq!(lanes.lanes.lock().unwrap().len(), 1);
+}

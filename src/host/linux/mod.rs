@@ -1,0 +1,95 @@
+//! The real [`Kernel`]: system calls, `/proc` and `/sys`.
+
+mod block;
+mod device_mapper;
+mod lanes;
+pub(crate) mod mountinfo;
+mod mounts;
+mod system_calls;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::kernel::{BlockDevice, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch};
+use lanes::Lanes;
+
+/// How long a read of a device may take. Healthy disks need milliseconds, busy ones a fraction of this.
+const READ_LIMIT: Duration = Duration::from_secs(2);
+
+/// This machine's kernel. All clones share what is known about hanging devices.
+#[derive(Debug, Clone)]
+pub struct Linux {
+    lanes: Lanes,
+}
+
+impl Default for Linux {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Linux {
+    /// The kernel that this process runs on.
+    pub fn new() -> Self {
+        Self { lanes: Lanes::new(READ_LIMIT) }
+    }
+}
+
+/// Runs what may block in the kernel away from the async threads. It runs to its end even when the caller
+/// stops waiting.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[tonic::async_trait]
+impl Kernel for Linux {
+    async fn mount(&self, mount: &Mount) -> io::Result<()> {
+        let mount = mount.clone();
+        blocking(move || mounts::make(&mount)).await
+    }
+
+    async fn unmount(&self, target: &Path) -> io::Result<()> {
+        let target = target.to_owned();
+        blocking(move || mounts::unmount(&target)).await
+    }
+
+    async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
+        blocking(|| mountinfo::parse(&std::fs::read("/proc/self/mountinfo")?)).await
+    }
+
+    async fn usage(&self, path: &Path) -> io::Result<FileSystemUsage> {
+        let path = path.to_owned();
+        blocking(move || mounts::usage(&path)).await
+    }
+
+    async fn block_devices(&self) -> io::Result<Vec<BlockDevice>> {
+        blocking(|| block::devices(Path::new("/sys"), Path::new("/dev"))).await
+    }
+
+    async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>> {
+        self.lanes.read(stretches).await
+    }
+
+    async fn zero(&self, stretch: Stretch) -> io::Result<()> {
+        blocking(move || block::zero(&stretch)).await
+    }
+
+    async fn discard(&self, stretch: Stretch) -> io::Result<()> {
+        blocking(move || block::discard(&stretch)).await
+    }
+
+    async fn flush(&self, device: &Path) -> io::Result<()> {
+        let device: PathBuf = device.to_owned();
+        blocking(move || block::flush(&device)).await
+    }
+
+    async fn set_read_only(&self, device: &Path, read_only: bool) -> io::Result<()> {
+        let device = device.to_owned();
+        blocking(move || block::set_read_only(&device, read_only)).await
+    }
+
+    async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>> {
+        blocking(|| device_mapper::devices(Path::new("/dev/mapper/control"))).await
+    }
+}

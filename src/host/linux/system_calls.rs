@@ -1,0 +1,113 @@
+//! The system calls for which `nix` has no safe function: ioctls on block devices and on device-mapper,
+//! and the two calls that give a mount its flags before anybody can see it. Nothing else is unsafe.
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_int, c_long};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::libc;
+
+/// `BLKDISCARD` and `BLKROSET` of linux/fs.h: `_IO(0x12, n)`.
+const BLKDISCARD: u32 = 119;
+const BLKROSET: u32 = 93;
+
+mod generated {
+    nix::ioctl_write_ptr_bad!(discard, nix::request_code_none!(0x12, super::BLKDISCARD), [u64; 2]);
+    nix::ioctl_write_ptr_bad!(set_read_only, nix::request_code_none!(0x12, super::BLKROSET), std::ffi::c_int);
+}
+
+/// Discards `length` bytes from `offset` on of a block device.
+pub(super) fn discard(device: &File, offset: u64, length: u64) -> io::Result<()> {
+    let range = [offset, length];
+    // SAFETY: the kernel reads two u64, which is what the reference points to, and keeps no pointer.
+    unsafe { generated::discard(device.as_raw_fd(), &raw const range) }?;
+    Ok(())
+}
+
+/// Makes a block device refuse writes, or take them.
+pub(super) fn set_read_only(device: &File, read_only: bool) -> io::Result<()> {
+    let value = c_int::from(read_only);
+    // SAFETY: the kernel reads one int, which is what the reference points to, and keeps no pointer.
+    unsafe { generated::set_read_only(device.as_raw_fd(), &raw const value) }?;
+    Ok(())
+}
+
+/// The size of `struct dm_ioctl` (linux/dm-ioctl.h), bytes; part of the number of each request.
+pub(super) const MAPPER_HEADER: usize = 312;
+
+/// Sends one request to device-mapper. `buffer` starts with a `struct dm_ioctl`; the answer takes its place.
+pub(super) fn device_mapper(control: &File, command: u8, buffer: &mut [u64]) -> io::Result<()> {
+    // `data_size` is the fourth 32-bit word: what the kernel believes the buffer's size to be.
+    let claimed = buffer.iter().flat_map(|word| word.to_ne_bytes()).skip(12).take(4).collect::<Vec<u8>>();
+    let claimed = <[u8; 4]>::try_from(claimed).map(u32::from_ne_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let claimed = usize::try_from(claimed).map_err(io::Error::other)?;
+    if claimed < MAPPER_HEADER || claimed > size_of_val(buffer) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the request's size is not the buffer's"));
+    }
+    let request = nix::request_code_readwrite!(0xfd, command, MAPPER_HEADER);
+    // SAFETY: device-mapper reads and writes `data_size` bytes from the pointer on, which was checked just
+    // above to lie within the buffer; the buffer is aligned for u64 and borrowed exclusively.
+    let result = unsafe { libc::ioctl(control.as_raw_fd(), request, buffer.as_mut_ptr()) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// `struct mount_attr` of linux/mount.h.
+#[repr(C)]
+pub(super) struct MountAttributes {
+    pub(super) set: u64,
+    pub(super) clear: u64,
+    pub(super) propagation: u64,
+    pub(super) user_namespace: u64,
+}
+
+const _: () = assert!(size_of::<MountAttributes>() == 32);
+
+/// linux/mount.h; `AT_EMPTY_PATH` is linux/fcntl.h's.
+const OPEN_TREE_CLONE: c_int = 1;
+const OPEN_TREE_CLOEXEC: c_int = libc::O_CLOEXEC;
+const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
+
+/// A copy of the mount that `path` lies on, rooted at `path` and attached nowhere; it goes away with the
+/// descriptor. Linux 5.2.
+pub(super) fn clone_mount(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    // SAFETY: `path` ends with a zero byte and outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let descriptor = c_int::try_from(succeeded(result)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just given us this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Changes the flags of one mount. Linux 5.12.
+pub(super) fn set_mount_attributes(mount: &OwnedFd, attributes: &MountAttributes) -> io::Result<()> {
+    let size = size_of::<MountAttributes>();
+    let at = libc::AT_EMPTY_PATH;
+    // SAFETY: the kernel reads an empty path and `size` bytes from the reference, and keeps no pointer.
+    let result = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), at, &raw const *attributes, size)
+    };
+    succeeded(result).map(drop)
+}
+
+/// Attaches a mount at `target`, not through a symbolic link. Linux 5.2.
+pub(super) fn attach_mount(mount: &OwnedFd, target: &Path) -> io::Result<()> {
+    let target = CString::new(target.as_os_str().as_bytes())?;
+    let flags = MOVE_MOUNT_F_EMPTY_PATH;
+    // SAFETY: both paths end with a zero byte and outlive the call.
+    let result = unsafe {
+        let (from, to) = (c"".as_ptr(), target.as_ptr());
+        libc::syscall(libc::SYS_move_mount, mount.as_raw_fd(), from, libc::AT_FDCWD, to, flags)
+    };
+    succeeded(result).map(drop)
+}
+
+fn succeeded(result: c_long) -> io::Result<c_long> {
+    Ok(Errno::result(result)?)
+}

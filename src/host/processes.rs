@@ -1,0 +1,197 @@
+//! The real [`Commands`]: child processes.
+//!
+//! A child writes to files in memory, not to pipes: whatever happens to this process, a child that still
+//! runs meets no `SIGPIPE` half-way through a change, and no grandchild can keep us waiting by holding a
+//! pipe open.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::commands::{Command, CommandError, Commands, Output};
+
+/// Where programs are looked for, in this order; also the `PATH` of the children.
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// The most that is taken from standard output, bytes.
+const STDOUT_LIMIT: u64 = 64 << 20;
+/// How much of the end of standard error is kept, bytes.
+const STDERR_KEPT: u64 = 64 << 10;
+/// How often a command that still runs is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+
+/// Told about commands, so that they can be counted and timed.
+pub trait Observer: Send + Sync {
+    /// A command was started.
+    fn started(&self, command: &Command) {
+        let _ = command;
+    }
+    /// A command has not ended yet; told every 30 seconds.
+    fn still_running(&self, command: &Command, elapsed: Duration) {
+        let _ = (command, elapsed);
+    }
+    /// A command ended after `elapsed`; `ok` when its status was 0.
+    fn ended(&self, command: &Command, elapsed: Duration, ok: bool);
+}
+
+impl<F: Fn(&Command, Duration, bool) + Send + Sync> Observer for F {
+    fn ended(&self, command: &Command, elapsed: Duration, ok: bool) {
+        self(command, elapsed, ok);
+    }
+}
+
+/// Runs programs of this machine, found in fixed folders, with a small fixed environment.
+#[derive(Clone)]
+pub struct Processes {
+    folders: Vec<PathBuf>,
+    environment: Vec<(OsString, OsString)>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Processes {
+    /// Programs from the folders of system programs.
+    pub fn new() -> Self {
+        Self::from_folders(FOLDERS.map(PathBuf::from).to_vec())
+    }
+
+    fn from_folders(folders: Vec<PathBuf>) -> Self {
+        let path = std::env::join_paths(&folders).unwrap_or_default();
+        let environment = [("LC_ALL", "C".into()), ("LVM_SUPPRESS_FD_WARNINGS", "1".into()), ("PATH", path)];
+        Self {
+            folders,
+            environment: environment.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+            observer: None,
+        }
+    }
+
+    /// Tells `observer` about every command.
+    #[must_use]
+    pub fn observed(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Adds a variable to the environment of every command, such as `LVM_SYSTEM_DIR`.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where a program lies; [`CommandError::Missing`] when it is in none of the folders.
+    pub fn locate(&self, program: &str) -> Result<PathBuf, CommandError> {
+        let candidates = self.folders.iter().map(|folder| folder.join(program));
+        candidates
+            .into_iter()
+            .find(|candidate| is_executable(candidate))
+            .ok_or_else(|| CommandError::Missing { program: program.to_owned() })
+    }
+
+    async fn run_to_end(self, command: Command) -> Result<Output, CommandError> {
+        let program = self.locate(command.program)?;
+        let not_run =
+            |error: io::Error| CommandError::NotRun { command: command.to_string(), reason: error.to_string() };
+        let (stdout, stderr) = (memory_file().map_err(not_run)?, memory_file().map_err(not_run)?);
+        let mut child = tokio::process::Command::new(program)
+            .args(&command.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(stdout.try_clone().map_err(not_run)?)
+            .stderr(stderr.try_clone().map_err(not_run)?)
+            // Ctrl-C in a terminal goes to the whole foreground group; it must not reach lvm.
+            .process_group(0)
+            .kill_on_drop(false)
+            .spawn()
+            .map_err(not_run)?;
+        let started = Instant::now();
+        self.observe(|observer| observer.started(&command));
+
+        let mut too_much = false;
+        let status = loop {
+            if let Ok(status) = tokio::time::timeout(REPORT_EVERY, child.wait()).await {
+                break status.map_err(not_run)?;
+            }
+            let elapsed = started.elapsed();
+            tracing::warn!(%command, "has been running for {} s", elapsed.as_secs());
+            self.observe(|observer| observer.still_running(&command, elapsed));
+            too_much |= drop_excess(&stdout).map_err(not_run)?;
+            drop_excess(&stderr).map_err(not_run)?;
+        };
+
+        let elapsed = started.elapsed();
+        tracing::debug!(%command, milliseconds = elapsed.as_millis(), %status, "command ended");
+        self.observe(|observer| observer.ended(&command, elapsed, status.success()));
+        if too_much || stdout.metadata().map_err(not_run)?.len() > STDOUT_LIMIT {
+            let problem = format!("more than {STDOUT_LIMIT} bytes");
+            return Err(CommandError::Nonsense { command: command.to_string(), problem });
+        }
+        let stdout = last_bytes(&stdout, STDOUT_LIMIT).map_err(not_run)?;
+        let stderr = last_bytes(&stderr, STDERR_KEPT).map_err(not_run)?;
+        Ok(Output { status: status.code(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    }
+
+    fn observe(&self, tell: impl Fn(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            tell(observer.as_ref());
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Commands for Processes {
+    async fn run(&self, command: &Command) -> Result<Output, CommandError> {
+        // In a task of its own: when the caller's future is dropped the child is still waited for.
+        match tokio::spawn(self.clone().run_to_end(command.clone())).await {
+            Ok(result) => result,
+            Err(error) => Err(CommandError::NotRun { command: command.to_string(), reason: error.to_string() }),
+        }
+    }
+}
+
+fn is_executable(candidate: &Path) -> bool {
+    candidate.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// A file in memory that is always written at its end, so that it can be cut while a child writes to it.
+fn memory_file() -> io::Result<File> {
+    let descriptor = memfd_create("output", MFdFlags::MFD_CLOEXEC)?;
+    fcntl(descriptor.as_fd(), FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    Ok(File::from(descriptor))
+}
+
+/// Empties a file that a stuck command keeps filling; whether it was too long.
+fn drop_excess(file: &File) -> io::Result<bool> {
+    let excessive = file.metadata()?.len() > STDOUT_LIMIT;
+    if excessive {
+        file.set_len(0)?;
+    }
+    Ok(excessive)
+}
+
+fn last_bytes(file: &File, limit: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let start = length.saturating_sub(limit);
+    let mut bytes = vec![0; usize::try_from(length - start).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[path = "processes_tests.rs"]
+mod tests;
