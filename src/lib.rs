@@ -9,6 +9,7 @@
 //! - [`host`]: the machine: running commands, mounts, file systems, block devices
 //! - [`telemetry`]: logs, metrics, health
 
+pub mod config;
 pub mod error;
 pub mod host;
 pub mod lvm;
