@@ -1,6 +1,7 @@
 //! Reads the classes file. It is taken or refused as a whole; a refusal says where and why.
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -12,6 +13,9 @@ use crate::lvm::size::Bytes;
 
 /// Longest name of a class, bytes.
 const NAME_LIMIT: usize = 63;
+
+/// Largest classes file, bytes: what a `ConfigMap` can hold.
+const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Why a classes file is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -34,11 +38,6 @@ impl fmt::Display for ClassesError {
 }
 
 impl ClassesError {
-    /// A file that cannot be read.
-    pub fn unreadable(reason: impl Into<String>) -> Self {
-        Self { line: None, column: None, reason: reason.into() }
-    }
-
     fn at(location: Location, reason: impl Into<String>) -> Self {
         Self { line: Some(location.line()), column: Some(location.column()), reason: reason.into() }
     }
@@ -106,10 +105,26 @@ impl Classes {
         path: &Path,
         check_options: impl Fn(&str, &[String], &[String]) -> Result<(), String>,
     ) -> Result<Self, ClassesError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ClassesError::unreadable(format!("{} cannot be read: {error}", path.display())))?;
-        Self::parse(&text, check_options)
+        Self::parse(&read_text(path)?, check_options)
     }
+}
+
+/// The content of a classes file, symbolic links followed.
+pub(super) fn read_text(path: &Path) -> Result<String, ClassesError> {
+    let unreadable = |reason: &dyn fmt::Display| ClassesError {
+        line: None,
+        column: None,
+        reason: format!("{} cannot be read: {reason}", path.display()),
+    };
+    let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    // A pipe or a device would block the caller, or never end.
+    if !metadata.is_file() {
+        return Err(unreadable(&"it is no file"));
+    }
+    if metadata.len() > SIZE_LIMIT {
+        return Err(unreadable(&"it is larger than 1 MiB"));
+    }
+    fs::read_to_string(path).map_err(|error| unreadable(&error))
 }
 
 impl RawClass {
