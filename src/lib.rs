@@ -9,8 +9,10 @@
 //! - [`host`]: the machine: running commands, mounts, file systems, block devices
 //! - [`telemetry`]: logs, metrics, health
 
+pub mod config;
 pub mod csi;
 pub mod error;
 pub mod host;
 pub mod lvm;
+pub mod node;
 pub mod telemetry;

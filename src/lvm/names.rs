@@ -23,10 +23,10 @@ const READABLE_LIMIT: usize = 24;
 /// What a logical volume's name must not begin with: lvm(8) and lvm's own check, which refuses more than the page says.
 const RESERVED_PREFIXES: [&str; 2] = ["snapshot", "pvmove"];
 
-/// What a logical volume's name must not contain: lvm(8), 2.03.16 and later.
-const RESERVED_PARTS: [&str; 15] = [
-    "_cdata", "_cmeta", "_corig", "_imeta", "_iorig", "_mimage", "_mlog", "_pmspare", "_rimage", "_rmeta", "_tdata",
-    "_tmeta", "_vdata", "_vorigin", "_wcorig",
+/// What a logical volume's name must not contain: what lvm 2.03.16 and 2.03.31 refuse, two more than lvm(8) lists.
+const RESERVED_PARTS: [&str; 17] = [
+    "_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog", "_pmspare", "_rimage",
+    "_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig",
 ];
 
 /// Whether a CSI name may be used: 1 to 128 bytes, and none of the control characters that CSI forbids (tab,
