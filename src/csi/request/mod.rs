@@ -2,5 +2,6 @@
 //! Every refusal names the field as the CSI specification writes it, the value, and what would be right.
 
 pub mod capability;
+pub mod create;
 pub mod size;
 pub mod text;
