@@ -50,7 +50,7 @@ pub struct NodeFlags {
     #[arg(long, env = "QUARRY_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
     /// How log lines are written
-    #[arg(long, env = "QUARRY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "QUARRY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Most volumes that the cluster may use on this node at once; 0 sets no limit
     #[arg(long, env = "QUARRY_MAX_VOLUMES", value_name = "N", default_value_t = 0,
@@ -169,8 +169,8 @@ impl ClassesFlags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct OutputFlags {
     /// Text for people or JSON for programs
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
-    pub output: OutputFormat,
+    #[arg(long = "output", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    pub format: OutputFormat,
 }
 
 /// For people or for programs.

@@ -82,10 +82,10 @@ fn a_node_without_classes_is_told_how_to_name_them() {
 
 #[test]
 fn the_other_commands_print_text_or_json() {
-    let json = OutputFlags { output: OutputFormat::Json };
+    let json = OutputFlags { format: OutputFormat::Json };
     assert_eq!(parse(&["version", "--output", "json"]), Ok(Mode::Version(json)));
     let file = PathBuf::from("x.yaml");
-    let expected = CheckConfigFlags { file, output: OutputFlags { output: OutputFormat::Text } };
+    let expected = CheckConfigFlags { file, output: OutputFlags { format: OutputFormat::Text } };
     assert_eq!(parse(&["check-config", "x.yaml"]), Ok(Mode::CheckConfig(expected)));
     assert!(matches!(parse(&["volumes", "--output=json"]), Ok(Mode::Volumes(flags)) if flags.output == json));
     assert!(matches!(parse(&["doctor", "--output=json"]), Ok(Mode::Doctor(flags)) if flags.output == json));
