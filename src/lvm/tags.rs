@@ -21,6 +21,7 @@ const NAME: &str = "quarry.name=";
 const CLASS: &str = "quarry.class=";
 const DELETING: &str = "quarry.deleting=";
 const FILE_SYSTEM: &str = "quarry.fs=";
+const MKFS_OPTIONS: &str = "quarry.mkfs=";
 const CLAIM: &str = "quarry.pvc=";
 
 /// Longest tag that LVM takes, bytes.
@@ -39,6 +40,8 @@ pub struct VolumeTags {
     pub deleting: Option<Wipe>,
     /// What it was formatted with.
     pub file_system: Option<String>,
+    /// Options for mkfs that its request asked for, as words.
+    pub mkfs_options: Vec<String>,
     /// Whether it was ever published as a raw block device.
     pub block: bool,
     /// The claim it was made for, where the request named one. For people only.
@@ -66,6 +69,9 @@ impl VolumeTags {
         }
         tags.extend(self.deleting.map(deleting_tag));
         tags.extend(self.file_system.as_deref().map(file_system_tag));
+        if !self.mkfs_options.is_empty() {
+            tags.push(format!("{MKFS_OPTIONS}{}", escape(&self.mkfs_options.join(" "))));
+        }
         if self.block {
             tags.push(String::from(BLOCK));
         }
@@ -89,6 +95,9 @@ impl VolumeTags {
                 volume.deleting = volume.deleting.max(Some(value.parse().unwrap_or(Wipe::Zero)));
             } else if let Some(value) = tag.strip_prefix(FILE_SYSTEM) {
                 volume.file_system = unescape(value);
+            } else if let Some(value) = tag.strip_prefix(MKFS_OPTIONS) {
+                let words = unescape(value).unwrap_or_default();
+                volume.mkfs_options = words.split_whitespace().map(String::from).collect();
             } else if let Some(value) = tag.strip_prefix(CLAIM) {
                 volume.claim = parse_claim(value);
             } else {
