@@ -1,12 +1,17 @@
 //! What is read natively against what real lvm2 says, after every command that changes a group. Needs
 //! root and loop devices; without them the tests say so and pass.
 
+#![expect(clippy::unwrap_used, reason = "all of this is part of tests")]
+
 mod loops;
 
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use loops::Lab;
+use quarry::lvm::area::{self, Content};
+use quarry::lvm::label;
 
 const MIB: u64 = 1 << 20;
 
@@ -16,7 +21,8 @@ macro_rules! lab_or_skip {
         match Lab::new(&[$($disk),*]) {
             Ok(lab) => lab,
             Err(reason) => {
-                eprintln!("SKIPPED: no loop devices or no lvm here: {reason}");
+                // Not `eprintln!`, which the test harness keeps to itself when a test passes.
+                writeln!(io::stderr(), "SKIPPED: no loop devices or no lvm here: {reason}").unwrap();
                 return;
             }
         }
@@ -96,13 +102,59 @@ async fn the_ring_of_the_metadata_goes_round() {
     lab.lvm(&["pvcreate", "--metadatasize", "32k", "--dataalignment", "4k", one]).await;
     lab.lvm(&["pvcreate", two]).await;
     lab.lvm(&["vgcreate", "-s", "1m", "ring", one, two]).await;
+    let mut times_round = 0;
     for round in 0..40 {
         lab.create("ring", &format!("volume{round}"), &["-l", "1"]).await;
         if round % 3 > 0 {
             lab.lvm(&["lvremove", "-f", &format!("ring/volume{round}")]).await;
         }
+        times_round += usize::from(text_goes_round(one));
     }
+    assert!(times_round > 0, "the test must meet a text in two pieces");
     assert_eq!(lab.read().await.group("ring").unwrap().logical_volumes.len(), 14);
+}
+
+/// Whether the text in the first metadata area lies in two pieces.
+fn text_goes_round(disk: &str) -> bool {
+    let mut head = vec![0; 8192];
+    fs::File::open(disk).and_then(|disk| disk.read_exact_at(&mut head, 0)).unwrap();
+    let label = label::find(&head).unwrap().unwrap();
+    let header = area::header(label.metadata_areas[0], &head[4096..]).unwrap();
+    let Content::Text(location) = header.content else { panic!("{header:?}") };
+    header.regions(location).len() == 2
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_is_never_confused_by_a_writer() {
+    let lab = lab_or_skip!(64 * MIB, 64 * MIB);
+    lab.lvm(&["vgcreate", "-s", "1m", "busy", lab.disk(0), lab.disk(1)]).await;
+    let writing = async {
+        for round in 0..30 {
+            let name = format!("volume{round}");
+            lab.quietly(&Lab::creation("busy", &name, &["-l", "1"])).await;
+            let seqno = lab.read().await.group("busy").unwrap().seqno;
+            assert!(lab.read().await.logical_volumes(&name).count() == 1 && seqno >= 2 + round);
+            if round % 2 == 0 {
+                lab.quietly(&["lvremove", "-f", &format!("busy/{name}")]).await;
+            }
+        }
+    };
+    let reading = async {
+        let (mut seqno, mut changes) = (0, 0);
+        loop {
+            let snapshot = lab.read().await;
+            let Some(group) = snapshot.group("busy") else { panic!("{snapshot:?}") };
+            assert!(group.seqno >= seqno && !group.is_partial(), "{snapshot:?}");
+            changes += u64::from(group.seqno > seqno);
+            seqno = group.seqno;
+            if seqno >= 46 {
+                return changes;
+            }
+            tokio::time::sleep(std::time::Duration::from_micros(300)).await;
+        }
+    };
+    let ((), changes) = tokio::join!(writing, reading);
+    assert!(changes > 10, "the reader must see the writer at work, but saw {changes} changes");
 }
 
 #[tokio::test]

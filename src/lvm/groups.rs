@@ -120,4 +120,6 @@ impl Groups {
 }
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod tests;

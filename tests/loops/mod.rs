@@ -1,8 +1,6 @@
 //! Disks of a test's own: loop devices over sparse files, real lvm confined to them, and the groups read
 //! from them natively.
 
-#![expect(clippy::unwrap_used, reason = "all of this is part of tests")]
-
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -174,7 +172,7 @@ impl Commands for Seams {
         let mut process = process::Command::new("lvm");
         process.args(&command.arguments).args(["--config", &self.configuration()]);
         process.envs([("LVM_SUPPRESS_FD_WARNINGS", "1"), ("LC_ALL", "C")]);
-        let output = process.output().unwrap();
+        let output = tokio::task::spawn_blocking(move || process.output().unwrap()).await.unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok(Output { status: output.status.code(), stdout: output.stdout, stderr })
     }

@@ -45,7 +45,9 @@ impl Memory {
         for assembly in assembled.groups {
             let uuid = assembly.group.uuid.clone();
             snapshot.groups.push(Arc::clone(&assembly.group));
-            self.carriers.insert(uuid.clone(), carriers(scan, &uuid));
+            let mut carriers = carriers(scan, &uuid);
+            carriers.extend(self.absent_carriers(&assembly, &carriers, scan));
+            self.carriers.insert(uuid.clone(), carriers);
             self.assemblies.insert(uuid, assembly);
         }
         let lost: Vec<String> = self.assemblies.keys().filter(|uuid| !told.contains(uuid.as_str())).cloned().collect();
@@ -60,6 +62,19 @@ impl Memory {
             .map(|(device, reason)| Unreadable { device: device.path.clone(), reason: reason.clone() })
             .collect();
         snapshot
+    }
+
+    /// Those that carried the group earlier, do not now, and still belong to it.
+    fn absent_carriers(&mut self, assembly: &Assembly, there: &[Carrier], scan: &Scan) -> Vec<Carrier> {
+        let mut earlier = self.carriers.remove(&assembly.group.uuid).unwrap_or_default();
+        earlier.retain(|carrier| {
+            let is_member = assembly.group.physical_volumes.iter().any(|volume| volume.uuid == carrier.uuid);
+            is_member && there.iter().all(|other| other.uuid != carrier.uuid)
+        });
+        for carrier in &mut earlier {
+            carrier.leave_if_gone(scan);
+        }
+        earlier
     }
 
     /// The name of the group that a physical volume belonged to when last seen.
@@ -86,12 +101,18 @@ impl Memory {
             Fate::Vanished => snapshot.vanished.push(Arc::clone(&assembly.group)),
         }
         for carrier in self.carriers.get_mut(uuid).into_iter().flatten() {
-            carrier.device.take_if(|device| !scan.listed.contains(device));
+            carrier.leave_if_gone(scan);
         }
     }
 }
 
-/// The devices that carry metadata of the group, or could not be read and so may.
+impl Carrier {
+    fn leave_if_gone(&mut self, scan: &Scan) {
+        self.device.take_if(|device| !scan.listed.contains(device));
+    }
+}
+
+/// The devices that carry metadata of the group.
 fn carriers(scan: &Scan, group: &str) -> Vec<Carrier> {
     let carrying = scan.found.iter().filter(|found| found.copies().any(|(_, copy, _)| copy.group.uuid == group));
     carrying.map(|found| Carrier { uuid: found.uuid.clone(), device: Some(found.device.clone()) }).collect()

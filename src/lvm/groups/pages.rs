@@ -26,11 +26,12 @@ impl<'d> Pages<'d> {
 
     /// Reads what is not there yet, everything in one call.
     pub(super) async fn fetch(&mut self, wanted: Vec<(usize, Region)>, patience: &Patience) {
-        let mut asked = Vec::new();
+        let mut asked: Vec<(usize, Region)> = Vec::new();
         let mut stretches = Vec::new();
         for (device, region) in wanted {
             let Some(region) = self.blocks(device, region) else { continue };
-            if self.page(device, region).is_none() && !asked.contains(&(device, region)) {
+            let is_asked = asked.iter().any(|(other, asked)| *other == device && covers(*asked, region));
+            if !is_asked && self.page(device, region).is_none() {
                 let Region { offset, size: length } = region;
                 asked.push((device, region));
                 stretches.push(Stretch { device: self.devices[device].path.clone(), offset, length });
@@ -63,10 +64,7 @@ impl<'d> Pages<'d> {
     }
 
     fn page(&self, device: usize, blocks: Region) -> Option<&Page> {
-        let end = blocks.offset + blocks.size;
-        self.pages[device]
-            .iter()
-            .find(|Page { region, .. }| region.offset <= blocks.offset && region.offset + region.size >= end)
+        self.pages[device].iter().find(|page| covers(page.region, blocks))
     }
 
     /// The blocks that hold the region, as far as the device goes.
@@ -76,4 +74,8 @@ impl<'d> Pages<'d> {
         let end = region.offset.checked_add(region.size)?.checked_next_multiple_of(BLOCK)?.min(device_size);
         (start < end).then(|| Region { offset: start, size: end - start })
     }
+}
+
+fn covers(whole: Region, part: Region) -> bool {
+    whole.offset <= part.offset && whole.offset + whole.size >= part.offset + part.size
 }
