@@ -4,8 +4,9 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use quarry::commands::{check_config, version};
+use quarry::commands::{check_config, node, version};
 use quarry::config::flags::{Arguments, Mode};
+use quarry::host::check_options;
 
 fn main() -> ExitCode {
     // Not by returning the error: that would print a backtrace, which helps nobody who mistyped a flag.
@@ -22,15 +23,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             version::run(flags.format, &mut out)?;
             Ok(ExitCode::SUCCESS)
         }
-        Mode::CheckConfig(flags) => Ok(check_config::run(&flags.file, flags.output.format, accept_options, &mut out)?),
-        Mode::Node(_) => anyhow::bail!("`quarry node` is not built in yet"),
+        Mode::CheckConfig(flags) => Ok(check_config::run(&flags.file, flags.output.format, check_options, &mut out)?),
+        Mode::Node(flags) => {
+            node::run(&flags)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Mode::Volumes(_) => anyhow::bail!("`quarry volumes` is not built in yet"),
         Mode::Doctor(_) => anyhow::bail!("`quarry doctor` is not built in yet"),
     }
-}
-
-/// Every mkfs and mount option passes: the lists of allowed ones per file system are not here yet.
-#[expect(clippy::unnecessary_wraps, reason = "has the form of the check that takes its place")]
-fn accept_options(_file_system: &str, _mkfs_options: &[String], _mount_options: &[String]) -> Result<(), String> {
-    Ok(())
 }

@@ -1,4 +1,6 @@
-//! The commands beside `quarry node`. Each writes its answer to a writer and says with which status to end.
+//! What the program can do; a file each. Those that answer and end write to a writer and say with which
+//! status to end.
 
 pub mod check_config;
+pub mod node;
 pub mod version;

@@ -1,9 +1,8 @@
 //! Health of volumes and of the node's storage, from what LVM, device-mapper and the mount table say.
 
 use crate::error::Result;
-use crate::host::kernel::{MappedDevice, MountEntry};
+use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
 use crate::host::superblock;
-use crate::host::kernel::Stretch;
 use crate::node::device::{is_read_only, mounts_of};
 use crate::node::volume::{Volume, device_path};
 use crate::node::Node;
@@ -41,6 +40,16 @@ impl Node {
             conditions.extend(self.recorded_errors(volume, device).await);
         }
         Ok(conditions)
+    }
+
+    /// That a volume which its user should see at a path is not active.
+    pub(super) async fn inactive(&self, volume: &Volume, path: &str) -> Result<Option<Condition>> {
+        let is_active = self.active_device(volume).await?.is_some();
+        Ok((!is_active).then(|| Condition {
+            severity: Severity::Inaccessible,
+            reason: "LogicalVolumeInactive",
+            message: format!("{} should be at {path} but is not active", volume.full_name()),
+        }))
     }
 
     /// What is wrong with all volumes that are not healthy.
