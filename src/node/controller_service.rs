@@ -122,13 +122,14 @@ impl ControllerService {
     async fn capacity(&self, request: &v1::GetCapacityRequest) -> Result<v1::GetCapacityResponse> {
         let is_here = request.accessible_topology.as_ref().is_none_or(|topology| self.node.is_here(&topology.segments));
         let parameters = Parameters::parse(&request.parameters)?;
-        let uses = (!request.volume_capabilities.is_empty())
-            .then(|| Capability::list("volume_capabilities", &request.volume_capabilities))
-            .transpose();
+        let uses = match request.volume_capabilities.as_slice() {
+            [] => Ok(Vec::new()),
+            capabilities => Capability::list("volume_capabilities", capabilities),
+        };
         let class = chosen_class(&self.node, parameters.class.as_deref());
         // What cannot be made here has no room here; an error would leave the old figure standing.
         let capacity = match (is_here, class, uses) {
-            (true, Ok(class), Ok(uses)) if check_uses(&class, &uses.unwrap_or_default(), &parameters).is_ok() => {
+            (true, Ok(class), Ok(uses)) if check_uses(&class, &uses, &parameters).is_ok() => {
                 self.node.capacity(&class).await?
             }
             _ => super::capacity::Capacity::default(),
@@ -228,7 +229,7 @@ pub(super) fn volume_health(volume_id: String, conditions: Vec<Condition>) -> v1
         reason: condition.reason.to_owned(),
         message: condition.message,
     });
-    v1::VolumeHealth { volume_id, entries: entries.collect() }
+    v1::VolumeHealth { volume_id, health_statuses: entries.collect() }
 }
 
 type Answer<T> = std::result::Result<Response<T>, Status>;

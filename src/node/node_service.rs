@@ -120,7 +120,7 @@ impl NodeService {
             message: condition.message,
             volume_capability: None,
         });
-        Ok(v1::NodeGetStorageHealthResponse { storage_backend_health: backends.collect() })
+        Ok(v1::NodeGetStorageHealthResponse { backend_health: backends.collect() })
     }
 }
 
