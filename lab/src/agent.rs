@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::channel::locked;
-use crate::frame::{Bytes, Event, Request, receive, send};
+use crate::frame::{Bytes, Event, PORTION, Request, receive, send};
 use crate::power;
 
 /// A daemon may keep the pipes of the program that started it: no longer than this is waited for their end.
@@ -33,11 +33,23 @@ struct Programs {
 
 /// Serves until the caller hangs up.
 pub fn serve() -> Result<()> {
-    let port = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("no channel as standard input")?);
-    let mut reader = BufReader::new(port.try_clone().context("cannot share the channel")?);
+    let port = File::from(
+        std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("no channel as standard input")?,
+    );
+    let input = port.try_clone().context("cannot share the channel")?;
     let port: Port = Arc::new(Mutex::new(port));
+    let mut reader = BufReader::new(Reported {
+        input,
+        port: Arc::clone(&port),
+        unreported: 0,
+    });
     let programs = Arc::new(Mutex::new(Programs::default()));
-    let kernel = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let kernel = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
     say(&port, &Event::Ready { kernel });
     let mut hangup = None;
     while let Ok(Some(request)) = receive::<Request>(&mut reader) {
@@ -56,9 +68,36 @@ pub fn serve() -> Result<()> {
     }
     if let Some(script) = hangup {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).stdin(Stdio::null()).status().context("cannot start the shell that tidies up")?;
+        shell
+            .args(["-c", &script])
+            .stdin(Stdio::null())
+            .status()
+            .context("cannot start the shell that tidies up")?;
     }
     Ok(())
+}
+
+/// Tells the caller how much of what it sent was read.
+struct Reported {
+    input: File,
+    port: Port,
+    unreported: usize,
+}
+
+impl Read for Reported {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.input.read(buffer)?;
+        self.unreported += length;
+        if self.unreported >= PORTION {
+            say(
+                &self.port,
+                &Event::Taken {
+                    bytes: std::mem::take(&mut self.unreported),
+                },
+            );
+        }
+        Ok(length)
+    }
 }
 
 fn say(port: &Port, event: &Event) {
@@ -75,13 +114,21 @@ fn handle(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) {
         }
         Request::InputEnd { id } => drop(locked(programs).inputs.remove(&id)),
         Request::Signal { id, signal } => {
-            if let (Some(group), Ok(signal)) = (locked(programs).groups.get(&id), Signal::try_from(signal)) {
+            if let (Some(group), Ok(signal)) =
+                (locked(programs).groups.get(&id), Signal::try_from(signal))
+            {
                 let _ = killpg(*group, signal);
             }
         }
         Request::Start { id, .. } => {
             if let Err(error) = start(request, port, programs) {
-                say(port, &Event::Failed { id, message: format!("{error:#}") });
+                say(
+                    port,
+                    &Event::Failed {
+                        id,
+                        message: format!("{error:#}"),
+                    },
+                );
             }
         }
         Request::OnHangup { .. } | Request::PowerOff => {}
@@ -89,16 +136,32 @@ fn handle(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) {
 }
 
 fn start(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) -> Result<()> {
-    let Request::Start { id, arguments, environment, folder, input } = request else { return Ok(()) };
+    let Request::Start {
+        id,
+        arguments,
+        environment,
+        folder,
+        input,
+    } = request
+    else {
+        return Ok(());
+    };
     let (program, arguments) = arguments.split_first().context("no program was named")?;
     let mut command = Command::new(program);
-    command.args(arguments).envs(environment).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command
+        .args(arguments)
+        .envs(environment)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
     command.stdin(if input { Stdio::piped() } else { Stdio::null() });
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
     let begun = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
     let pid = child.id();
     let group = Pid::from_raw(i32::try_from(pid).context("impossible process id")?);
     locked(programs).groups.insert(id, group);
@@ -123,8 +186,14 @@ fn feed(mut pipe: ChildStdin, pieces: &mpsc::Receiver<Vec<u8>>) {
 
 fn follow(mut child: Child, id: u64, begun: Instant, port: &Port, programs: &Arc<Mutex<Programs>>) {
     let pumps = [
-        child.stdout.take().map(|pipe| pump(pipe, port, move |data| Event::Stdout { id, data })),
-        child.stderr.take().map(|pipe| pump(pipe, port, move |data| Event::Stderr { id, data })),
+        child
+            .stdout
+            .take()
+            .map(|pipe| pump(pipe, port, move |data| Event::Stdout { id, data })),
+        child
+            .stderr
+            .take()
+            .map(|pipe| pump(pipe, port, move |data| Event::Stderr { id, data })),
     ];
     let status = child.wait();
     let seconds = begun.elapsed().as_secs_f64();
@@ -139,13 +208,28 @@ fn follow(mut child: Child, id: u64, begun: Instant, port: &Port, programs: &Arc
         programs.groups.remove(&id);
         programs.inputs.remove(&id);
     }
-    say(port, &match status {
-        Ok(status) => Event::Ended { id, code: status.code(), signal: status.signal(), seconds },
-        Err(error) => Event::Failed { id, message: format!("cannot wait for it: {error}") },
-    });
+    say(
+        port,
+        &match status {
+            Ok(status) => Event::Ended {
+                id,
+                code: status.code(),
+                signal: status.signal(),
+                seconds,
+            },
+            Err(error) => Event::Failed {
+                id,
+                message: format!("cannot wait for it: {error}"),
+            },
+        },
+    );
 }
 
-fn pump(mut pipe: impl Read + Send + 'static, port: &Port, event: impl Fn(Bytes) -> Event + Send + 'static) -> JoinHandle<()> {
+fn pump(
+    mut pipe: impl Read + Send + 'static,
+    port: &Port,
+    event: impl Fn(Bytes) -> Event + Send + 'static,
+) -> JoinHandle<()> {
     let port = Arc::clone(port);
     thread::spawn(move || {
         let mut buffer = vec![0; 32 * 1024];

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::command::{Command, Status};
-use crate::frame::{Bytes, Event, Request, receive, send};
+use crate::frame::{Bytes, Event, Request, WINDOW, encode, receive};
 
-/// More than the serial port takes at once, little enough that other messages get their turn.
+/// Little enough that other messages get their turn.
 const INPUT_PIECE: usize = 16 * 1024;
+const STALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// A lock whose holder panicked guards nothing that could be half-done here.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,6 +37,8 @@ pub(crate) struct Channel {
 #[derive(Debug, Default)]
 struct State {
     kernel: Option<String>,
+    /// Bytes of requests that the agent has not reported as read.
+    under_way: usize,
     running: HashMap<u64, Running>,
     /// Why there is no machine any more.
     ended: Option<String>,
@@ -71,7 +74,10 @@ impl Channel {
             console,
         });
         let own = Arc::clone(&channel);
-        thread::Builder::new().name("lab-channel".into()).spawn(move || own.read(reader)).context("cannot start a thread")?;
+        thread::Builder::new()
+            .name("lab-channel".into())
+            .spawn(move || own.read(reader))
+            .context("cannot start a thread")?;
         Ok(channel)
     }
 
@@ -85,7 +91,11 @@ impl Channel {
             let tail = self.console_tail();
             format!("the machine died unexpectedly{tail}")
         });
-        for running in state.running.values_mut().filter(|running| running.result.is_none()) {
+        for running in state
+            .running
+            .values_mut()
+            .filter(|running| running.result.is_none())
+        {
             running.result = Some(Err(reason.clone()));
         }
         state.ended = Some(reason);
@@ -100,14 +110,35 @@ impl Channel {
                 self.changed.notify_all();
                 return;
             }
-            Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
-            Event::Stdout { id, data } => (id, Box::new(move |running| running.take(&data.0, true))),
-            Event::Stderr { id, data } => (id, Box::new(move |running| running.take(&data.0, false))),
-            Event::Ended { id, code, signal, seconds } => {
-                let status = code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
-                (id, Box::new(move |running| running.result = Some(Ok((status, seconds)))))
+            Event::Taken { bytes } => {
+                state.under_way = state.under_way.saturating_sub(bytes);
+                self.changed.notify_all();
+                return;
             }
-            Event::Failed { id, message } => (id, Box::new(move |running| running.result = Some(Err(message)))),
+            Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
+            Event::Stdout { id, data } => {
+                (id, Box::new(move |running| running.take(&data.0, true)))
+            }
+            Event::Stderr { id, data } => {
+                (id, Box::new(move |running| running.take(&data.0, false)))
+            }
+            Event::Ended {
+                id,
+                code,
+                signal,
+                seconds,
+            } => {
+                let status =
+                    code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
+                (
+                    id,
+                    Box::new(move |running| running.result = Some(Ok((status, seconds)))),
+                )
+            }
+            Event::Failed { id, message } => (
+                id,
+                Box::new(move |running| running.result = Some(Err(message))),
+            ),
         };
         if let Some(running) = state.running.get_mut(&id) {
             change(running);
@@ -117,32 +148,47 @@ impl Channel {
 
     /// The last 50 lines of the console, as the end of a message.
     pub(crate) fn console_tail(&self) -> String {
-        let Some(path) = &self.console else { return String::new() };
-        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let Some(path) = &self.console else {
+            return String::new();
+        };
+        let text = std::fs::read(path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        format!("; the console's last lines:\n{}", lines[lines.len().saturating_sub(50)..].join("\n"))
+        format!(
+            "; the console's last lines:\n{}",
+            lines[lines.len().saturating_sub(50)..].join("\n")
+        )
     }
 
     /// Waits for the agent; the kernel's release.
     pub(crate) fn wait_ready(&self, limit: Duration) -> Result<String> {
         self.wait_until(limit, |state| state.kernel.clone().map(Ok))?
-            .with_context(|| format!("the machine was not ready within {limit:?}{}", self.console_tail()))
+            .with_context(|| {
+                format!(
+                    "the machine was not ready within {limit:?}{}",
+                    self.console_tail()
+                )
+            })
     }
 
     /// From now on the machine's end is no accident.
     pub(crate) fn expect_end(&self, words: &str) {
-        locked(&self.state).expected.get_or_insert_with(|| words.to_owned());
+        locked(&self.state)
+            .expected
+            .get_or_insert_with(|| words.to_owned());
     }
 
     /// Waits until no process of the machine holds the channel; false when the limit passed.
     pub(crate) fn wait_end(&self, limit: Duration) -> bool {
         let state = locked(&self.state);
-        let wait = self.changed.wait_timeout_while(state, limit, |state| state.ended.is_none());
-        wait.unwrap_or_else(PoisonError::into_inner).0.ended.is_some()
-    }
-
-    pub(crate) fn ended(&self) -> bool {
-        locked(&self.state).ended.is_some()
+        let wait = self
+            .changed
+            .wait_timeout_while(state, limit, |state| state.ended.is_none());
+        wait.unwrap_or_else(PoisonError::into_inner)
+            .0
+            .ended
+            .is_some()
     }
 
     pub(crate) fn hang_up(&self) {
@@ -151,15 +197,33 @@ impl Channel {
     }
 
     pub(crate) fn request(&self, request: &Request) -> Result<()> {
-        if let Some(reason) = &locked(&self.state).ended {
-            bail!("{reason}");
+        let line = encode(request)?;
+        let mut writer = locked(&self.writer);
+        for piece in line.chunks(WINDOW) {
+            let room = self.wait_until(STALL_LIMIT, |state| {
+                (state.under_way + piece.len() <= WINDOW).then_some(Ok(()))
+            })?;
+            room.with_context(|| {
+                format!(
+                    "the machine took no request for {STALL_LIMIT:?}{}",
+                    self.console_tail()
+                )
+            })?;
+            locked(&self.state).under_way += piece.len();
+            writer.write_all(piece).context("the machine is gone")?;
         }
-        send(&mut *locked(&self.writer), request)
+        Ok(())
     }
 
     pub(crate) fn start(&self, command: &Command, sink: Sink) -> Result<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let running = Running { sink, pid: None, stdout: Vec::new(), stderr: Vec::new(), result: None };
+        let running = Running {
+            sink,
+            pid: None,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            result: None,
+        };
         locked(&self.state).running.insert(id, running);
         let sent = self.send_start(id, command);
         if sent.is_err() {
@@ -178,7 +242,10 @@ impl Channel {
         })?;
         if let Some(input) = &command.input {
             for piece in input.chunks(INPUT_PIECE) {
-                self.request(&Request::Input { id, data: Bytes(piece.to_vec()) })?;
+                self.request(&Request::Input {
+                    id,
+                    data: Bytes(piece.to_vec()),
+                })?;
             }
             self.request(&Request::InputEnd { id })?;
         }
@@ -202,7 +269,11 @@ impl Channel {
         })
     }
 
-    fn wait_until<T>(&self, limit: Duration, mut look: impl FnMut(&State) -> Option<Result<T>>) -> Result<Option<T>> {
+    fn wait_until<T>(
+        &self,
+        limit: Duration,
+        mut look: impl FnMut(&State) -> Option<Result<T>>,
+    ) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         let mut state = locked(&self.state);
         loop {
@@ -216,7 +287,11 @@ impl Channel {
             if left.is_zero() {
                 return Ok(None);
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
@@ -228,11 +303,19 @@ impl Running {
             Sink::Log(file) => drop(file.write_all(data)),
             Sink::Collect { streamed } => {
                 if *streamed && standard {
-                    drop(io::stdout().write_all(data).and_then(|()| io::stdout().flush()));
+                    drop(
+                        io::stdout()
+                            .write_all(data)
+                            .and_then(|()| io::stdout().flush()),
+                    );
                 } else if *streamed {
                     drop(io::stderr().write_all(data));
                 }
-                if standard { self.stdout.extend(data) } else { self.stderr.extend(data) }
+                if standard {
+                    self.stdout.extend(data)
+                } else {
+                    self.stderr.extend(data)
+                }
             }
         }
     }

@@ -20,9 +20,14 @@ pub enum Behaviour {
     /// Reads work, writes are answered and thrown away.
     DropWrites,
     /// Works for some seconds, fails for some, and so on.
-    Flakey { up_seconds: u32, down_seconds: u32 },
+    Flakey {
+        up_seconds: u32,
+        down_seconds: u32,
+    },
     /// Every read and write takes longer.
-    Delay { milliseconds: u32 },
+    Delay {
+        milliseconds: u32,
+    },
     /// These blocks of 512 bytes cannot be read until they are written again.
     BadBlocks(Vec<u64>),
 }
@@ -38,10 +43,20 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn put(channel: &Arc<Channel>, disk: &str, below: String) -> Result<Self> {
-        let size = process::run(channel, &Command::new("blockdev").args(["--getsz", &below]))?.checked()?;
-        let fault = Self { channel: Arc::clone(channel), name: format!("lab-{disk}"), below, sectors: size.text().parse()? };
+        let size = process::run(channel, &Command::new("blockdev").args(["--getsz", &below]))?
+            .checked()?;
+        let fault = Self {
+            channel: Arc::clone(channel),
+            name: format!("lab-{disk}"),
+            below,
+            sectors: size.text().parse()?,
+        };
         let table = fault.table(&Behaviour::Healthy);
-        process::run(channel, &Command::new("dmsetup").args(["create", &fault.name, "--table", &table]))?.checked()?;
+        process::run(
+            channel,
+            &Command::new("dmsetup").args(["create", &fault.name, "--table", &table]),
+        )?
+        .checked()?;
         Ok(fault)
     }
 
@@ -72,10 +87,15 @@ impl Fault {
             Behaviour::Error => format!("0 {sectors} error"),
             Behaviour::FailWrites => format!("0 {sectors} flakey {below} 0 0 3600 1 error_writes"),
             Behaviour::DropWrites => format!("0 {sectors} flakey {below} 0 0 3600 1 drop_writes"),
-            Behaviour::Flakey { up_seconds, down_seconds } => {
+            Behaviour::Flakey {
+                up_seconds,
+                down_seconds,
+            } => {
                 format!("0 {sectors} flakey {below} 0 {up_seconds} {down_seconds}")
             }
-            Behaviour::Delay { milliseconds } => format!("0 {sectors} delay {below} 0 {milliseconds}"),
+            Behaviour::Delay { milliseconds } => {
+                format!("0 {sectors} delay {below} 0 {milliseconds}")
+            }
             Behaviour::BadBlocks(_) => format!("0 {sectors} dust {below} 0 512"),
         }
     }

@@ -19,11 +19,21 @@ pub(crate) enum Request {
         folder: Option<String>,
         input: bool,
     },
-    Input { id: u64, data: Bytes },
-    InputEnd { id: u64 },
-    Signal { id: u64, signal: i32 },
+    Input {
+        id: u64,
+        data: Bytes,
+    },
+    InputEnd {
+        id: u64,
+    },
+    Signal {
+        id: u64,
+        signal: i32,
+    },
     /// Run this shell script when the caller is gone.
-    OnHangup { script: String },
+    OnHangup {
+        script: String,
+    },
     PowerOff,
 }
 
@@ -31,14 +41,43 @@ pub(crate) enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
-    Ready { kernel: String },
-    Started { id: u64, pid: u32 },
-    Stdout { id: u64, data: Bytes },
-    Stderr { id: u64, data: Bytes },
-    Ended { id: u64, code: Option<i32>, signal: Option<i32>, seconds: f64 },
+    Ready {
+        kernel: String,
+    },
+    /// So many bytes of requests were read since the last such word: the caller may send as many again.
+    Taken {
+        bytes: usize,
+    },
+    Started {
+        id: u64,
+        pid: u32,
+    },
+    Stdout {
+        id: u64,
+        data: Bytes,
+    },
+    Stderr {
+        id: u64,
+        data: Bytes,
+    },
+    Ended {
+        id: u64,
+        code: Option<i32>,
+        signal: Option<i32>,
+        seconds: f64,
+    },
     /// The program could not even be started.
-    Failed { id: u64, message: String },
+    Failed {
+        id: u64,
+        message: String,
+    },
 }
+
+/// What the caller may have under way. The serial port of a User-Mode Linux kernel stops for good when a terminal's input
+/// buffer (4096 bytes) has ever been full, so it never may be.
+pub(crate) const WINDOW: usize = 3072;
+/// The agent reports what it read in portions of this size at least.
+pub(crate) const PORTION: usize = 1024;
 
 /// Bytes that travel as base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +94,21 @@ impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use base64::Engine as _;
         let text = String::deserialize(deserializer)?;
-        base64::engine::general_purpose::STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
     }
 }
 
-pub(crate) fn send<T: Serialize>(writer: &mut impl Write, message: &T) -> Result<()> {
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message).context("cannot encode a message")?;
     line.push(b'\n');
+    Ok(line)
+}
+
+pub(crate) fn send<T: Serialize>(writer: &mut impl Write, message: &T) -> Result<()> {
+    let line = encode(message)?;
     writer.write_all(&line).context("the channel is closed")?;
     writer.flush().context("the channel is closed")
 }
@@ -87,7 +134,10 @@ mod tests {
 
     #[test]
     fn every_byte_survives_the_channel() {
-        let event = Event::Stdout { id: 7, data: Bytes((0..=255).collect()) };
+        let event = Event::Stdout {
+            id: 7,
+            data: Bytes((0..=255).collect()),
+        };
         let mut wire = Vec::new();
         send(&mut wire, &event).unwrap();
         assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -99,12 +149,18 @@ mod tests {
         let mut wire = b"\0\xffkernel says hello\n{\"id\":\n".to_vec();
         send(&mut wire, &Request::PowerOff).unwrap();
         let mut reader = wire.as_slice();
-        assert_eq!(receive::<Request>(&mut reader).unwrap(), Some(Request::PowerOff));
+        assert_eq!(
+            receive::<Request>(&mut reader).unwrap(),
+            Some(Request::PowerOff)
+        );
         assert_eq!(receive::<Request>(&mut reader).unwrap(), None);
     }
 
     #[test]
     fn a_cut_off_message_at_the_end_is_the_end() {
-        assert_eq!(receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(), None);
+        assert_eq!(
+            receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(),
+            None
+        );
     }
 }
