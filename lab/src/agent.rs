@@ -17,13 +17,19 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::channel::locked;
-use crate::frame::{Bytes, Event, PORTION, Request, receive, send};
+use crate::flow::{Outlet, Reported};
+use crate::frame::{
+    Bytes, EVENT_PIECE, EVENT_WINDOW, Event, REQUEST_WINDOW, Request, encode, receive,
+};
 use crate::power;
 
 /// A daemon may keep the pipes of the program that started it: no longer than this is waited for their end.
 const PIPE_PATIENCE: Duration = Duration::from_millis(500);
 
-type Port = Arc<Mutex<File>>;
+/// A caller that takes no output for so long is as good as gone.
+const OUTPUT_LIMIT: Duration = Duration::from_hours(1);
+
+type Port = Arc<Outlet<File>>;
 
 #[derive(Default)]
 struct Programs {
@@ -40,25 +46,30 @@ pub fn serve() -> Result<()> {
             .context("no channel as standard input")?,
     );
     let input = port.try_clone().context("cannot share the channel")?;
-    let port: Port = Arc::new(Mutex::new(port));
-    let mut reader = BufReader::new(Reported {
-        input,
-        port: Arc::clone(&port),
-        unreported: 0,
-    });
+    let port: Port = Arc::new(Outlet::new(port, EVENT_WINDOW));
+    let report = |bytes| say(&port, &Event::Taken { bytes });
+    let mut reader = BufReader::new(Reported::new(input, REQUEST_WINDOW, report));
+    let mut parts: HashMap<u64, Vec<u8>> = HashMap::new();
     let programs = Arc::new(Mutex::new(Programs::default()));
     let kernel = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
     say(&port, &Event::Ready { kernel });
     let mut hangup = None;
-    while let Ok(Some(request)) = receive::<Request>(&mut reader) {
+    while let Ok(Some(mut request)) = receive::<Request>(&mut reader) {
+        if let Request::Whole { id } = request {
+            let whole = parts.remove(&id).unwrap_or_default();
+            request = serde_json::from_slice(&whole).context("a request in parts")?;
+        }
         match request {
+            Request::Part { id, data } => parts.entry(id).or_default().extend(data.0),
+            Request::Seen { bytes } => port.window.release(bytes),
             Request::OnHangup { script } => hangup = Some(script),
             Request::PowerOff => power::off(),
             other => handle(other, &port, &programs),
         }
     }
+    port.window.close();
     // Elsewhere than in a namespace of its own, the agent may only end what it started.
     if std::process::id() == 1 {
         let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
@@ -77,32 +88,9 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
-/// Tells the caller how much of what it sent was read.
-struct Reported {
-    input: File,
-    port: Port,
-    unreported: usize,
-}
-
-impl Read for Reported {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        self.unreported += length;
-        if self.unreported >= PORTION {
-            say(
-                &self.port,
-                &Event::Taken {
-                    bytes: std::mem::take(&mut self.unreported),
-                },
-            );
-        }
-        Ok(length)
-    }
-}
-
 fn say(port: &Port, event: &Event) {
     // A caller who is gone needs no answer; the reader sees the end of the channel too and ends the agent.
-    let _ = send(&mut *locked(port), event);
+    let _ = port.force(event);
 }
 
 fn handle(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) {
@@ -131,7 +119,7 @@ fn handle(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) {
                 );
             }
         }
-        Request::OnHangup { .. } | Request::PowerOff => {}
+        _ => {}
     }
 }
 
@@ -232,9 +220,13 @@ fn pump(
 ) -> JoinHandle<()> {
     let port = Arc::clone(port);
     thread::spawn(move || {
-        let mut buffer = vec![0; 32 * 1024];
+        let mut buffer = vec![0; EVENT_PIECE];
         while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-            say(&port, &event(Bytes(buffer[..length].to_vec())));
+            let event = event(Bytes(buffer[..length].to_vec()));
+            let sent = encode(&event).and_then(|line| port.send(&line, OUTPUT_LIMIT));
+            if sent.is_err() {
+                return;
+            }
         }
     })
 }

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::command::{Command, Status};
-use crate::frame::{Bytes, Event, Request, WINDOW, encode, receive};
+use crate::flow::{Outlet, Reported};
+use crate::frame::{
+    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, encode, receive,
+};
 
-/// Little enough that other messages get their turn.
-const INPUT_PIECE: usize = 16 * 1024;
 const STALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// A lock whose holder panicked guards nothing that could be half-done here.
@@ -26,7 +27,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[derive(Debug)]
 pub(crate) struct Channel {
-    writer: Mutex<UnixStream>,
+    outlet: Outlet<UnixStream>,
     next: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
@@ -37,8 +38,6 @@ pub(crate) struct Channel {
 #[derive(Debug, Default)]
 struct State {
     kernel: Option<String>,
-    /// Bytes of requests that the agent has not reported as read.
-    under_way: usize,
     running: HashMap<u64, Running>,
     /// Why there is no machine any more.
     ended: Option<String>,
@@ -63,11 +62,14 @@ pub(crate) struct Running {
 }
 
 impl Channel {
-    /// Takes the caller's end of the socket; messages are read by a thread that ends with the machine.
-    pub(crate) fn open(stream: UnixStream, console: Option<PathBuf>) -> Result<Arc<Self>> {
-        let reader = stream.try_clone().context("cannot share the channel")?;
+    /// Takes the caller's ends of the sockets; messages are read by a thread that ends with the machine.
+    pub(crate) fn open(
+        reader: UnixStream,
+        writer: UnixStream,
+        console: Option<PathBuf>,
+    ) -> Result<Arc<Self>> {
         let channel = Arc::new(Self {
-            writer: Mutex::new(stream),
+            outlet: Outlet::new(writer, REQUEST_WINDOW),
             next: AtomicU64::new(1),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -82,10 +84,12 @@ impl Channel {
     }
 
     fn read(&self, stream: UnixStream) {
-        let mut reader = BufReader::new(stream);
+        let report = |bytes| drop(self.outlet.force(&Request::Seen { bytes }));
+        let mut reader = BufReader::new(Reported::new(stream, EVENT_WINDOW, report));
         while let Ok(Some(event)) = receive::<Event>(&mut reader) {
             self.accept(event);
         }
+        self.outlet.window.close();
         let mut state = locked(&self.state);
         let reason = state.expected.clone().unwrap_or_else(|| {
             let tail = self.console_tail();
@@ -111,8 +115,7 @@ impl Channel {
                 return;
             }
             Event::Taken { bytes } => {
-                state.under_way = state.under_way.saturating_sub(bytes);
-                self.changed.notify_all();
+                self.outlet.window.release(bytes);
                 return;
             }
             Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
@@ -193,26 +196,31 @@ impl Channel {
 
     pub(crate) fn hang_up(&self) {
         // Failing means that the other end is gone already.
-        let _ = locked(&self.writer).shutdown(std::net::Shutdown::Both);
+        let _ = locked(&self.outlet.writer).shutdown(std::net::Shutdown::Both);
     }
 
     pub(crate) fn request(&self, request: &Request) -> Result<()> {
         let line = encode(request)?;
-        let mut writer = locked(&self.writer);
-        for piece in line.chunks(WINDOW) {
-            let room = self.wait_until(STALL_LIMIT, |state| {
-                (state.under_way + piece.len() <= WINDOW).then_some(Ok(()))
-            })?;
-            room.with_context(|| {
-                format!(
-                    "the machine took no request for {STALL_LIMIT:?}{}",
-                    self.console_tail()
-                )
-            })?;
-            locked(&self.state).under_way += piece.len();
-            writer.write_all(piece).context("the machine is gone")?;
+        if line.len() <= REQUEST_WINDOW {
+            return self.send(&line);
         }
-        Ok(())
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        for piece in line.chunks(REQUEST_PIECE) {
+            self.send(&encode(&Request::Part {
+                id,
+                data: Bytes(piece.to_vec()),
+            })?)?;
+        }
+        self.send(&encode(&Request::Whole { id })?)
+    }
+
+    fn send(&self, line: &[u8]) -> Result<()> {
+        let sent = self.outlet.send(line, STALL_LIMIT);
+        match &locked(&self.state).ended {
+            Some(reason) => bail!("{reason}"),
+            None => sent
+                .with_context(|| format!("the machine takes no requests{}", self.console_tail())),
+        }
     }
 
     pub(crate) fn start(&self, command: &Command, sink: Sink) -> Result<u64> {
@@ -241,7 +249,7 @@ impl Channel {
             input: command.input.is_some(),
         })?;
         if let Some(input) = &command.input {
-            for piece in input.chunks(INPUT_PIECE) {
+            for piece in input.chunks(REQUEST_PIECE) {
                 self.request(&Request::Input {
                     id,
                     data: Bytes(piece.to_vec()),

@@ -2,7 +2,7 @@
 //! because a serial port carries them, JSON because a log of them can be read.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,18 @@ pub(crate) enum Request {
         environment: BTreeMap<String, String>,
         folder: Option<String>,
         input: bool,
+    },
+    /// A piece of a request that is too long for the window; `Whole` says that it was the last one.
+    Part {
+        id: u64,
+        data: Bytes,
+    },
+    Whole {
+        id: u64,
+    },
+    /// So many bytes of events were read since the last such word: the agent may send as many again.
+    Seen {
+        bytes: usize,
     },
     Input {
         id: u64,
@@ -73,11 +85,15 @@ pub(crate) enum Event {
     },
 }
 
-/// What the caller may have under way. The serial port of a User-Mode Linux kernel stops for good when a terminal's input
-/// buffer (4096 bytes) has ever been full, so it never may be.
-pub(crate) const WINDOW: usize = 3072;
-/// The agent reports what it read in portions of this size at least.
-pub(crate) const PORTION: usize = 1024;
+/// What the caller may have under way: a terminal's input buffer (4096 bytes) must never be full.
+pub(crate) const REQUEST_WINDOW: usize = 3072;
+/// So much data fits in one request that fits in the window.
+pub(crate) const REQUEST_PIECE: usize = 1536;
+/// What the agent may have under way: the serial port of a User-Mode Linux kernel loses output or stops for good when the
+/// socket behind it has ever been full.
+pub(crate) const EVENT_WINDOW: usize = 48 * 1024;
+/// So much output goes into one event.
+pub(crate) const EVENT_PIECE: usize = 8 * 1024;
 
 /// Bytes that travel as base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,12 +123,6 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-pub(crate) fn send<T: Serialize>(writer: &mut impl Write, message: &T) -> Result<()> {
-    let line = encode(message)?;
-    writer.write_all(&line).context("the channel is closed")?;
-    writer.flush().context("the channel is closed")
-}
-
 /// The next message; None at the end of the channel. A line that is none (a stray word of the kernel on the port) is
 /// passed over.
 pub(crate) fn receive<T: DeserializeOwned>(reader: &mut impl BufRead) -> io::Result<Option<T>> {
@@ -138,8 +148,7 @@ mod tests {
             id: 7,
             data: Bytes((0..=255).collect()),
         };
-        let mut wire = Vec::new();
-        send(&mut wire, &event).unwrap();
+        let wire = encode(&event).unwrap();
         assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(receive::<Event>(&mut wire.as_slice()).unwrap(), Some(event));
     }
@@ -147,7 +156,7 @@ mod tests {
     #[test]
     fn noise_between_messages_is_passed_over() {
         let mut wire = b"\0\xffkernel says hello\n{\"id\":\n".to_vec();
-        send(&mut wire, &Request::PowerOff).unwrap();
+        wire.extend(encode(&Request::PowerOff).unwrap());
         let mut reader = wire.as_slice();
         assert_eq!(
             receive::<Request>(&mut reader).unwrap(),

@@ -57,7 +57,8 @@ impl Guest {
         });
         let mut kernel = vec![
             format!("mem={}M", options.memory >> 20),
-            "seccomp=on rootfstype=hostfs root=/dev/root rw con=null con0=null,fd:1 ssl=null ssl0=fd:0".into(),
+            "seccomp=on rootfstype=hostfs root=/dev/root rw con=null con0=null,fd:1 ssl=null"
+                .into(),
             "init=/lab/quarry-lab umid=guest uml_dir=/lab/uml/".into(),
         ];
         kernel = kernel
@@ -77,7 +78,8 @@ impl Guest {
         fs::write(run.path().join("launch.json"), serde_json::to_vec(&launch)?)
             .context("cannot write launch.json")?;
 
-        let (own, theirs) = UnixStream::pair().context("cannot make a channel")?;
+        let (requests, standard_input) = UnixStream::pair().context("cannot make a channel")?;
+        let (events, standard_output) = UnixStream::pair().context("cannot make a channel")?;
         let console = run.path().join("console.log");
         let log = File::create(&console).context("cannot make the console's log")?;
         let mut words = options.wrapper.clone();
@@ -88,12 +90,12 @@ impl Guest {
         ]);
         let launcher = HostCommand::new(&words[0])
             .args(&words[1..])
-            .stdin(std::os::fd::OwnedFd::from(theirs))
-            .stdout(log.try_clone().context("cannot share the log")?)
+            .stdin(std::os::fd::OwnedFd::from(standard_input))
+            .stdout(std::os::fd::OwnedFd::from(standard_output))
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", words[0]))?;
-        let channel = Channel::open(own, Some(console))?;
+        let channel = Channel::open(events, requests, Some(console))?;
         let volatile = std::mem::take(&mut slots.to_attach);
         let mut guest = Self {
             channel,

@@ -82,7 +82,11 @@ impl Host {
             .spawn()
             .context("cannot start unshare")?;
         let mut host = Self {
-            channel: Channel::open(own, None)?,
+            channel: Channel::open(
+                own.try_clone().context("cannot share the channel")?,
+                own,
+                None,
+            )?,
             agent: Mutex::new(agent),
             disk_folder,
             loops: Mutex::default(),

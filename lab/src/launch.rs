@@ -3,11 +3,12 @@
 //!
 //!     lab ─ channel ─ launcher (waits; tidies up when the lab is gone) ─ first process of the namespace ─ linux.uml
 //!
-//! The channel is standard input of all three. Each one dies when the one before it does.
+//! Requests come through standard input of all three, events go out by standard output; standard error is the console's
+//! log. Each one dies when the one before it does.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +22,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, wait};
-use nix::unistd::{Pid, chroot, setsid};
+use nix::unistd::{Pid, chroot, dup, setsid};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{RunFolder, lock_file};
@@ -242,7 +243,16 @@ pub fn launch_inside(run: &Path, root: &Path, kernel: &[String]) -> Result<()> {
     .context("cannot mount /proc")?;
     chroot(root).context("cannot enter the root")?;
     std::env::set_current_dir("/").context("cannot enter the root")?;
+    // The kernel says things of its own on standard output: the events get another descriptor, their own.
+    let events = dup(io::stdout()).context("cannot share standard output")?;
+    let log = io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("cannot share standard error")?;
     let mut kernel_process = Command::new("linux.uml");
+    kernel_process
+        .arg(format!("ssl0=fd:0,fd:{}", events.as_raw_fd()))
+        .stdout(log);
     kernel_process
         .args(kernel)
         .env_clear()
