@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::channel::Channel;
 use crate::command::Command;
@@ -32,7 +32,11 @@ pub enum Behaviour {
     BadBlocks(Vec<u64>),
 }
 
-/// A disk under control. Give [`Fault::device`] to `pvcreate`, never the disk itself.
+/// The device over a disk begins this many blocks of 512 bytes into it: so LVM finds no label on the disk itself and never
+/// takes the two for one volume seen twice, whatever its configuration says.
+const START: u64 = 2048;
+
+/// A disk under control; 1 MiB smaller than the disk itself. Give [`Fault::device`] to `pvcreate`, never the disk itself.
 #[derive(Debug)]
 pub struct Fault {
     channel: Arc<Channel>,
@@ -49,7 +53,12 @@ impl Fault {
             channel: Arc::clone(channel),
             name: format!("lab-{disk}"),
             below,
-            sectors: size.text().parse()?,
+            sectors: size
+                .text()
+                .parse::<u64>()
+                .context("the size of the disk")?
+                .checked_sub(START)
+                .context("the disk is too small")?,
         };
         let table = fault.table(&Behaviour::Healthy);
         process::run(
@@ -73,7 +82,7 @@ impl Fault {
             script.push_str("name=$1; shift 2; for block in \"$@\"; do dmsetup message \"$name\" 0 addbadblock \"$block\"; done\n");
             script.push_str("dmsetup message \"$name\" 0 enable\n");
             let command = Command::shell(script).args(["sh", &self.name, &self.table(behaviour)]);
-            let command = command.args(blocks.iter().map(u64::to_string));
+            let command = command.args(blocks.iter().map(|block| (START + block).to_string()));
             return process::run(&self.channel, &command)?.checked().map(drop);
         }
         let command = Command::shell(script).args(["sh", &self.name, &self.table(behaviour)]);
@@ -83,20 +92,24 @@ impl Fault {
     fn table(&self, behaviour: &Behaviour) -> String {
         let Self { below, sectors, .. } = self;
         match behaviour {
-            Behaviour::Healthy => format!("0 {sectors} linear {below} 0"),
+            Behaviour::Healthy => format!("0 {sectors} linear {below} {START}"),
             Behaviour::Error => format!("0 {sectors} error"),
-            Behaviour::FailWrites => format!("0 {sectors} flakey {below} 0 0 3600 1 error_writes"),
-            Behaviour::DropWrites => format!("0 {sectors} flakey {below} 0 0 3600 1 drop_writes"),
+            Behaviour::FailWrites => {
+                format!("0 {sectors} flakey {below} {START} 0 3600 1 error_writes")
+            }
+            Behaviour::DropWrites => {
+                format!("0 {sectors} flakey {below} {START} 0 3600 1 drop_writes")
+            }
             Behaviour::Flakey {
                 up_seconds,
                 down_seconds,
             } => {
-                format!("0 {sectors} flakey {below} 0 {up_seconds} {down_seconds}")
+                format!("0 {sectors} flakey {below} {START} {up_seconds} {down_seconds}")
             }
             Behaviour::Delay { milliseconds } => {
-                format!("0 {sectors} delay {below} 0 {milliseconds}")
+                format!("0 {sectors} delay {below} {START} {milliseconds}")
             }
-            Behaviour::BadBlocks(_) => format!("0 {sectors} dust {below} 0 512"),
+            Behaviour::BadBlocks(_) => format!("0 {sectors} dust {below} {START} 512"),
         }
     }
 }

@@ -131,7 +131,7 @@ impl Host {
             .image(&self.disk_folder)?
             .to_string_lossy()
             .into_owned();
-        let command = Command::new("losetup").args(["--find", "--show", "--direct-io=on", &image]);
+        let command = Command::new("losetup").args(["--find", "--show", &image]);
         let device = process::run(&self.channel, &command)?.checked()?.text();
         locked(&self.loops).insert(disk.name.clone(), device.clone());
         Ok(device)

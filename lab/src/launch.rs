@@ -1,7 +1,9 @@
 //! The launcher of one guest, a process of its own between the lab and the kernel. It makes the guest's file system in a
 //! mount namespace and its processes in a process namespace that both vanish with it, however it ends:
 //!
-//!     lab ─ channel ─ launcher (waits; tidies up when the lab is gone) ─ first process of the namespace ─ linux.uml
+//! ```text
+//! lab ─ launcher (waits; tidies up when the lab is gone) ─ first process of the namespace ─ linux.uml
+//! ```
 //!
 //! Requests come through standard input of all three, events go out by standard output; standard error is the console's
 //! log. Each one dies when the one before it does.

@@ -3,6 +3,8 @@
 //! that lives in the guest and dies with it.
 
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -12,6 +14,8 @@ use crate::console::console;
 use crate::disk::{Disk, DiskKind};
 use crate::guest::Guest;
 
+/// How long a disk may still be held by programs that are about to let it go.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 const SLOTS: usize = 16;
 
 /// Which disk is in which device of its kind.
@@ -119,10 +123,7 @@ impl Guest {
             .find(name)
             .with_context(|| format!("the guest has no disk `{name}`"))?;
         match kind {
-            DiskKind::Plain => drop(console(
-                self.run.path(),
-                &format!("remove ubd{}", letter(slot)),
-            )?),
+            DiskKind::Plain => self.pull_plain(slot)?,
             DiskKind::Volatile => {
                 let script = format!(
                     "nbd-client -d /dev/nbd{slot}; if [ -f /run/lab-nbd{slot}.pid ]; then \
@@ -133,6 +134,19 @@ impl Guest {
         }
         locked(&self.slots).free(name);
         Ok(())
+    }
+
+    fn pull_plain(&self, slot: usize) -> Result<()> {
+        let deadline = Instant::now() + RELEASE_LIMIT;
+        loop {
+            // udev looks into a disk after each change and holds it open for a moment.
+            self.run(&Command::new("udevadm").arg("settle"))?;
+            match console(self.run.path(), &format!("remove ubd{}", letter(slot))) {
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(Duration::from_millis(20)),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     fn add_plain(&self, slot: usize, image: &str) -> Result<()> {

@@ -157,11 +157,7 @@ fn programs_run_with_their_input_output_and_status() {
     guest.power_off().unwrap();
     println!("power off: {:?}", begun.elapsed());
     assert!(
-        guest
-            .run(&Command::new("true"))
-            .unwrap_err()
-            .to_string()
-            .contains("switched off")
+        format!("{:#}", guest.run(&Command::new("true")).unwrap_err()).contains("switched off")
     );
 }
 
@@ -184,11 +180,7 @@ fn a_volume_is_made_formatted_and_outlives_a_power_cut_on_a_plain_disk() {
     );
     guest.cut_power().unwrap();
     assert!(
-        guest
-            .run(&Command::new("true"))
-            .unwrap_err()
-            .to_string()
-            .contains("power was cut")
+        format!("{:#}", guest.run(&Command::new("true")).unwrap_err()).contains("power was cut")
     );
     drop(guest);
     let guest = Guest::boot(&options).unwrap();
