@@ -15,7 +15,8 @@ const LOCK: &str = "lock";
 pub fn cache_folder() -> Result<PathBuf> {
     let folder = match env::var_os("QUARRY_CACHE") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => PathBuf::from(env::var_os("HOME").context("neither QUARRY_CACHE nor HOME is set")?).join(".cache/quarry"),
+        _ => PathBuf::from(env::var_os("HOME").context("neither QUARRY_CACHE nor HOME is set")?)
+            .join(".cache/quarry"),
     };
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::canonicalize(&folder).with_context(|| format!("cannot resolve {}", folder.display()))
@@ -48,7 +49,11 @@ impl RunFolder {
         let all = lock_file(&runs.join(LOCK))?;
         all.lock().context("cannot lock the folder of runs")?;
         sweep(&runs)?;
-        let path = runs.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        let path = runs.join(format!(
+            "{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Self::hold(&path)
     }
@@ -56,8 +61,12 @@ impl RunFolder {
     /// Joins in holding a folder that another process made.
     pub(crate) fn hold(path: &Path) -> Result<Self> {
         let lock = lock_file(&path.join(LOCK))?;
-        lock.lock_shared().with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        lock.lock_shared()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -81,7 +90,8 @@ fn sweep(runs: &Path) -> Result<()> {
         }
         let abandoned = lock_file(&path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
         if abandoned {
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
     Ok(())

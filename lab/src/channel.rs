@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::command::{Command, Status};
-use crate::frame::{Bytes, Event, Request, receive, send};
+use crate::flow::{Outlet, Reported};
+use crate::frame::{
+    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, encode, receive,
+};
 
-/// More than the serial port takes at once, little enough that other messages get their turn.
-const INPUT_PIECE: usize = 16 * 1024;
+const STALL_LIMIT: Duration = Duration::from_secs(20);
 
 /// A lock whose holder panicked guards nothing that could be half-done here.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -25,7 +27,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[derive(Debug)]
 pub(crate) struct Channel {
-    writer: Mutex<UnixStream>,
+    outlet: Outlet<UnixStream>,
     next: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
@@ -60,32 +62,44 @@ pub(crate) struct Running {
 }
 
 impl Channel {
-    /// Takes the caller's end of the socket; messages are read by a thread that ends with the machine.
-    pub(crate) fn open(stream: UnixStream, console: Option<PathBuf>) -> Result<Arc<Self>> {
-        let reader = stream.try_clone().context("cannot share the channel")?;
+    /// Takes the caller's ends of the sockets; messages are read by a thread that ends with the machine.
+    pub(crate) fn open(
+        reader: UnixStream,
+        writer: UnixStream,
+        console: Option<PathBuf>,
+    ) -> Result<Arc<Self>> {
         let channel = Arc::new(Self {
-            writer: Mutex::new(stream),
+            outlet: Outlet::new(writer, REQUEST_WINDOW),
             next: AtomicU64::new(1),
             state: Mutex::default(),
             changed: Condvar::new(),
             console,
         });
         let own = Arc::clone(&channel);
-        thread::Builder::new().name("lab-channel".into()).spawn(move || own.read(reader)).context("cannot start a thread")?;
+        thread::Builder::new()
+            .name("lab-channel".into())
+            .spawn(move || own.read(reader))
+            .context("cannot start a thread")?;
         Ok(channel)
     }
 
     fn read(&self, stream: UnixStream) {
-        let mut reader = BufReader::new(stream);
+        let report = |bytes| drop(self.outlet.force(&Request::Seen { bytes }));
+        let mut reader = BufReader::new(Reported::new(stream, EVENT_WINDOW, report));
         while let Ok(Some(event)) = receive::<Event>(&mut reader) {
             self.accept(event);
         }
+        self.outlet.window.close();
         let mut state = locked(&self.state);
         let reason = state.expected.clone().unwrap_or_else(|| {
             let tail = self.console_tail();
             format!("the machine died unexpectedly{tail}")
         });
-        for running in state.running.values_mut().filter(|running| running.result.is_none()) {
+        for running in state
+            .running
+            .values_mut()
+            .filter(|running| running.result.is_none())
+        {
             running.result = Some(Err(reason.clone()));
         }
         state.ended = Some(reason);
@@ -100,14 +114,34 @@ impl Channel {
                 self.changed.notify_all();
                 return;
             }
-            Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
-            Event::Stdout { id, data } => (id, Box::new(move |running| running.take(&data.0, true))),
-            Event::Stderr { id, data } => (id, Box::new(move |running| running.take(&data.0, false))),
-            Event::Ended { id, code, signal, seconds } => {
-                let status = code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
-                (id, Box::new(move |running| running.result = Some(Ok((status, seconds)))))
+            Event::Taken { bytes } => {
+                self.outlet.window.release(bytes);
+                return;
             }
-            Event::Failed { id, message } => (id, Box::new(move |running| running.result = Some(Err(message)))),
+            Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
+            Event::Stdout { id, data } => {
+                (id, Box::new(move |running| running.take(&data.0, true)))
+            }
+            Event::Stderr { id, data } => {
+                (id, Box::new(move |running| running.take(&data.0, false)))
+            }
+            Event::Ended {
+                id,
+                code,
+                signal,
+                seconds,
+            } => {
+                let status =
+                    code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
+                (
+                    id,
+                    Box::new(move |running| running.result = Some(Ok((status, seconds)))),
+                )
+            }
+            Event::Failed { id, message } => (
+                id,
+                Box::new(move |running| running.result = Some(Err(message))),
+            ),
         };
         if let Some(running) = state.running.get_mut(&id) {
             change(running);
@@ -117,49 +151,87 @@ impl Channel {
 
     /// The last 50 lines of the console, as the end of a message.
     pub(crate) fn console_tail(&self) -> String {
-        let Some(path) = &self.console else { return String::new() };
-        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let Some(path) = &self.console else {
+            return String::new();
+        };
+        let text = std::fs::read(path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        format!("; the console's last lines:\n{}", lines[lines.len().saturating_sub(50)..].join("\n"))
+        format!(
+            "; the console's last lines:\n{}",
+            lines[lines.len().saturating_sub(50)..].join("\n")
+        )
     }
 
     /// Waits for the agent; the kernel's release.
     pub(crate) fn wait_ready(&self, limit: Duration) -> Result<String> {
         self.wait_until(limit, |state| state.kernel.clone().map(Ok))?
-            .with_context(|| format!("the machine was not ready within {limit:?}{}", self.console_tail()))
+            .with_context(|| {
+                format!(
+                    "the machine was not ready within {limit:?}{}",
+                    self.console_tail()
+                )
+            })
     }
 
     /// From now on the machine's end is no accident.
     pub(crate) fn expect_end(&self, words: &str) {
-        locked(&self.state).expected.get_or_insert_with(|| words.to_owned());
+        locked(&self.state)
+            .expected
+            .get_or_insert_with(|| words.to_owned());
     }
 
     /// Waits until no process of the machine holds the channel; false when the limit passed.
     pub(crate) fn wait_end(&self, limit: Duration) -> bool {
         let state = locked(&self.state);
-        let wait = self.changed.wait_timeout_while(state, limit, |state| state.ended.is_none());
-        wait.unwrap_or_else(PoisonError::into_inner).0.ended.is_some()
-    }
-
-    pub(crate) fn ended(&self) -> bool {
-        locked(&self.state).ended.is_some()
+        let wait = self
+            .changed
+            .wait_timeout_while(state, limit, |state| state.ended.is_none());
+        wait.unwrap_or_else(PoisonError::into_inner)
+            .0
+            .ended
+            .is_some()
     }
 
     pub(crate) fn hang_up(&self) {
         // Failing means that the other end is gone already.
-        let _ = locked(&self.writer).shutdown(std::net::Shutdown::Both);
+        let _ = locked(&self.outlet.writer).shutdown(std::net::Shutdown::Both);
     }
 
     pub(crate) fn request(&self, request: &Request) -> Result<()> {
-        if let Some(reason) = &locked(&self.state).ended {
-            bail!("{reason}");
+        let line = encode(request)?;
+        if line.len() <= REQUEST_WINDOW {
+            return self.send(&line);
         }
-        send(&mut *locked(&self.writer), request)
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        for piece in line.chunks(REQUEST_PIECE) {
+            self.send(&encode(&Request::Part {
+                id,
+                data: Bytes(piece.to_vec()),
+            })?)?;
+        }
+        self.send(&encode(&Request::Whole { id })?)
+    }
+
+    fn send(&self, line: &[u8]) -> Result<()> {
+        let sent = self.outlet.send(line, STALL_LIMIT);
+        match &locked(&self.state).ended {
+            Some(reason) => bail!("{reason}"),
+            None => sent
+                .with_context(|| format!("the machine takes no requests{}", self.console_tail())),
+        }
     }
 
     pub(crate) fn start(&self, command: &Command, sink: Sink) -> Result<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let running = Running { sink, pid: None, stdout: Vec::new(), stderr: Vec::new(), result: None };
+        let running = Running {
+            sink,
+            pid: None,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            result: None,
+        };
         locked(&self.state).running.insert(id, running);
         let sent = self.send_start(id, command);
         if sent.is_err() {
@@ -177,8 +249,11 @@ impl Channel {
             input: command.input.is_some(),
         })?;
         if let Some(input) = &command.input {
-            for piece in input.chunks(INPUT_PIECE) {
-                self.request(&Request::Input { id, data: Bytes(piece.to_vec()) })?;
+            for piece in input.chunks(REQUEST_PIECE) {
+                self.request(&Request::Input {
+                    id,
+                    data: Bytes(piece.to_vec()),
+                })?;
             }
             self.request(&Request::InputEnd { id })?;
         }
@@ -202,7 +277,11 @@ impl Channel {
         })
     }
 
-    fn wait_until<T>(&self, limit: Duration, mut look: impl FnMut(&State) -> Option<Result<T>>) -> Result<Option<T>> {
+    fn wait_until<T>(
+        &self,
+        limit: Duration,
+        mut look: impl FnMut(&State) -> Option<Result<T>>,
+    ) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         let mut state = locked(&self.state);
         loop {
@@ -216,7 +295,11 @@ impl Channel {
             if left.is_zero() {
                 return Ok(None);
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 }
@@ -228,11 +311,19 @@ impl Running {
             Sink::Log(file) => drop(file.write_all(data)),
             Sink::Collect { streamed } => {
                 if *streamed && standard {
-                    drop(io::stdout().write_all(data).and_then(|()| io::stdout().flush()));
+                    drop(
+                        io::stdout()
+                            .write_all(data)
+                            .and_then(|()| io::stdout().flush()),
+                    );
                 } else if *streamed {
                     drop(io::stderr().write_all(data));
                 }
-                if standard { self.stdout.extend(data) } else { self.stderr.extend(data) }
+                if standard {
+                    self.stdout.extend(data)
+                } else {
+                    self.stderr.extend(data)
+                }
             }
         }
     }

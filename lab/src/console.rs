@@ -21,10 +21,16 @@ pub(crate) fn console(run: &Path, command: &str) -> Result<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     ensure!(command.len() < LENGTH, "the command is too long: {command}");
     // Reached through an open folder, since a socket's path may have 107 bytes only.
-    let folder = File::open(run.join("uml/guest")).context("the guest's kernel has no management console")?;
+    let folder = File::open(run.join("uml/guest"))
+        .context("the guest's kernel has no management console")?;
     let path = format!("/proc/self/fd/{}/mconsole", folder.as_raw_fd());
-    let own = format!("quarry-lab-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(own)?).context("cannot make a socket")?;
+    let own = format!(
+        "quarry-lab-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(own)?)
+        .context("cannot make a socket")?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut request = Vec::with_capacity(HEADER + LENGTH);
     for number in [MAGIC, VERSION, u32::try_from(command.len())?] {
@@ -32,17 +38,27 @@ pub(crate) fn console(run: &Path, command: &str) -> Result<String> {
     }
     request.extend(command.as_bytes());
     request.resize(HEADER + LENGTH, 0);
-    socket.send_to(&request, path).context("cannot reach the kernel's management console")?;
+    socket
+        .send_to(&request, path)
+        .context("cannot reach the kernel's management console")?;
     let mut answer = Vec::new();
     loop {
         let mut packet = [0; HEADER + LENGTH];
-        let length = socket.recv(&mut packet).context("the kernel's management console does not answer")?;
-        ensure!(length >= HEADER, "the kernel's management console answered nonsense");
+        let length = socket
+            .recv(&mut packet)
+            .context("the kernel's management console does not answer")?;
+        ensure!(
+            length >= HEADER,
+            "the kernel's management console answered nonsense"
+        );
         let number = |index: usize| packet[index * 4..][..4].try_into().map(u32::from_ne_bytes);
         let (failed, more, size) = (number(0)? != 0, number(1)? != 0, number(2)? as usize);
         answer.extend(&packet[HEADER..length.min(HEADER + size)]);
         if !more {
-            let text = String::from_utf8_lossy(&answer).trim_matches('\0').trim().to_owned();
+            let text = String::from_utf8_lossy(&answer)
+                .trim_matches('\0')
+                .trim()
+                .to_owned();
             if failed {
                 bail!("the guest's kernel refuses `{command}`: {text}");
             }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::channel::Channel;
 use crate::command::Command;
@@ -20,14 +20,23 @@ pub enum Behaviour {
     /// Reads work, writes are answered and thrown away.
     DropWrites,
     /// Works for some seconds, fails for some, and so on.
-    Flakey { up_seconds: u32, down_seconds: u32 },
+    Flakey {
+        up_seconds: u32,
+        down_seconds: u32,
+    },
     /// Every read and write takes longer.
-    Delay { milliseconds: u32 },
+    Delay {
+        milliseconds: u32,
+    },
     /// These blocks of 512 bytes cannot be read until they are written again.
     BadBlocks(Vec<u64>),
 }
 
-/// A disk under control. Give [`Fault::device`] to `pvcreate`, never the disk itself.
+/// The device over a disk begins this many blocks of 512 bytes into it: so LVM finds no label on the disk itself and never
+/// takes the two for one volume seen twice, whatever its configuration says.
+const START: u64 = 2048;
+
+/// A disk under control; 1 MiB smaller than the disk itself. Give [`Fault::device`] to `pvcreate`, never the disk itself.
 #[derive(Debug)]
 pub struct Fault {
     channel: Arc<Channel>,
@@ -38,10 +47,25 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn put(channel: &Arc<Channel>, disk: &str, below: String) -> Result<Self> {
-        let size = process::run(channel, &Command::new("blockdev").args(["--getsz", &below]))?.checked()?;
-        let fault = Self { channel: Arc::clone(channel), name: format!("lab-{disk}"), below, sectors: size.text().parse()? };
+        let size = process::run(channel, &Command::new("blockdev").args(["--getsz", &below]))?
+            .checked()?;
+        let fault = Self {
+            channel: Arc::clone(channel),
+            name: format!("lab-{disk}"),
+            below,
+            sectors: size
+                .text()
+                .parse::<u64>()
+                .context("the size of the disk")?
+                .checked_sub(START)
+                .context("the disk is too small")?,
+        };
         let table = fault.table(&Behaviour::Healthy);
-        process::run(channel, &Command::new("dmsetup").args(["create", &fault.name, "--table", &table]))?.checked()?;
+        process::run(
+            channel,
+            &Command::new("dmsetup").args(["create", &fault.name, "--table", &table]),
+        )?
+        .checked()?;
         Ok(fault)
     }
 
@@ -58,7 +82,7 @@ impl Fault {
             script.push_str("name=$1; shift 2; for block in \"$@\"; do dmsetup message \"$name\" 0 addbadblock \"$block\"; done\n");
             script.push_str("dmsetup message \"$name\" 0 enable\n");
             let command = Command::shell(script).args(["sh", &self.name, &self.table(behaviour)]);
-            let command = command.args(blocks.iter().map(u64::to_string));
+            let command = command.args(blocks.iter().map(|block| (START + block).to_string()));
             return process::run(&self.channel, &command)?.checked().map(drop);
         }
         let command = Command::shell(script).args(["sh", &self.name, &self.table(behaviour)]);
@@ -68,15 +92,24 @@ impl Fault {
     fn table(&self, behaviour: &Behaviour) -> String {
         let Self { below, sectors, .. } = self;
         match behaviour {
-            Behaviour::Healthy => format!("0 {sectors} linear {below} 0"),
+            Behaviour::Healthy => format!("0 {sectors} linear {below} {START}"),
             Behaviour::Error => format!("0 {sectors} error"),
-            Behaviour::FailWrites => format!("0 {sectors} flakey {below} 0 0 3600 1 error_writes"),
-            Behaviour::DropWrites => format!("0 {sectors} flakey {below} 0 0 3600 1 drop_writes"),
-            Behaviour::Flakey { up_seconds, down_seconds } => {
-                format!("0 {sectors} flakey {below} 0 {up_seconds} {down_seconds}")
+            Behaviour::FailWrites => {
+                format!("0 {sectors} flakey {below} {START} 0 3600 1 error_writes")
             }
-            Behaviour::Delay { milliseconds } => format!("0 {sectors} delay {below} 0 {milliseconds}"),
-            Behaviour::BadBlocks(_) => format!("0 {sectors} dust {below} 0 512"),
+            Behaviour::DropWrites => {
+                format!("0 {sectors} flakey {below} {START} 0 3600 1 drop_writes")
+            }
+            Behaviour::Flakey {
+                up_seconds,
+                down_seconds,
+            } => {
+                format!("0 {sectors} flakey {below} {START} {up_seconds} {down_seconds}")
+            }
+            Behaviour::Delay { milliseconds } => {
+                format!("0 {sectors} delay {below} {START} {milliseconds}")
+            }
+            Behaviour::BadBlocks(_) => format!("0 {sectors} dust {below} {START} 512"),
         }
     }
 }

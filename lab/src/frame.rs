@@ -2,7 +2,7 @@
 //! because a serial port carries them, JSON because a log of them can be read.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -19,11 +19,33 @@ pub(crate) enum Request {
         folder: Option<String>,
         input: bool,
     },
-    Input { id: u64, data: Bytes },
-    InputEnd { id: u64 },
-    Signal { id: u64, signal: i32 },
+    /// A piece of a request that is too long for the window; `Whole` says that it was the last one.
+    Part {
+        id: u64,
+        data: Bytes,
+    },
+    Whole {
+        id: u64,
+    },
+    /// So many bytes of events were read since the last such word: the agent may send as many again.
+    Seen {
+        bytes: usize,
+    },
+    Input {
+        id: u64,
+        data: Bytes,
+    },
+    InputEnd {
+        id: u64,
+    },
+    Signal {
+        id: u64,
+        signal: i32,
+    },
     /// Run this shell script when the caller is gone.
-    OnHangup { script: String },
+    OnHangup {
+        script: String,
+    },
     PowerOff,
 }
 
@@ -31,14 +53,47 @@ pub(crate) enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
-    Ready { kernel: String },
-    Started { id: u64, pid: u32 },
-    Stdout { id: u64, data: Bytes },
-    Stderr { id: u64, data: Bytes },
-    Ended { id: u64, code: Option<i32>, signal: Option<i32>, seconds: f64 },
+    Ready {
+        kernel: String,
+    },
+    /// So many bytes of requests were read since the last such word: the caller may send as many again.
+    Taken {
+        bytes: usize,
+    },
+    Started {
+        id: u64,
+        pid: u32,
+    },
+    Stdout {
+        id: u64,
+        data: Bytes,
+    },
+    Stderr {
+        id: u64,
+        data: Bytes,
+    },
+    Ended {
+        id: u64,
+        code: Option<i32>,
+        signal: Option<i32>,
+        seconds: f64,
+    },
     /// The program could not even be started.
-    Failed { id: u64, message: String },
+    Failed {
+        id: u64,
+        message: String,
+    },
 }
+
+/// What the caller may have under way: a terminal's input buffer (4096 bytes) must never be full.
+pub(crate) const REQUEST_WINDOW: usize = 3072;
+/// So much data fits in one request that fits in the window.
+pub(crate) const REQUEST_PIECE: usize = 1536;
+/// What the agent may have under way: the serial port of a User-Mode Linux kernel loses output or stops for good when the
+/// socket behind it has ever been full.
+pub(crate) const EVENT_WINDOW: usize = 48 * 1024;
+/// So much output goes into one event.
+pub(crate) const EVENT_PIECE: usize = 8 * 1024;
 
 /// Bytes that travel as base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,15 +110,17 @@ impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use base64::Engine as _;
         let text = String::deserialize(deserializer)?;
-        base64::engine::general_purpose::STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
     }
 }
 
-pub(crate) fn send<T: Serialize>(writer: &mut impl Write, message: &T) -> Result<()> {
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message).context("cannot encode a message")?;
     line.push(b'\n');
-    writer.write_all(&line).context("the channel is closed")?;
-    writer.flush().context("the channel is closed")
+    Ok(line)
 }
 
 /// The next message; None at the end of the channel. A line that is none (a stray word of the kernel on the port) is
@@ -87,9 +144,11 @@ mod tests {
 
     #[test]
     fn every_byte_survives_the_channel() {
-        let event = Event::Stdout { id: 7, data: Bytes((0..=255).collect()) };
-        let mut wire = Vec::new();
-        send(&mut wire, &event).unwrap();
+        let event = Event::Stdout {
+            id: 7,
+            data: Bytes((0..=255).collect()),
+        };
+        let wire = encode(&event).unwrap();
         assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(receive::<Event>(&mut wire.as_slice()).unwrap(), Some(event));
     }
@@ -97,14 +156,20 @@ mod tests {
     #[test]
     fn noise_between_messages_is_passed_over() {
         let mut wire = b"\0\xffkernel says hello\n{\"id\":\n".to_vec();
-        send(&mut wire, &Request::PowerOff).unwrap();
+        wire.extend(encode(&Request::PowerOff).unwrap());
         let mut reader = wire.as_slice();
-        assert_eq!(receive::<Request>(&mut reader).unwrap(), Some(Request::PowerOff));
+        assert_eq!(
+            receive::<Request>(&mut reader).unwrap(),
+            Some(Request::PowerOff)
+        );
         assert_eq!(receive::<Request>(&mut reader).unwrap(), None);
     }
 
     #[test]
     fn a_cut_off_message_at_the_end_is_the_end() {
-        assert_eq!(receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(), None);
+        assert_eq!(
+            receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(),
+            None
+        );
     }
 }

@@ -8,6 +8,7 @@ mod command;
 mod console;
 mod disk;
 mod fault;
+mod flow;
 mod frame;
 mod guest;
 mod host;

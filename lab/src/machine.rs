@@ -11,8 +11,8 @@ use crate::command::{Command, Output};
 use crate::disk::Disk;
 use crate::fault::Fault;
 use crate::guest::Guest;
-use crate::options::Options;
 use crate::host::Host;
+use crate::options::Options;
 use crate::process::{self, Process};
 
 /// A machine to run programs on.

@@ -3,6 +3,8 @@
 //! that lives in the guest and dies with it.
 
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -12,6 +14,8 @@ use crate::console::console;
 use crate::disk::{Disk, DiskKind};
 use crate::guest::Guest;
 
+/// How long a disk may still be held by programs that are about to let it go.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 const SLOTS: usize = 16;
 
 /// Which disk is in which device of its kind.
@@ -42,18 +46,26 @@ impl Slots {
     }
 
     fn take(&mut self, disk: &Disk) -> Result<usize> {
-        ensure!(self.find(&disk.name).is_none(), "there is a disk `{}` already", disk.name);
+        ensure!(
+            self.find(&disk.name).is_none(),
+            "there is a disk `{}` already",
+            disk.name
+        );
         let slots = match disk.kind {
             DiskKind::Plain => &mut self.plain,
             DiskKind::Volatile => &mut self.volatile,
         };
-        let slot = slots.iter().position(Option::is_none).with_context(|| format!("a guest has {SLOTS} disks of a kind at most"))?;
+        let slot = slots
+            .iter()
+            .position(Option::is_none)
+            .with_context(|| format!("a guest has {SLOTS} disks of a kind at most"))?;
         slots[slot] = Some(disk.name.clone());
         Ok(slot)
     }
 
     fn find(&self, name: &str) -> Option<(DiskKind, usize)> {
-        let position = |slots: &[Option<String>]| slots.iter().position(|slot| slot.as_deref() == Some(name));
+        let position =
+            |slots: &[Option<String>]| slots.iter().position(|slot| slot.as_deref() == Some(name));
         position(&self.plain)
             .map(|slot| (DiskKind::Plain, slot))
             .or_else(|| position(&self.volatile).map(|slot| (DiskKind::Volatile, slot)))
@@ -83,7 +95,9 @@ impl Guest {
     /// The device of a disk in the guest.
     pub fn device(&self, name: &str) -> Result<String> {
         let found = locked(&self.slots).find(name);
-        found.map(|(kind, slot)| device(kind, slot)).with_context(|| format!("the guest has no disk `{name}`"))
+        found
+            .map(|(kind, slot)| device(kind, slot))
+            .with_context(|| format!("the guest has no disk `{name}`"))
     }
 
     /// Plugs a disk in; its device. The image is made when missing.
@@ -105,9 +119,11 @@ impl Guest {
     /// Pulls a disk out. A volatile one may be in use: its users see I/O errors, what was not flushed is lost. A plain one
     /// that is in use is refused by the kernel: to fail that under its users, put a [`Fault`](crate::Fault) on it.
     pub fn pull_disk(&self, name: &str) -> Result<()> {
-        let (kind, slot) = locked(&self.slots).find(name).with_context(|| format!("the guest has no disk `{name}`"))?;
+        let (kind, slot) = locked(&self.slots)
+            .find(name)
+            .with_context(|| format!("the guest has no disk `{name}`"))?;
         match kind {
-            DiskKind::Plain => drop(console(self.run.path(), &format!("remove ubd{}", letter(slot)))?),
+            DiskKind::Plain => self.pull_plain(slot)?,
             DiskKind::Volatile => {
                 let script = format!(
                     "nbd-client -d /dev/nbd{slot}; if [ -f /run/lab-nbd{slot}.pid ]; then \
@@ -120,8 +136,24 @@ impl Guest {
         Ok(())
     }
 
+    fn pull_plain(&self, slot: usize) -> Result<()> {
+        let deadline = Instant::now() + RELEASE_LIMIT;
+        loop {
+            // udev looks into a disk after each change and holds it open for a moment.
+            self.run(&Command::new("udevadm").arg("settle"))?;
+            match console(self.run.path(), &format!("remove ubd{}", letter(slot))) {
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(Duration::from_millis(20)),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
     fn add_plain(&self, slot: usize, image: &str) -> Result<()> {
-        console(self.run.path(), &format!("config ubd{}={image}", letter(slot)))?;
+        console(
+            self.run.path(),
+            &format!("config ubd{}={image}", letter(slot)),
+        )?;
         self.wait_for_device(&device(DiskKind::Plain, slot))
     }
 
