@@ -100,8 +100,10 @@ fn mapper_uuid(folder: &Path) -> io::Result<Option<String>> {
     }
 }
 
+/// A device that goes away while it is looked at: its attributes answer `EINVAL` where its driver has let go
+/// of it already (device-mapper does).
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+    error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL))
 }
 
 fn not_understood(folder: &Path) -> io::Error {

@@ -1,0 +1,1 @@
+//! What runs on the machine of the lab, as the node's client.
