@@ -3,4 +3,6 @@
 //! driver passes through one of them, so a test can make any single effect fail.
 
 pub mod commands;
+pub mod file_system;
 pub mod kernel;
+mod option_values;
