@@ -5,4 +5,7 @@
 pub mod commands;
 pub mod file_system;
 pub mod kernel;
+pub mod mkfs_options;
+mod mount_option_tables;
+pub mod mount_options;
 mod option_values;

@@ -15,7 +15,7 @@ pub(super) enum Pattern {
     Percentage,
     /// The ids of a user and a group, as in `0:1000`.
     Owner,
-    /// An SELinux context, in double quotes or not.
+    /// A security context of `SELinux`, in double quotes or not.
     SecurityContext,
     /// One of several words.
     OneOf(&'static [&'static str]),
