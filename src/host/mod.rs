@@ -9,3 +9,5 @@ pub mod mkfs_options;
 mod mount_option_tables;
 pub mod mount_options;
 mod option_values;
+pub mod probe;
+pub mod superblock;
