@@ -4,5 +4,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod demo;
 pub mod inside;
+pub mod sanity;
 pub mod site;

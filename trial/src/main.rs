@@ -1,7 +1,8 @@
 //! `quarry-trial`: the demo and the long trials.
 
 use clap::Parser;
-use quarry_trial::{bench, inside};
+use quarry_trial::inside::step::{self, Step};
+use quarry_trial::{bench, demo, inside, sanity, site};
 
 /// Tries Quarry in the lab.
 #[derive(Debug, Parser)]
@@ -12,7 +13,11 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Trial {
-    /// Measure a node next to the bare commands
+    /// Shows a volume's whole life, step by step
+    Demo,
+    /// Runs csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
+    Sanity,
+    /// Measures a node next to the bare commands; figures in target/bench/node.json
     Bench(bench::Flags),
     /// What this program does on the machine itself
     #[command(subcommand, hide = true)]
@@ -21,15 +26,33 @@ enum Trial {
 
 #[derive(Debug, clap::Subcommand)]
 enum Inside {
+    /// One CSI call
+    #[command(subcommand)]
+    Step(Step),
     /// The measuring half of `bench`
     Bench(inside::bench::Flags),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().trial {
+        Trial::Demo => demo::run(),
+        Trial::Sanity => {
+            for outcome in sanity::run(&site::target_folder()?.join("sanity"))? {
+                println!("{}: {} passed, {} skipped", outcome.name, outcome.passed, outcome.skipped.len());
+                sanity::judge(&outcome)?;
+            }
+            Ok(())
+        }
         Trial::Bench(flags) => bench::run(&flags),
-        Trial::Inside(inside) => match inside {
-            Inside::Bench(flags) => inside::bench::run(&flags),
-        },
+        Trial::Inside(inside) => runtime()?.block_on(async {
+            match inside {
+                Inside::Step(step) => step::run(step).await,
+                Inside::Bench(flags) => inside::bench::run(&flags).await,
+            }
+        }),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -84,13 +84,11 @@ struct Bench {
 }
 
 /// Measures and writes the figures.
-pub fn run(flags: &Flags) -> Result<()> {
+pub async fn run(flags: &Flags) -> Result<()> {
     for phase in &flags.only {
         ensure!(PHASES.contains(&phase.as_str()), "{phase} is no phase; there are: {}", PHASES.join(", "));
     }
-    // One thread: the client must not compete with the node for the machine's one processor more than it has to.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let figures = runtime.block_on(measure(flags))?;
+    let figures = measure(flags).await?;
     fs::write(&flags.output, serde_json::to_vec(&figures)?)
         .with_context(|| format!("cannot write {}", flags.output.display()))
 }
