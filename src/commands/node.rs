@@ -1,6 +1,7 @@
 //! `quarry node`: serves CSI until told to end.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::host::check_options;
 use crate::host::commands::Command;
 use crate::host::linux::Linux;
 use crate::host::processes::{Observer, Processes};
+use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
 use crate::node::placement::metadata_free;
@@ -33,6 +35,9 @@ use crate::node::volume::Volume;
 use crate::node::{Identity, Node, reaper};
 use crate::telemetry::http::{self, Source};
 use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges, logs};
+
+/// How often lvm's own settings are looked at.
+const FOLLOW_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
@@ -60,7 +65,11 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         max_volumes: flags.max_volumes,
     };
     let (stop, detached) = (CancellationToken::new(), TaskTracker::new());
-    let processes = Processes::new().observed(Arc::clone(&watcher) as Arc<dyn Observer>);
+    let socket_folder = flags.socket.csi_endpoint.path.parent().unwrap_or(Path::new("/"));
+    let settings = lvm_settings(socket_folder)?;
+    let processes = Processes::new()
+        .observed(Arc::clone(&watcher) as Arc<dyn Observer>)
+        .variable(system_folder::VARIABLE, settings.path());
     let node = Node::new(identity, classes, Arc::new(processes), Arc::new(Linux::new()), detached.clone());
 
     let endpoint: Endpoint = flags.socket.csi_endpoint.to_string().parse()?;
@@ -78,6 +87,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     end_on_signal(stop.clone())?;
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
     tokio::spawn(judge(Arc::clone(&node)));
+    tokio::spawn(follow(settings));
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver: node.identity.driver.clone() }))
         .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
@@ -104,6 +114,24 @@ pub fn classes_in_force(flags: &ClassesFlags) -> anyhow::Result<ClassesInForce> 
                 .with_context(|| format!("{}", file.display()))?
         }
     })
+}
+
+/// lvm's settings lie beside the socket: there this process can write, and no other node does.
+fn lvm_settings(socket_folder: &Path) -> anyhow::Result<SystemFolder> {
+    let folder = socket_folder.join("lvm");
+    SystemFolder::make(&folder).with_context(|| format!("could not write lvm's settings to {}", folder.display()))
+}
+
+/// An administrator's change of lvm's settings counts a moment later.
+async fn follow(settings: SystemFolder) {
+    loop {
+        tokio::time::sleep(FOLLOW_EVERY).await;
+        let refreshing = settings.clone();
+        let refreshed = tokio::task::spawn_blocking(move || refreshing.refresh()).await;
+        if let Err(error) = refreshed.unwrap_or_else(|failure| Err(std::io::Error::other(failure))) {
+            tracing::warn!(%error, folder = %settings.path().display(), "could not bring lvm's settings up to date");
+        }
+    }
 }
 
 /// lvm is the judge of what was read from the disks without it.

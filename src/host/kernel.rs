@@ -139,7 +139,8 @@ pub trait Kernel: Send + Sync {
     /// The room of the file system mounted at or above `path`.
     async fn usage(&self, path: &Path) -> io::Result<FileSystemUsage>;
 
-    /// All block devices.
+    /// All block devices with room, in the order of their names; LVM's own volumes may be left out, since
+    /// nothing is ever looked for on them.
     async fn block_devices(&self) -> io::Result<Vec<BlockDevice>>;
     /// Reads from devices themselves, past the page cache where they allow it. Offset and length are
     /// multiples of 4,096.
@@ -155,4 +156,8 @@ pub trait Kernel: Send + Sync {
 
     /// All device-mapper devices with their live state.
     async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>>;
+    /// The device-mapper device of that UUID. A node has hundreds, and most calls are about one.
+    async fn mapped_device(&self, uuid: &str) -> io::Result<Option<MappedDevice>> {
+        Ok(self.mapped_devices().await?.into_iter().find(|device| device.uuid == uuid))
+    }
 }

@@ -11,6 +11,7 @@ pub mod model;
 pub mod names;
 pub mod report;
 pub mod size;
+pub mod system_folder;
 pub mod tags;
 pub mod text;
 pub mod volume_id;

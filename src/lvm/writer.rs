@@ -1,7 +1,9 @@
 //! The lvm commands that change something. One at a time per volume group, in the order they came:
-//! lvm's own lock would serialise them anyway, and processes that wait for it only cost memory.
+//! lvm's own lock would serialise them anyway, and processes that wait for it only cost memory. They are meant
+//! to run with the settings of [`system_folder`](super::system_folder).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
@@ -9,35 +11,69 @@ use tokio::sync::OwnedMutexGuard;
 use crate::error::{Error, Result};
 use crate::host::commands::{Command, CommandError, Commands};
 use crate::host::kernel::Kernel;
+use crate::lvm::groups::Snapshot;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::VolumeGroup;
 
-/// Settings on top of the host's own lvm.conf, so that its filters, devices file and system id count.
-/// - `use_aio=0`: setting aio up and down is most of the cost of a command.
-/// - `backup`, `archive`: a backup is written once per burst instead (`Writer::back_up`).
-/// - `udev_sync=0`: device nodes are opened by number, which devtmpfs has at once. It is why volumes are
-///   made with `-Zn -Wn` and zeroed by the driver itself.
-/// - `retry_deactivation`: udev may still be looking at a device that is to go.
-const SETTINGS: &str = "global{use_aio=0 notify_dbus=0} backup{backup=0 archive=0} \
-     activation{udev_sync=0 monitoring=0 retry_deactivation=1} devices{hints=\"none\"} \
-     log{command_names=0 prefix=\"\"}";
-
 /// The right to change a volume group; others wait until it is dropped.
 pub struct Turn {
-    _guard: OwnedMutexGuard<()>,
+    number: u64,
+    counts: Arc<Counts>,
+    inherited: Option<Arc<Snapshot>>,
+    left: OwnedMutexGuard<Option<Arc<Snapshot>>>,
 }
+
+/// How many turns there have been, of all groups.
+#[derive(Default)]
+struct Counts {
+    given: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A moment in which nobody here was changing any group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiet(u64);
+
+impl Turn {
+    /// Whether this is the first turn after that moment, so that what was read in between still holds, as far as
+    /// this process is concerned.
+    pub fn follows(&self, quiet: Quiet) -> bool {
+        self.number == quiet.0
+    }
+
+    /// What the turn before saw when it was done, if this one was waiting by then.
+    pub fn inherited(&self) -> Option<&Arc<Snapshot>> {
+        self.inherited.as_ref()
+    }
+
+    /// Ends the turn and leaves what was seen after the last change to the next one: in a burst, that saves every
+    /// second look.
+    pub fn end(mut self, seen: &Arc<Snapshot>) {
+        *self.left = Some(Arc::clone(seen));
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.counts.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// One at a time, in the order they came; holds what the last one left.
+type Queue = Arc<tokio::sync::Mutex<Option<Arc<Snapshot>>>>;
 
 /// Runs the lvm commands that change volume groups.
 pub struct Writer {
     commands: Arc<dyn Commands>,
     kernel: Arc<dyn Kernel>,
-    queues: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    queues: Mutex<HashMap<String, Queue>>,
+    counts: Arc<Counts>,
 }
 
 impl Writer {
     /// A writer over the two seams.
     pub fn new(commands: Arc<dyn Commands>, kernel: Arc<dyn Kernel>) -> Self {
-        Self { commands, kernel, queues: Mutex::default() }
+        Self { commands, kernel, queues: Mutex::default(), counts: Arc::default() }
     }
 
     /// Waits for the right to change a group; first come, first served.
@@ -46,7 +82,20 @@ impl Writer {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(queues.entry(group.to_owned()).or_default())
         };
-        Turn { _guard: queue.lock_owned().await }
+        let (mut left, waited) = match Arc::clone(&queue).try_lock_owned() {
+            Ok(left) => (left, false),
+            Err(_) => (queue.lock_owned().await, true),
+        };
+        let number = self.counts.given.fetch_add(1, Ordering::SeqCst);
+        // What was left to nobody is old by now.
+        let inherited = left.take().filter(|_| waited);
+        Turn { number, counts: Arc::clone(&self.counts), inherited, left }
+    }
+
+    /// Now, if nobody has a turn.
+    pub fn quiet(&self) -> Option<Quiet> {
+        let given = self.counts.given.load(Ordering::SeqCst);
+        (self.counts.ended.load(Ordering::SeqCst) == given).then_some(Quiet(given))
     }
 
     /// Makes a logical volume, not activated, with its tags, in one commit.
@@ -141,9 +190,49 @@ impl Writer {
 }
 
 fn lvm(subcommand: &str) -> Command {
-    Command::new("lvm").arguments([subcommand, "--config", SETTINGS])
+    Command::new("lvm").argument(subcommand)
 }
 
 fn full_name(group: &str, name: &str) -> String {
     format!("{group}/{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::linux::Linux;
+    use crate::host::processes::Processes;
+
+    #[tokio::test]
+    async fn only_the_next_turn_follows_a_quiet_moment() {
+        let writer = Writer::new(Arc::new(Processes::new()), Arc::new(Linux::new()));
+        let before = writer.quiet().unwrap();
+        let turn = writer.turn("a").await;
+        assert!(turn.follows(before));
+        assert_eq!(writer.quiet(), None);
+        let other = writer.turn("b").await;
+        assert!(!other.follows(before), "the first one may have changed something");
+        drop(turn);
+        assert_eq!(writer.quiet(), None);
+        drop(other);
+        let after = writer.quiet().unwrap();
+        assert!(writer.turn("a").await.follows(after));
+    }
+
+    #[tokio::test]
+    async fn who_waited_inherits_what_the_turn_before_saw() {
+        let writer = Arc::new(Writer::new(Arc::new(Processes::new()), Arc::new(Linux::new())));
+        let (turn, seen) = (writer.turn("a").await, Arc::new(Snapshot::default()));
+        assert!(turn.inherited().is_none());
+        let waiting = tokio::spawn({
+            let writer = Arc::clone(&writer);
+            async move { writer.turn("a").await }
+        });
+        tokio::task::yield_now().await;
+        turn.end(&seen);
+        let next = waiting.await.unwrap();
+        assert!(next.inherited().is_some_and(|inherited| Arc::ptr_eq(inherited, &seen)));
+        next.end(&seen);
+        assert!(writer.turn("a").await.inherited().is_none(), "left to nobody");
+    }
 }

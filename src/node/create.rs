@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::lvm::groups::Snapshot;
 use crate::lvm::names::{fits_device_mapper, logical_volume_name};
 use crate::lvm::tags::{Claim, VolumeTags};
+use crate::lvm::writer::Quiet;
 use crate::node::placement::{self, Candidate, Room};
 use crate::node::volume::Volume;
 use crate::node::Node;
@@ -46,6 +47,7 @@ impl Node {
     }
 
     async fn create_locked(&self, name: &str, new: &NewVolume) -> Result<Volume> {
+        let quiet = self.writer.quiet();
         let snapshot = self.groups.read().await?;
         if let Some(volume) = Volume::find(&snapshot, name)? {
             return self.existing(volume, new).await;
@@ -61,7 +63,7 @@ impl Node {
         for candidate in &candidates {
             let Some(extents) = fitting(candidate, name, new)? else { continue };
             largest_wish = extents * candidate.group.extent_bytes;
-            if let Tried::Made(volume) = self.try_in(&candidate.group.name, name, extents, new).await? {
+            if let Tried::Made(volume) = self.try_in(candidate, (quiet, &snapshot), name, extents, new).await? {
                 return Ok(volume);
             }
         }
@@ -71,10 +73,23 @@ impl Node {
     }
 
     /// Makes it in one group, if there is still room when this node's turn has come.
-    async fn try_in(&self, group: &str, name: &str, extents: u64, new: &NewVolume) -> Result<Tried> {
-        let turn = self.writer.turn(group).await;
-        let snapshot = self.groups.read().await?;
-        let Some(group) = snapshot.group(group) else { return Ok(Tried::NoRoom) };
+    async fn try_in(
+        &self,
+        candidate: &Candidate,
+        (quiet, seen): (Option<Quiet>, &Arc<Snapshot>),
+        name: &str,
+        extents: u64,
+        new: &NewVolume,
+    ) -> Result<Tried> {
+        let turn = self.writer.turn(&candidate.group.name).await;
+        // Who had no others before it need not look again: what an administrator's command did meanwhile lvcreate
+        // sees by itself, under lvm's own lock.
+        let snapshot = match (quiet, turn.inherited()) {
+            (Some(quiet), _) if turn.follows(quiet) => Arc::clone(seen),
+            (_, Some(inherited)) => Arc::clone(inherited),
+            _ => self.groups.read().await?,
+        };
+        let Some(group) = snapshot.group(&candidate.group.name) else { return Ok(Tried::NoRoom) };
         if group.logical_volume(name).is_some() {
             return Err(Error::AlreadyExists {
                 what: format!("logical volume {}/{name}", group.name),
@@ -93,9 +108,15 @@ impl Node {
             ..VolumeTags::default()
         };
         let made = self.writer.create(&turn, group, name, new.class.layout, extents, &tags.to_tags()).await;
-        let after = self.groups.read().await?;
-        if let Some(volume) = Volume::find(&after, name)? {
-            self.writer.flush(&volume.group).await?;
+        // The flush takes its time at the disk, in which we look and the next one has its turn.
+        let look = async {
+            let after = self.groups.read().await?;
+            turn.end(&after);
+            Ok::<_, Error>(after)
+        };
+        let (after, flushed) = tokio::join!(look, self.writer.flush(group));
+        if let Some(volume) = Volume::find(&after?, name)? {
+            flushed?;
             self.reaper.changed(&volume.group.name);
             return Ok(Tried::Made(volume));
         }

@@ -50,19 +50,19 @@ impl Node {
             self.reaper.wake();
             return Ok(());
         }
-        ensure_unused(&volume, &self.mapped_devices().await?, &self.mounts().await?)?;
+        ensure_unused(&volume, self.active_device(&volume).await?.as_ref(), &self.mounts().await?)?;
         ensure_writable(&volume)?;
         let turn = self.writer.turn(&volume.group.name).await;
         let tag = deleting_tag(self.wipe_of(&volume));
         let marked = self.writer.change_tags(&turn, &volume.group.name, name, &[tag], &[]).await;
         drop(turn);
-        let after = self.groups.read().await?;
-        match Volume::find(&after, name)? {
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
+        match Volume::find(&*after?, name)? {
             Some(volume) if volume.tags.deleting.is_none() => {
                 marked?;
                 return Err(Error::Internal { problem: format!("{} took no tag", volume.full_name()) });
             }
-            Some(volume) => self.writer.flush(&volume.group).await?,
+            Some(_) => flushed?,
             None => {}
         }
         self.reaper.changed(&volume.group.name);
@@ -78,8 +78,8 @@ impl Node {
 }
 
 /// An open or mounted volume is never removed.
-fn ensure_unused(volume: &Volume, devices: &[MappedDevice], mounts: &[MountEntry]) -> Result<()> {
-    let Some(device) = volume.device(devices) else { return Ok(()) };
+fn ensure_unused(volume: &Volume, device: Option<&MappedDevice>, mounts: &[MountEntry]) -> Result<()> {
+    let Some(device) = device else { return Ok(()) };
     if let Some(mount) = mounts.iter().find(|mount| mount.device == device.number) {
         return Err(Error::precondition(format!(
             "volume {} is mounted at {}; unpublish and unstage it first",

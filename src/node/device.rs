@@ -11,9 +11,8 @@ use crate::node::Node;
 impl Node {
     /// The volume's device, activated if it was not, set going again if it was suspended.
     pub(super) async fn activated(&self, volume: &Volume) -> Result<MappedDevice> {
-        let devices = self.mapped_devices().await?;
-        let found = volume.device(&devices);
-        if let Some(device) = found.filter(|device| !device.suspended) {
+        let found = self.active_device(volume).await?;
+        if let Some(device) = found.as_ref().filter(|device| !device.suspended) {
             return Ok(device.clone());
         }
         let (group, name) = (&volume.group.name, &volume.logical.name);
@@ -23,17 +22,11 @@ impl Node {
             None => self.writer.activate(&turn, group, name).await,
         };
         drop(turn);
-        let devices = self.mapped_devices().await?;
-        if let Some(device) = volume.device(&devices).filter(|device| !device.suspended) {
-            return Ok(device.clone());
+        if let Some(device) = self.active_device(volume).await?.filter(|device| !device.suspended) {
+            return Ok(device);
         }
         ran?;
         Err(Error::Internal { problem: format!("{} was activated, but has no usable device", volume.full_name()) })
-    }
-
-    /// The volume's device while it is active.
-    pub(super) async fn active_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
-        Ok(volume.device(&self.mapped_devices().await?).cloned())
     }
 
     /// Changes the tags of a volume and makes the change survive a power cut.
@@ -43,15 +36,15 @@ impl Node {
         let turn = self.writer.turn(group).await;
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
         drop(turn);
-        let snapshot = self.groups.read().await?;
-        let now = Volume::find(&snapshot, name)?.map(|volume| volume.logical.tags).unwrap_or_default();
+        let (snapshot, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
+        let now = Volume::find(&*snapshot?, name)?.map(|volume| volume.logical.tags).unwrap_or_default();
         let is_done = add.iter().all(|tag| now.contains(tag)) && !remove.iter().any(|tag| now.contains(tag));
         if !is_done {
             changed?;
             return Err(Error::Internal { problem: format!("the tags of {} did not change", volume.full_name()) });
         }
         self.reaper.changed(group);
-        self.writer.flush(&volume.group).await
+        flushed
     }
 }
 

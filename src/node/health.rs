@@ -33,9 +33,17 @@ pub struct Condition {
 impl Node {
     /// What is wrong with a volume; nothing when it is healthy.
     pub async fn volume_health(&self, volume: &Volume) -> Result<Vec<Condition>> {
-        let (devices, mounts) = (self.mapped_devices().await?, self.mounts().await?);
-        let device = volume.device(&devices);
-        let mut conditions = conditions(volume, device, &mounts);
+        let (device, mounts) = (self.active_device(volume).await?, self.mounts().await?);
+        self.health_of(volume, device.as_ref(), &mounts).await
+    }
+
+    async fn health_of(
+        &self,
+        volume: &Volume,
+        device: Option<&MappedDevice>,
+        mounts: &[MountEntry],
+    ) -> Result<Vec<Condition>> {
+        let mut conditions = conditions(volume, device, mounts);
         if let Some(device) = device.filter(|device| !device.suspended && volume.tags.file_system.is_some()) {
             conditions.extend(self.recorded_errors(volume, device).await);
         }
@@ -54,9 +62,10 @@ impl Node {
 
     /// What is wrong with all volumes that are not healthy.
     pub async fn unhealthy(&self, volumes: &[Volume]) -> Result<Vec<(Volume, Vec<Condition>)>> {
+        let (devices, mounts) = (self.mapped_devices().await?, self.mounts().await?);
         let mut unhealthy = Vec::new();
         for volume in volumes {
-            let conditions = self.volume_health(volume).await?;
+            let conditions = self.health_of(volume, volume.device(&devices), &mounts).await?;
             if !conditions.is_empty() {
                 unhealthy.push((volume.clone(), conditions));
             }

@@ -156,6 +156,12 @@ impl Node {
         self.kernel.mapped_devices().await.map_err(|source| Error::kernel("could not ask device-mapper", source))
     }
 
+    /// The volume's device while it is active.
+    async fn active_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
+        let device = self.kernel.mapped_device(&volume.logical.mapper_uuid(&volume.group)).await;
+        device.map_err(|source| Error::kernel("could not ask device-mapper", source))
+    }
+
     async fn mounts(&self) -> Result<Vec<MountEntry>> {
         self.kernel.mounts().await.map_err(|source| Error::kernel("could not read the mount table", source))
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -20,8 +21,10 @@ const WIPE_STEP_BYTES: u64 = 64 << 20;
 const WIPES_AT_ONCE: usize = 2;
 /// How long until a volume that could not be wiped or removed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long a group must rest before its backup is written.
-const BACKUP_REST: Duration = Duration::from_secs(2);
+/// How long the groups must rest before their backup is written: a command that would hold up the next change.
+const BACKUP_REST: Duration = Duration::from_secs(10);
+/// How long a backup waits where there is never such a rest.
+const BACKUP_LIMIT: Duration = Duration::from_mins(2);
 
 /// What the reaper knows beyond the tags; all of it can be lost.
 #[derive(Debug, Default)]
@@ -38,17 +41,25 @@ struct State {
     wiped: HashSet<String>,
     /// Groups whose backup is out of date.
     changed: BTreeSet<String>,
+    /// Since when one of them is, and when the last one changed.
+    changes: Option<(Instant, Instant)>,
+    /// Whether there may be something to wipe or to remove.
+    look: bool,
 }
 
 impl Reaper {
     /// There may be something to do.
     pub fn wake(&self) {
+        self.state().look = true;
         self.wake.notify_one();
     }
 
-    /// Notes that a group's metadata changed.
+    /// Notes that a group's metadata changed. It only puts off the backup: a look for deleted volumes after every
+    /// creation would take the time of the next one.
     pub fn changed(&self, group: &str) {
-        self.state().changed.insert(group.to_owned());
+        let mut state = self.state();
+        state.note_change(group);
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -60,6 +71,12 @@ impl Reaper {
             None if state.wiped.contains(&volume.logical.uuid) => String::from("removed"),
             None => String::from("wiped (not begun yet)"),
         }
+    }
+
+    /// When backups are to be written.
+    fn backup_due(&self) -> Option<Instant> {
+        let (first, last) = self.state().changes?;
+        Some((last + BACKUP_REST).min(first + BACKUP_LIMIT))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -80,22 +97,37 @@ impl Reaper {
     }
 }
 
+impl State {
+    fn note_change(&mut self, group: &str) {
+        let now = Instant::now();
+        let first = self.changes.map_or(now, |(first, _)| first);
+        self.changes = Some((first, now));
+        self.changed.insert(group.to_owned());
+    }
+}
+
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let wipes = Arc::new(Semaphore::new(WIPES_AT_ONCE));
+    // What the last run left is looked for at once.
+    let mut next_look = Instant::now();
     loop {
-        let pause = match node.reap(&wipes, &stop).await {
-            Ok(true) => RETRY,
-            Ok(false) => Duration::from_secs(60),
-            Err(error) => {
-                tracing::warn!(%error, "could not look for deleted volumes");
-                RETRY
-            }
-        };
-        let pause = if node.reaper.state().changed.is_empty() { pause } else { BACKUP_REST };
+        if std::mem::take(&mut node.reaper.state().look) || next_look <= Instant::now() {
+            let pause = match node.reap(&wipes, &stop).await {
+                Ok(true) => RETRY,
+                Ok(false) => Duration::from_secs(60),
+                Err(error) => {
+                    tracing::warn!(%error, "could not look for deleted volumes");
+                    RETRY
+                }
+            };
+            next_look = Instant::now() + pause;
+        }
+        let backup = node.reaper.backup_due();
         tokio::select! {
             () = node.reaper.wake.notified() => {}
-            () = tokio::time::sleep(pause) => node.back_up_changed().await,
+            () = sleep_until(backup.unwrap_or(next_look)), if backup.is_some() => node.back_up_changed().await,
+            () = sleep_until(next_look) => {}
             () = stop.cancelled() => return,
         }
     }
@@ -193,7 +225,7 @@ impl Node {
         self.writer.remove(&turn, group, &names).await?;
         self.writer.flush(current).await?;
         let mut state = self.reaper.state();
-        state.changed.insert(group.to_owned());
+        state.note_change(group);
         for volume in volumes {
             state.wiped.remove(&volume.logical.uuid);
         }
@@ -203,7 +235,11 @@ impl Node {
     }
 
     async fn back_up_changed(&self) {
-        let changed = std::mem::take(&mut self.reaper.state().changed);
+        let changed = {
+            let mut state = self.reaper.state();
+            state.changes = None;
+            std::mem::take(&mut state.changed)
+        };
         for group in changed {
             let turn = self.writer.turn(&group).await;
             if let Err(error) = self.writer.back_up(&turn, &group).await {

@@ -1,7 +1,9 @@
 //! Block devices: which there are, reading and overwriting them. Everything here may block.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -36,17 +38,22 @@ pub(super) fn number_at(path: &Path) -> io::Result<Option<DeviceNumber>> {
     }))
 }
 
-/// All block devices in the order of their names.
-pub(super) fn devices(sys: &Path, dev: &Path) -> io::Result<Vec<BlockDevice>> {
+/// All block devices with room in the order of their names, but `volumes`: LVM's own, named as in
+/// `/sys/class/block`. There are hundreds of those, as devices and as holders of a physical volume, and every call
+/// of the driver comes by here.
+pub(super) fn devices(sys: &Path, dev: &Path, volumes: &HashSet<String>) -> io::Result<Vec<BlockDevice>> {
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(sys.join("class/block"))? {
-        folders.push(entry?.path());
+        let entry = entry?;
+        if !is_among(&entry.file_name(), volumes) {
+            folders.push(entry.path());
+        }
     }
     folders.sort();
     let mut devices = Vec::with_capacity(folders.len());
     for folder in folders {
-        match device(&folder, dev) {
-            Ok(device) => devices.push(device),
+        match device(&folder, dev, volumes) {
+            Ok(device) => devices.extend(device),
             // Devices come and go while the folder is read.
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),
@@ -55,34 +62,55 @@ pub(super) fn devices(sys: &Path, dev: &Path) -> io::Result<Vec<BlockDevice>> {
     Ok(devices)
 }
 
-fn device(folder: &Path, dev: &Path) -> io::Result<BlockDevice> {
-    let event = std::fs::read_to_string(folder.join("uevent"))?;
+/// A device; nothing for one without room, such as an idle loop device: its size is the first question.
+fn device(folder: &Path, dev: &Path, volumes: &HashSet<String>) -> io::Result<Option<BlockDevice>> {
+    let size = sectors(folder)? * SECTOR;
+    if size == 0 {
+        return Ok(None);
+    }
+    let event = attribute(&folder.join("uevent"))?;
     if event.is_empty() {
         return Err(io::ErrorKind::NotFound.into());
     }
     let value = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str| value(name).and_then(|text| text.parse().ok()).ok_or_else(|| not_understood(folder));
-    Ok(BlockDevice {
+    Ok(Some(BlockDevice {
         path: dev.join(value("DEVNAME").ok_or_else(|| not_understood(folder))?),
         number: DeviceNumber { major: number("MAJOR")?, minor: number("MINOR")? },
-        size: sectors(folder)? * SECTOR,
-        is_component: is_component(folder)?,
+        size,
+        is_component: is_component(folder, volumes)?,
         mapper_uuid: mapper_uuid(folder)?,
-    })
+    }))
+}
+
+fn is_among(name: &OsStr, volumes: &HashSet<String>) -> bool {
+    name.to_str().is_some_and(|name| volumes.contains(name))
+}
+
+/// A file of `/sys`: at most a page, and the kernel gives all of it to one read. `std::fs::read_to_string` would
+/// ask for its size before and for its end after.
+fn attribute(path: &Path) -> io::Result<String> {
+    let mut bytes = [0; 4096];
+    let length = File::open(path)?.read(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
 fn sectors(folder: &Path) -> io::Result<u64> {
-    let text = std::fs::read_to_string(folder.join("size"))?;
+    let text = attribute(&folder.join("size"))?;
     text.trim().parse().map_err(|_| not_understood(folder))
 }
 
-fn is_component(folder: &Path) -> io::Result<bool> {
+fn is_component(folder: &Path, volumes: &HashSet<String>) -> io::Result<bool> {
     let holders = match std::fs::read_dir(folder.join("holders")) {
         Err(error) if is_gone(&error) => return Ok(false),
         holders => holders?,
     };
     for holder in holders {
-        match mapper_uuid(&holder?.path()) {
+        let holder = holder?;
+        if is_among(&holder.file_name(), volumes) {
+            continue;
+        }
+        match mapper_uuid(&holder.path()) {
             Ok(Some(uuid)) if uuid.starts_with("LVM-") => {}
             Ok(_) => return Ok(true),
             Err(error) if is_gone(&error) => {}
@@ -93,7 +121,7 @@ fn is_component(folder: &Path) -> io::Result<bool> {
 }
 
 fn mapper_uuid(folder: &Path) -> io::Result<Option<String>> {
-    match std::fs::read_to_string(folder.join("dm/uuid")) {
+    match attribute(&folder.join("dm/uuid")) {
         Ok(uuid) => Ok(Some(uuid.trim_end().to_owned()).filter(|uuid| !uuid.is_empty())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

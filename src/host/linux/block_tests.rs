@@ -30,7 +30,7 @@ fn sys() -> tempfile::TempDir {
 #[test]
 fn devices_are_read_with_what_sits_on_top_of_them() {
     let sys = sys();
-    let devices = devices(sys.path(), Path::new("/dev")).unwrap();
+    let devices = devices(sys.path(), Path::new("/dev"), &HashSet::new()).unwrap();
     let seen: Vec<_> = devices
         .iter()
         .map(|device| (device.path.to_str().unwrap(), device.is_component, device.mapper_uuid.as_deref()))
@@ -49,18 +49,30 @@ fn devices_are_read_with_what_sits_on_top_of_them() {
 }
 
 #[test]
+fn volumes_of_lvm_and_devices_without_room_are_left_out() {
+    let sys = sys();
+    std::fs::write(sys.path().join("class/block/md0/size"), "0\n").unwrap();
+    // Told by name, they are neither listed nor asked, here as a holder.
+    std::fs::write(sys.path().join("class/block/dm-0/dm/uuid"), "other\n").unwrap();
+    let devices = devices(sys.path(), Path::new("/dev"), &HashSet::from([String::from("dm-0")])).unwrap();
+    let seen: Vec<_> =
+        devices.iter().map(|device| (device.path.to_str().unwrap(), device.is_component)).collect();
+    assert_eq!(seen, [("/dev/dm-1", false), ("/dev/sda", false), ("/dev/sdb", true), ("/dev/sdc", true)]);
+}
+
+#[test]
 fn a_device_that_goes_away_meanwhile_is_left_out() {
     let sys = sys();
     std::fs::write(sys.path().join("class/block/sda/uevent"), "").unwrap();
     std::fs::remove_file(sys.path().join("class/block/sdb/size")).unwrap();
-    assert_eq!(devices(sys.path(), Path::new("/dev")).unwrap().len(), 4);
+    assert_eq!(devices(sys.path(), Path::new("/dev"), &HashSet::new()).unwrap().len(), 4);
     std::fs::write(sys.path().join("class/block/sdc/size"), "many\n").unwrap();
-    devices(sys.path(), Path::new("/dev")).unwrap_err();
+    devices(sys.path(), Path::new("/dev"), &HashSet::new()).unwrap_err();
 }
 
 #[test]
 fn the_devices_of_this_machine_are_read() {
-    devices(Path::new("/sys"), Path::new("/dev")).unwrap();
+    devices(Path::new("/sys"), Path::new("/dev"), &HashSet::new()).unwrap();
 }
 
 /// Regular files stand for devices: on a disk's file system (direct, kernel zeroes) and in memory (neither).

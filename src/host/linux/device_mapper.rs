@@ -1,5 +1,6 @@
 //! The live state of device-mapper's devices, as linux/dm-ioctl.h describes it.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
@@ -15,9 +16,17 @@ const DEVICE_STATUS: u8 = 7;
 const READ_ONLY: u32 = 1 << 0;
 const SUSPENDED: u32 = 1 << 1;
 const BUFFER_FULL: u32 = 1 << 8;
+/// In a request for the list: with the UUIDs. Kernels from 5.13 on tell them, by this minor version of the interface.
+const WITH_UUIDS: u32 = 1 << 14;
+const VERSION_WITH_UUIDS: u32 = 45;
+/// In an entry of the list: the UUID follows.
+const HAS_UUID: u32 = 1 << 0;
+
+/// Bytes of a UUID, its closing zero included.
+const UUID_SIZE: usize = 129;
 
 /// The first buffer for the list, bytes: room for some 200 devices. It grows as needed.
-const FIRST_BUFFER: usize = 16 << 10;
+const FIRST_BUFFER: usize = 32 << 10;
 /// Where a list is nonsense, bytes.
 const LAST_BUFFER: usize = 64 << 20;
 
@@ -34,7 +43,7 @@ struct Header {
     padding: u32,
     device: u64,
     name: [u8; 128],
-    uuid: [u8; 129],
+    uuid: [u8; UUID_SIZE],
     data: [u8; 7],
 }
 
@@ -44,61 +53,106 @@ const _: () = assert!(std::mem::offset_of!(Header, data) == 305);
 
 /// All devices; none where the kernel has no device-mapper.
 pub(super) fn devices(control: &Path) -> io::Result<Vec<MappedDevice>> {
-    let control = match OpenOptions::new().read(true).write(true).open(control) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => return Ok(Vec::new()),
-        control => control?,
-    };
+    let Some(control) = open(control)? else { return Ok(Vec::new()) };
     let mut devices = Vec::new();
-    for device in list(&control)? {
-        match ask(&control, DEVICE_STATUS, device, MAPPER_HEADER) {
-            Ok(answer) => devices.push(status(&answer)?),
-            // Removed since the list was made.
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {}
-            Err(error) => return Err(error),
-        }
+    for listed in list(&control)? {
+        // By number, which a rename does not change; name and UUID come from the answer.
+        devices.extend(ask_status(&control, Request { device: listed.device, ..Request::default() })?);
     }
     Ok(devices)
 }
 
-fn list(control: &File) -> io::Result<Vec<u64>> {
+/// The device of that UUID.
+pub(super) fn device(control: &Path, uuid: &str) -> io::Result<Option<MappedDevice>> {
+    // The kernel's field ends with a zero byte; no device can have a longer one.
+    if uuid.is_empty() || uuid.len() >= UUID_SIZE {
+        return Ok(None);
+    }
+    let Some(control) = open(control)? else { return Ok(None) };
+    ask_status(&control, Request { uuid, ..Request::default() })
+}
+
+/// The names in `/sys/class/block` of LVM's volumes, in one request: reading the UUID of each from its file
+/// is five system calls, and a node has hundreds. Empty where the kernel tells no UUIDs here.
+pub(super) fn logical_volumes(control: &Path) -> io::Result<HashSet<String>> {
+    let Some(control) = open(control)? else { return Ok(HashSet::new()) };
+    let volumes = list(&control)?.into_iter().filter(|listed| listed.uuid.starts_with("LVM-"));
+    Ok(volumes.map(|listed| format!("dm-{}", number(listed.device).minor)).collect())
+}
+
+fn open(control: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().read(true).write(true).open(control) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => Ok(None),
+        control => control.map(Some),
+    }
+}
+
+/// The state of one device; nothing when it is not there or was removed meanwhile.
+fn ask_status(control: &File, request: Request<'_>) -> io::Result<Option<MappedDevice>> {
+    match ask(control, DEVICE_STATUS, request, MAPPER_HEADER) {
+        Ok(answer) => status(&answer).map(Some),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn list(control: &File) -> io::Result<Vec<Listed>> {
     let mut size = FIRST_BUFFER;
     while size <= LAST_BUFFER {
-        let answer = ask(control, LIST_DEVICES, 0, size)?;
+        let answer = ask(control, LIST_DEVICES, Request { flags: WITH_UUIDS, ..Request::default() }, size)?;
         if u32_at(&answer, std::mem::offset_of!(Header, flags))? & BUFFER_FULL == 0 {
             return listed(&answer);
         }
-        size *= 2;
+        size *= 4;
     }
     Err(nonsense())
 }
 
-/// Devices are asked for by number, which a rename does not change; name and UUID come from the answer.
-fn ask(control: &File, command: u8, device: u64, size: usize) -> io::Result<Vec<u8>> {
-    let mut buffer = request(device, size)?;
+/// What is asked: all devices, or one by its number or its UUID.
+#[derive(Debug, Clone, Copy, Default)]
+struct Request<'r> {
+    flags: u32,
+    device: u64,
+    uuid: &'r str,
+}
+
+fn ask(control: &File, command: u8, request: Request<'_>, size: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = request.packed(size)?;
     system_calls::device_mapper(control, command, &mut buffer)?;
     Ok(buffer.into_iter().flat_map(u64::to_ne_bytes).collect())
 }
 
-fn request(device: u64, size: usize) -> io::Result<Vec<u64>> {
-    let mut buffer = vec![0; size.div_ceil(8)];
-    let word = |low: u32, high: u32| {
-        let mut bytes = [0; 8];
-        bytes[..4].copy_from_slice(&low.to_ne_bytes());
-        bytes[4..].copy_from_slice(&high.to_ne_bytes());
-        u64::from_ne_bytes(bytes)
-    };
-    // Version 4.0.0, the oldest of this interface: later ones only add.
-    buffer[0] = word(4, 0);
-    buffer[1] = word(0, u32::try_from(size).map_err(io::Error::other)?);
-    buffer[2] = word(u32::try_from(MAPPER_HEADER).map_err(io::Error::other)?, 0);
-    buffer[std::mem::offset_of!(Header, device) / 8] = device;
-    Ok(buffer)
+impl Request<'_> {
+    fn packed(self, size: usize) -> io::Result<Vec<u64>> {
+        let mut bytes = vec![0_u8; size.next_multiple_of(8)];
+        let mut put = |offset: usize, field: &[u8]| bytes[offset..offset + field.len()].copy_from_slice(field);
+        // Version 4.0.0, the oldest of this interface: later ones only add.
+        put(0, &4_u32.to_ne_bytes());
+        put(std::mem::offset_of!(Header, data_size), &u32::try_from(size).map_err(io::Error::other)?.to_ne_bytes());
+        let start = u32::try_from(MAPPER_HEADER).map_err(io::Error::other)?;
+        put(std::mem::offset_of!(Header, data_start), &start.to_ne_bytes());
+        put(std::mem::offset_of!(Header, flags), &self.flags.to_ne_bytes());
+        put(std::mem::offset_of!(Header, device), &self.device.to_ne_bytes());
+        put(std::mem::offset_of!(Header, uuid), self.uuid.as_bytes());
+        let (words, _) = bytes.as_chunks();
+        Ok(words.iter().map(|word| u64::from_ne_bytes(*word)).collect())
+    }
 }
 
-/// The numbers in an answer to the list request: `struct dm_name_list`, each with the distance to the next.
-fn listed(answer: &[u8]) -> io::Result<Vec<u64>> {
+/// A device in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listed {
+    device: u64,
+    /// Empty where it has none or the kernel does not tell.
+    uuid: String,
+}
+
+/// The entries of an answer to the list request: `struct dm_name_list`, each with the distance to the next.
+/// Behind the name, at a multiple of 8 bytes, lie a count of events, flags and the UUID.
+fn listed(answer: &[u8]) -> io::Result<Vec<Listed>> {
     let mut devices = Vec::new();
+    let tells_uuids = u32_at(answer, 4)? >= VERSION_WITH_UUIDS;
     let mut at = usize_at(answer, std::mem::offset_of!(Header, data_start))?;
     loop {
         let device = u64_at(answer, at)?;
@@ -106,7 +160,11 @@ fn listed(answer: &[u8]) -> io::Result<Vec<u64>> {
         if device == 0 {
             return Ok(devices);
         }
-        devices.push(device);
+        let name = answer.get(at + 12..).and_then(|rest| rest.iter().position(|byte| *byte == 0));
+        let behind = (at + 12 + name.ok_or_else(nonsense)? + 1).next_multiple_of(8);
+        let has_uuid = tells_uuids && u32_at(answer, behind + 4)? & HAS_UUID != 0;
+        let uuid = if has_uuid { text_at(answer, behind + 8, UUID_SIZE)? } else { String::new() };
+        devices.push(Listed { device, uuid });
         match usize_at(answer, at + 8)? {
             0 => return Ok(devices),
             next => at += next,
@@ -118,7 +176,7 @@ fn status(answer: &[u8]) -> io::Result<MappedDevice> {
     let flags = u32_at(answer, std::mem::offset_of!(Header, flags))?;
     Ok(MappedDevice {
         name: text_at(answer, std::mem::offset_of!(Header, name), 128)?,
-        uuid: text_at(answer, std::mem::offset_of!(Header, uuid), 129)?,
+        uuid: text_at(answer, std::mem::offset_of!(Header, uuid), UUID_SIZE)?,
         number: number(u64_at(answer, std::mem::offset_of!(Header, device))?),
         open_count: u32_at(answer, std::mem::offset_of!(Header, open_count))?,
         suspended: flags & SUSPENDED != 0,
@@ -134,7 +192,8 @@ fn number(packed: u64) -> DeviceNumber {
 }
 
 fn text_at(answer: &[u8], offset: usize, size: usize) -> io::Result<String> {
-    let field = answer.get(offset..offset + size).ok_or_else(nonsense)?;
+    let field = answer.get(offset..).ok_or_else(nonsense)?;
+    let field = &field[..field.len().min(size)];
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(text).into_owned())
 }
@@ -166,15 +225,26 @@ mod tests {
         (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
     }
 
-    fn answer_with(list: &[(u64, &str)]) -> Vec<u8> {
-        let mut answer: Vec<u8> = request(0, MAPPER_HEADER).unwrap().into_iter().flat_map(u64::to_ne_bytes).collect();
-        for (index, (device, name)) in list.iter().enumerate() {
-            let size = (12 + name.len() + 1).next_multiple_of(8);
-            let next = if index + 1 == list.len() { 0 } else { u32::try_from(size).unwrap() };
+    fn packed_request(request: Request<'_>) -> Vec<u8> {
+        request.packed(MAPPER_HEADER).unwrap().into_iter().flat_map(u64::to_ne_bytes).collect()
+    }
+
+    fn answer_with(list: &[(u64, &str, Option<&str>)]) -> Vec<u8> {
+        let mut answer = packed_request(Request::default());
+        answer[4..8].copy_from_slice(&VERSION_WITH_UUIDS.to_ne_bytes());
+        for (index, (device, name, uuid)) in list.iter().enumerate() {
             let mut entry = device.to_ne_bytes().to_vec();
-            entry.extend(next.to_ne_bytes());
+            entry.extend([0; 4]);
             entry.extend(name.bytes());
-            entry.resize(size, 0);
+            entry.resize((entry.len() + 1).next_multiple_of(8), 0);
+            entry.extend([7, 0, 0, 0]);
+            entry.extend(u32::from(uuid.is_some()).to_ne_bytes());
+            if let Some(uuid) = uuid {
+                entry.extend(uuid.bytes());
+                entry.resize((entry.len() + 1).next_multiple_of(8), 0);
+            }
+            let next = if index + 1 == list.len() { 0 } else { u32::try_from(entry.len()).unwrap() };
+            entry[8..12].copy_from_slice(&next.to_ne_bytes());
             answer.extend(entry);
         }
         answer
@@ -187,18 +257,41 @@ mod tests {
 
     #[test]
     fn a_list_is_followed_from_entry_to_entry() {
-        assert_eq!(listed(&answer_with(&[(0, "")])).unwrap(), Vec::<u64>::new());
-        let list = [(packed(254, 0), "data-a"), (packed(254, 1), "data-long--name"), (packed(254, 300), "c")];
-        let numbers: Vec<DeviceNumber> = listed(&answer_with(&list)).unwrap().into_iter().map(number).collect();
-        assert_eq!(numbers, [0, 1, 300].map(|minor| DeviceNumber { major: 254, minor }));
+        assert_eq!(listed(&answer_with(&[(0, "", None)])).unwrap(), []);
+        let list = [
+            (packed(254, 0), "data-a", Some("LVM-abc")),
+            (packed(254, 1), "data-long--name", None),
+            (packed(254, 300), "seven-b", Some("CRYPT-a")),
+        ];
+        let seen = listed(&answer_with(&list)).unwrap();
+        let minors: Vec<u32> = seen.iter().map(|listed| number(listed.device).minor).collect();
+        let uuids: Vec<&str> = seen.iter().map(|listed| listed.uuid.as_str()).collect();
+        assert_eq!((minors, uuids), (vec![0, 1, 300], vec!["LVM-abc", "", "CRYPT-a"]));
+    }
+
+    #[test]
+    fn an_older_kernel_tells_no_uuids() {
+        let mut answer = answer_with(&[(packed(254, 0), "data-a", Some("LVM-abc"))]);
+        answer[4..8].copy_from_slice(&(VERSION_WITH_UUIDS - 1).to_ne_bytes());
+        assert_eq!(listed(&answer).unwrap(), [Listed { device: packed(254, 0), uuid: String::new() }]);
+    }
+
+    #[test]
+    fn a_device_is_asked_for_by_its_uuid() {
+        let request = packed_request(Request { uuid: "LVM-x", ..Request::default() });
+        assert_eq!((u32_at(&request, 0).unwrap(), usize_at(&request, 12).unwrap()), (4, MAPPER_HEADER));
+        assert_eq!(text_at(&request, 176, UUID_SIZE).unwrap(), "LVM-x");
+        assert_eq!(device(Path::new("/nonexistent/control"), "LVM-x").unwrap(), None);
+        assert_eq!(device(Path::new("/nonexistent/control"), &"x".repeat(UUID_SIZE)).unwrap(), None);
     }
 
     #[test]
     fn a_list_that_leads_out_of_the_answer_is_an_error() {
-        let mut answer = answer_with(&[(packed(254, 0), "a"), (packed(254, 1), "b")]);
+        let mut answer = answer_with(&[(packed(254, 0), "a", None), (packed(254, 1), "b", None)]);
         answer[MAPPER_HEADER + 8..MAPPER_HEADER + 12].copy_from_slice(&u32::MAX.to_ne_bytes());
         listed(&answer).unwrap_err();
         status(&answer[..100]).unwrap_err();
+        listed(&answer[..MAPPER_HEADER + 14]).unwrap_err();
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::time::Duration;
 use super::kernel::{BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch};
 use lanes::Lanes;
 
+/// Where device-mapper takes requests.
+const MAPPER: &str = "/dev/mapper/control";
 /// How long a read of a device may take. Healthy disks need milliseconds, busy ones a fraction of this.
 const READ_LIMIT: Duration = Duration::from_secs(2);
 
@@ -69,7 +71,11 @@ impl Kernel for Linux {
     }
 
     async fn block_devices(&self) -> io::Result<Vec<BlockDevice>> {
-        blocking(|| block::devices(Path::new("/sys"), Path::new("/dev"))).await
+        blocking(|| {
+            let volumes = device_mapper::logical_volumes(Path::new(MAPPER))?;
+            block::devices(Path::new("/sys"), Path::new("/dev"), &volumes)
+        })
+        .await
     }
 
     async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>> {
@@ -95,6 +101,11 @@ impl Kernel for Linux {
     }
 
     async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>> {
-        blocking(|| device_mapper::devices(Path::new("/dev/mapper/control"))).await
+        blocking(|| device_mapper::devices(Path::new(MAPPER))).await
+    }
+
+    async fn mapped_device(&self, uuid: &str) -> io::Result<Option<MappedDevice>> {
+        let uuid = uuid.to_owned();
+        blocking(move || device_mapper::device(Path::new(MAPPER), &uuid)).await
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! This half boots the machine and prints the table; [`crate::inside::bench`] measures on the machine.
 
+mod disk_folder;
 pub mod figures;
 pub mod samples;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use quarry_lab::Disk;
 
+use self::disk_folder::DiskFolder;
 use self::figures::Figures;
 use crate::site::{Plan, Site, programs_folder};
 
@@ -22,7 +24,7 @@ pub const METRICS: &str = "127.0.0.1:9808";
 /// What the other half writes.
 const MEASURED: &str = "measured.json";
 /// Sparse: it takes from this machine only what is written.
-const DISK_BYTES: u64 = 2 << 40;
+const DISK_BYTES: u64 = 1 << 40;
 /// All phases together take about ten minutes; a machine in a bad hour takes longer.
 const LIMIT: Duration = Duration::from_hours(1);
 const CLASSES: &str = "\
@@ -53,7 +55,12 @@ pub fn run(flags: &Flags) -> Result<()> {
         bail!("figures of a debug build say nothing; run `cargo run --release --package quarry-trial -- bench`");
     }
     let results = flags.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let plan = Plan { disks: vec![Disk::plain("pv0", DISK_BYTES)], disk_folder: None, results: results.to_owned() };
+    let folder = DiskFolder::make()?;
+    let plan = Plan {
+        disks: vec![Disk::plain("pv0", DISK_BYTES)],
+        disk_folder: Some(folder.path().to_owned()),
+        results: results.to_owned(),
+    };
     let mut site = Site::boot(&plan)?;
     site.make_group(GROUP, "pv0")?;
     fs::write(results.join("classes.yaml"), CLASSES).context("cannot write the classes file")?;
