@@ -115,7 +115,7 @@ impl Node {
             Ok::<_, Error>(after)
         };
         let (after, flushed) = tokio::join!(look, self.writer.flush(group));
-        if let Some(volume) = Volume::find(&after?, name)? {
+        if let Some(volume) = Volume::find(&*after?, name)? {
             flushed?;
             self.reaper.changed(&volume.group.name);
             return Ok(Tried::Made(volume));
