@@ -1,0 +1,24 @@
+//! What must hold, by theme.
+
+use super::check::Theme;
+
+/// Writes the list of a theme's cases: a sentence and the function that sees whether it holds.
+macro_rules! cases {
+    ($($sentence:literal => $function:path),+ $(,)?) => {
+        pub(super) fn cases() -> Vec<$crate::inside::check::Case> {
+            vec![$($crate::inside::check::Case {
+                sentence: $sentence,
+                steps: |ground| Box::pin($function(ground)),
+            }),+]
+        }
+    };
+}
+
+mod arguments;
+mod sizes;
+
+/// All themes.
+pub fn themes() -> Vec<Theme> {
+    let theme = |name, cases| Theme { name, cases };
+    vec![theme("arguments", arguments::cases()), theme("sizes", sizes::cases())]
+}
