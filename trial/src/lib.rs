@@ -4,5 +4,7 @@
 
 pub mod checks;
 pub mod client;
+pub mod demo;
 pub mod inside;
+pub mod sanity;
 pub mod site;
