@@ -18,9 +18,9 @@ use crate::client::{self, Client};
 /// Bytes of a MiB.
 pub const MIB: i64 = 1 << 20;
 /// All paths of volumes lie here, in a file system of memory.
-pub const FOLDER: &str = "/srv/check";
+pub(super) const FOLDER: &str = "/srv/check";
 /// The group that is always there.
-pub const MAIN: &str = "main";
+pub(super) const MAIN: &str = "main";
 
 const CLASSES_FILE: &str = "/run/check-classes.yaml";
 const CLASSES: &str = "

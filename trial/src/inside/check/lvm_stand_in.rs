@@ -12,12 +12,12 @@ use super::tools::run;
 /// Where the scripts lie.
 const FOLDER: &str = "/run/check-bin";
 /// A copy of lvm that is not replaced.
-pub const REAL_LVM: &str = "/run/check-bin/lvm";
+pub(super) const REAL_LVM: &str = "/run/check-bin/lvm";
 /// The program of the machine.
 const LVM: &str = "/usr/sbin/lvm";
 
 /// Copies lvm aside; once, before all cases.
-pub fn keep_real_lvm() -> Result<()> {
+pub(super) fn keep_real_lvm() -> Result<()> {
     fs::create_dir_all(FOLDER)?;
     fs::copy(fs::canonicalize(LVM).context("lvm is not where it is expected")?, REAL_LVM)?;
     Ok(())

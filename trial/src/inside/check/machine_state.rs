@@ -58,7 +58,7 @@ fn list(folder: &Path, files: &mut Vec<String>) -> Result<()> {
 }
 
 /// Takes away whatever a case left, by force: mounts, volumes, groups other than the main one, slices, files.
-pub fn sweep() -> Result<()> {
+pub(super) fn sweep() -> Result<()> {
     let script = format!(
         "umount --lazy /usr/sbin/lvm 2>/dev/null; rm -f /run/check-bin/hang
         for turn in 1 2 3 4 5; do

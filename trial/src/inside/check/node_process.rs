@@ -21,13 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running node.
 #[derive(Debug)]
-pub struct NodeProcess {
+pub(super) struct NodeProcess {
     child: Child,
 }
 
 impl NodeProcess {
     /// Starts it; it does not serve yet.
-    pub fn start(program: &Path, classes: &Path, log: &Path) -> Result<Self> {
+    pub(super) fn start(program: &Path, classes: &Path, log: &Path) -> Result<Self> {
         std::fs::create_dir_all("/run/quarry")?;
         let log = File::options().create(true).append(true).open(log)?;
         let child = Command::new(program)
@@ -44,7 +44,7 @@ impl NodeProcess {
     }
 
     /// Waits until it answers.
-    pub async fn client(&mut self) -> Result<Client> {
+    pub(super) async fn client(&mut self) -> Result<Client> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -59,29 +59,24 @@ impl NodeProcess {
     }
 
     /// Whether it still runs.
-    pub fn is_running(&mut self) -> Result<bool> {
+    pub(super) fn is_running(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// SIGKILL, as if it had crashed.
-    pub fn kill(mut self) -> Result<()> {
+    pub(super) fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
     /// SIGTERM; does not wait.
-    pub fn terminate(&self) -> Result<()> {
+    pub(super) fn terminate(&self) -> Result<()> {
         run(&["kill", "-TERM", &self.child.id().to_string()]).map(drop)
     }
 
     /// Waits for its end.
-    pub async fn ended(mut self) -> Result<ExitStatus> {
+    pub(super) async fn ended(mut self) -> Result<ExitStatus> {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
