@@ -47,7 +47,11 @@ async fn controller_lacks_a_field(ground: &Ground) -> Result<()> {
     let mut controller = ground.client().controller;
     let volume = ground.volume("lacks", 4, block()).await?;
     let missing = |field| [field, "missing"];
-    refused(controller.delete_volume(v1::DeleteVolumeRequest::default()).await, InvalidArgument, &missing("volume_id"))?;
+    refused(
+        controller.delete_volume(v1::DeleteVolumeRequest::default()).await,
+        InvalidArgument,
+        &missing("volume_id"),
+    )?;
     let get = v1::ControllerGetVolumeRequest::default();
     refused(controller.controller_get_volume(get).await, InvalidArgument, &missing("volume_id"))?;
     let health = v1::ControllerGetVolumeHealthRequest::default();
@@ -158,7 +162,8 @@ async fn neither_access_type(ground: &Ground) -> Result<()> {
     let stage = v1::NodeStageVolumeRequest { volume_capability: Some(neither()), ..volume.stage_request()? };
     refused(client.node.node_stage_volume(stage).await, InvalidArgument, words)?;
     let target = volume.target("user")?;
-    let publish = v1::NodePublishVolumeRequest { volume_capability: Some(neither()), ..volume.publish_request(&target)? };
+    let publish =
+        v1::NodePublishVolumeRequest { volume_capability: Some(neither()), ..volume.publish_request(&target)? };
     refused(client.node.node_publish_volume(publish).await, InvalidArgument, words)?;
     let expand = v1::ControllerExpandVolumeRequest {
         volume_id: volume.id.clone(),

@@ -15,10 +15,21 @@ macro_rules! cases {
 }
 
 mod arguments;
+mod classes;
+mod names;
+mod paths;
 mod sizes;
+mod targets;
 
 /// All themes.
 pub fn themes() -> Vec<Theme> {
     let theme = |name, cases| Theme { name, cases };
-    vec![theme("arguments", arguments::cases()), theme("sizes", sizes::cases())]
+    vec![
+        theme("arguments", arguments::cases()),
+        theme("sizes", sizes::cases()),
+        theme("names", names::cases()),
+        theme("classes", classes::cases()),
+        theme("paths", paths::cases()),
+        theme("targets", targets::cases()),
+    ]
 }

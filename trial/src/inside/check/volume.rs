@@ -37,7 +37,13 @@ pub struct Volume<'g> {
 }
 
 impl<'g> Volume<'g> {
-    pub(super) fn new(ground: &'g Ground, name: &str, group: &str, made: &v1::Volume, capability: v1::VolumeCapability) -> Self {
+    pub(super) fn new(
+        ground: &'g Ground,
+        name: &str,
+        group: &str,
+        made: &v1::Volume,
+        capability: v1::VolumeCapability,
+    ) -> Self {
         Self {
             ground,
             name: name.to_owned(),
@@ -82,7 +88,9 @@ impl<'g> Volume<'g> {
         let escaped = |name: &str| name.replace('-', "--");
         let wanted = format!("{}-{}", escaped(&self.group), escaped(self.logical_name()));
         for entry in fs::read_dir("/sys/block")? {
-            let name = fs::read_to_string(entry.as_ref().map_or_else(|_| PathBuf::new(), |entry| entry.path().join("dm/name")));
+            let name = fs::read_to_string(
+                entry.as_ref().map_or_else(|_| PathBuf::new(), |entry| entry.path().join("dm/name")),
+            );
             if name.is_ok_and(|name| name.trim() == wanted) {
                 return Ok(Path::new("/dev").join(entry?.file_name()));
             }
