@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
-use quarry::csi::v1::volume_capability::access_mode::Mode;
-use quarry::csi::v1::volume_capability::{AccessType, MountVolume};
 use tonic::Code::InvalidArgument;
 
-use crate::client::{block, capability, create, mounted};
+use crate::client::{block, create, mounted};
 use crate::inside::check::{Ground, MIB, eventually, metrics, refused};
+
+use super::with_flags;
 
 /// Classes files that are refused, and what the refusal says.
 const BAD_FILES: [(&str, &[&str]); 9] = [
@@ -103,12 +103,6 @@ async fn unknown_mkfs_option(ground: &Ground) -> Result<()> {
     Ok(())
 }
 
-fn with_flags(file_system: &str, flags: &[&str]) -> v1::VolumeCapability {
-    let mount_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-    let mount = MountVolume { fs_type: file_system.to_owned(), mount_flags, ..MountVolume::default() };
-    capability(AccessType::Mount(mount), Mode::SingleNodeMultiWriter)
-}
-
 async fn unknown_mount_option(ground: &Ground) -> Result<()> {
     let volume = ground.volume("options", 4, mounted("ext4")).await?;
     volume.stage().await?;
@@ -155,15 +149,17 @@ async fn reload(ground: &Ground) -> Result<()> {
     for (text, words) in BAD_FILES {
         let known = ground.log()?.len();
         ground.write_classes(text)?;
-        eventually("health tells of the bad file", || async { Ok(metrics("/healthz")?.0.contains("503")) }).await?;
-        let (_, body) = metrics("/healthz")?;
+        let words_of_log = "the last good one stays in force";
+        eventually("the log tells of the bad file", || async {
+            metrics("/healthz")?;
+            Ok(ground.log()?[known..].contains(words_of_log))
+        })
+        .await?;
+        let (status, body) = metrics("/healthz")?;
+        ensure!(status.contains("503"), "health is {status:?} with {text:?}");
         for word in words {
             ensure!(body.contains(word), "{word:?} is missing in {body:?} about {text:?}");
         }
-        ensure!(
-            ground.log()?[known..].contains("the last good one stays in force"),
-            "the log says nothing of {text:?}"
-        );
         // The old classes are still in force.
         let request = ground.request("nowhere", "reload", 4 * MIB, block());
         let answer = ground.client().controller.create_volume(request).await;

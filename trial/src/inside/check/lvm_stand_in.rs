@@ -46,6 +46,11 @@ impl StandIn {
         ))
     }
 
+    /// A program that does nothing but what the script's lines say.
+    pub fn program(program: &str, lines: &str) -> Result<Self> {
+        Self::put(Path::new(program), &format!("#!/bin/sh\n{lines}\n"), 0o755)
+    }
+
     fn put(program: &Path, content: &str, mode: u32) -> Result<Self> {
         let name = program.file_name().context("a program has a name")?.to_string_lossy();
         let script = Path::new(FOLDER).join(format!("stand-in-{name}"));
@@ -54,6 +59,11 @@ impl StandIn {
         let program = fs::canonicalize(program).with_context(|| program.display().to_string())?;
         run(&["mount", "--bind", &script.to_string_lossy(), &program.to_string_lossy()])?;
         Ok(Self { program, hang: Path::new(FOLDER).join("hang") })
+    }
+
+    /// From now on it hangs again.
+    pub fn hang_again(&self) -> Result<()> {
+        Ok(fs::write(&self.hang, "")?)
     }
 
     /// Commands that hang go on, and new ones do not hang any more.

@@ -32,7 +32,7 @@ impl NodeProcess {
         let log = File::options().create(true).append(true).open(log)?;
         let child = Command::new(program)
             .args(["node", "--node-name", NODE_NAME, "--csi-endpoint", &format!("unix://{SOCKET}")])
-            .args(["--metrics", METRICS, "--grace", "20", "--classes"])
+            .args(["--metrics", METRICS, "--grace", "4", "--classes"])
             .arg(classes)
             .env("QUARRY_LOG", "debug")
             .stdin(std::process::Stdio::null())
