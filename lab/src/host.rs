@@ -23,7 +23,7 @@ use crate::process;
 use crate::program::program;
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
-const UNDO_LIMIT: Duration = Duration::from_secs(60);
+const UNDO_LIMIT: Duration = Duration::from_mins(1);
 
 /// Whatever was mounted since the start (all programs are gone when this runs), whatever stands on loop devices over our disk images, from the top down, then the loop devices, then the run's folder.
 /// Never a device that does not lead to one of our images.

@@ -21,6 +21,7 @@ mod power;
 mod process;
 mod program;
 mod root;
+mod running;
 
 pub use agent::serve;
 pub use cache::cache_folder;
