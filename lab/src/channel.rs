@@ -9,12 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::command::{Command, Status};
 use crate::flow::{Outlet, Reported};
 use crate::frame::{
-    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, encode, receive,
+    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, edition, encode, receive,
 };
 use crate::running::{Running, Sink};
 
@@ -37,7 +37,8 @@ pub(crate) struct Channel {
 
 #[derive(Debug, Default)]
 struct State {
-    kernel: Option<String>,
+    /// The kernel's release and the agent's edition.
+    ready: Option<(String, String)>,
     running: HashMap<u64, Running>,
     /// Why there is no machine any more.
     ended: Option<String>,
@@ -94,14 +95,14 @@ impl Channel {
         let mut state = locked(&self.state);
         let running = &mut state.running;
         match event {
-            Event::Ready { kernel } => state.kernel = Some(kernel),
+            Event::Ready { kernel, edition } => state.ready = Some((kernel, edition)),
             Event::Taken { bytes } => self.outlet.window.release(bytes),
             Event::Started { id, pid } => change(running, id, |program| program.pid = Some(pid)),
             Event::Stdout { id, data } => {
-                change(running, id, |program| program.take(&data.0, true))
+                change(running, id, |program| program.take(&data.0, true));
             }
             Event::Stderr { id, data } => {
-                change(running, id, |program| program.take(&data.0, false))
+                change(running, id, |program| program.take(&data.0, false));
             }
             Event::Ended {
                 id,
@@ -112,11 +113,11 @@ impl Channel {
                 let status =
                     code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
                 change(running, id, |program| {
-                    program.result = Some(Ok((status, seconds)))
+                    program.result = Some(Ok((status, seconds)));
                 });
             }
             Event::Failed { id, message } => {
-                change(running, id, |program| program.result = Some(Err(message)))
+                change(running, id, |program| program.result = Some(Err(message)));
             }
         }
         self.changed.notify_all();
@@ -139,13 +140,18 @@ impl Channel {
 
     /// Waits for the agent; the kernel's release.
     pub(crate) fn wait_ready(&self, limit: Duration) -> Result<String> {
-        self.wait_until(limit, |state| state.kernel.clone().map(Ok))?
-            .with_context(|| {
-                format!(
-                    "the machine was not ready within {limit:?}{}",
-                    self.console_tail()
-                )
-            })
+        let ready = self.wait_until(limit, |state| state.ready.clone().map(Ok))?;
+        let (kernel, agent) = ready.with_context(|| {
+            format!(
+                "the machine was not ready within {limit:?}{}",
+                self.console_tail()
+            )
+        })?;
+        ensure!(
+            agent == edition(),
+            "the quarry-lab program is of another build than this one: build it anew (cargo build -p quarry-lab)"
+        );
+        Ok(kernel)
     }
 
     /// From now on the machine's end is no accident.

@@ -39,7 +39,12 @@ drop() {
 }
 for loop in /sys/block/loop*; do
     case "$(cat "$loop/loop/backing_file" 2>/dev/null)" in
-        "$disks"/*) drop "${loop##*/}"; losetup --detach "/dev/${loop##*/}" ;;
+        "$disks"/*)
+            drop "${loop##*/}"
+            losetup --detach "/dev/${loop##*/}"
+            # Who still looks at it, as udev may, keeps it for a moment.
+            for turn in $(seq 100); do [ -e "$loop/loop/backing_file" ] || break; sleep 0.05; done
+            ;;
     esac
 done
 rm -rf --one-file-system "$run"

@@ -90,6 +90,7 @@ fn disks_are_plugged_in_and_pulled_out_of_a_running_guest() {
     let guest = Guest::boot(
         &Options::new()
             .memory(GIB / 2)
+            .wrapper(["unshare", "--net"])
             .disk(Disk::plain("first", GIB)),
     )
     .unwrap();

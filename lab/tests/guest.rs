@@ -17,33 +17,21 @@ fn shell(guest: &Guest, script: &str) -> String {
         .text()
 }
 
+fn boot() -> Guest {
+    Guest::boot(&Options::new().memory(GIB / 2)).unwrap()
+}
+
 #[test]
 fn programs_run_with_their_input_output_and_status() {
-    let shared = tempfile::tempdir().unwrap();
-    fs::write(shared.path().join("read me"), "from outside").unwrap();
-    let options = Options::new()
-        .memory(GIB / 2)
-        .share_writable(shared.path(), "/shared");
-    let guest = Guest::boot(&options).unwrap();
-    println!(
-        "boot: {:.2} s, Linux {}",
-        guest.boot_seconds(),
-        guest.kernel()
-    );
-
-    let output = guest
-        .run(
-            &Command::shell("cat; echo bad >&2; echo $A $PWD; exit 3")
-                .stdin("in ")
-                .env("A", "b c")
-                .folder("/tmp"),
-        )
-        .unwrap();
+    let guest = boot();
+    let command = Command::shell("cat; echo bad >&2; echo $A $PWD; exit 3")
+        .stdin("in ")
+        .env("A", "b c")
+        .folder("/tmp");
+    let output = guest.run(&command).unwrap();
     assert_eq!(output.status, Status::Exited(3));
-    assert_eq!(
-        (output.text().as_str(), output.error_text().as_str()),
-        ("in b c /tmp", "bad")
-    );
+    assert_eq!(output.text(), "in b c /tmp");
+    assert_eq!(output.error_text(), "bad");
     assert!(
         output
             .checked()
@@ -51,26 +39,30 @@ fn programs_run_with_their_input_output_and_status() {
             .to_string()
             .contains("exit status 3")
     );
+    let killed = guest.run(&Command::shell("kill -9 $$")).unwrap();
+    assert_eq!(killed.status, Status::Killed(9));
+    let missing = guest.run(&Command::new("/no/such/program")).unwrap_err();
+    assert!(
+        format!("{missing:#}").contains("/no/such/program"),
+        "{missing:#}"
+    );
+    let long = "x".repeat(100_000);
     assert_eq!(
-        guest.run(&Command::shell("kill -9 $$")).unwrap().status,
-        Status::Killed(9)
+        guest.run(&Command::new("echo").arg(&long)).unwrap().text(),
+        long
     );
-    let missing = format!(
-        "{:#}",
-        guest.run(&Command::new("/no/such/program")).unwrap_err()
-    );
-    assert!(missing.contains("/no/such/program"), "{missing}");
-    assert_eq!(
-        guest
-            .run(&Command::new("true"))
-            .unwrap()
-            .checked()
-            .unwrap()
-            .text(),
-        ""
-    );
+    let slow = Command::new("sleep")
+        .arg("100")
+        .limit(Duration::from_millis(300));
+    let late = guest.run(&slow).unwrap_err().to_string();
+    assert!(late.contains("did not end within 300ms"), "{late}");
+}
 
-    let bytes: Vec<u8> = (0..500_000_u32).flat_map(u32::to_le_bytes).collect();
+#[test]
+fn many_bytes_and_many_programs_pass_at_once() {
+    let guest = boot();
+    let bytes: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
+    let begun = Instant::now();
     assert_eq!(
         guest
             .run(&Command::new("cat").stdin(bytes.clone()))
@@ -78,24 +70,35 @@ fn programs_run_with_their_input_output_and_status() {
             .stdout,
         bytes
     );
-    // A daemon that keeps the pipe open does not keep the caller.
+    println!("200 kB there and back: {:?}", begun.elapsed());
     let begun = Instant::now();
-    assert_eq!(shell(&guest, "sleep 100 & echo started"), "started");
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    let late = guest
-        .run(
-            &Command::new("sleep")
-                .arg("100")
-                .limit(Duration::from_millis(300)),
-        )
-        .unwrap_err();
+    let output = guest.run(&Command::shell("head -c 5M /dev/zero")).unwrap();
+    assert_eq!(output.stdout.len(), 5 << 20);
+    println!("5 MiB back: {:?}", begun.elapsed());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            let guest = &guest;
+            let script = format!("sleep 0.5; head -c 500K /dev/zero | wc -c; echo {number}");
+            scope.spawn(move || assert_eq!(shell(guest, &script), format!("512000\n{number}")));
+        }
+    });
     assert!(
-        late.to_string().contains("did not end within 300ms"),
-        "{late}"
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
     );
+}
 
+#[test]
+fn daemons_and_shared_folders_reach_both_sides() {
+    let shared = tempfile::tempdir().unwrap();
+    fs::write(shared.path().join("read me"), "from outside").unwrap();
+    let options = Options::new()
+        .memory(GIB / 2)
+        .share_writable(shared.path(), "/shared");
+    let guest = Guest::boot(&options.share(shared.path(), "/read-only")).unwrap();
     let in_guest = guest.path(&shared.path().join("read me")).unwrap();
-    assert_eq!(in_guest, "/shared/read me");
     assert_eq!(
         guest
             .run(&Command::new("cat").arg(in_guest))
@@ -104,11 +107,20 @@ fn programs_run_with_their_input_output_and_status() {
         "from outside"
     );
     shell(&guest, "echo from inside >/shared/result");
-    assert_eq!(
-        fs::read_to_string(shared.path().join("result")).unwrap(),
-        "from inside\n"
+    let result = fs::read_to_string(shared.path().join("result")).unwrap();
+    assert_eq!(result, "from inside\n");
+    assert!(
+        !guest
+            .run(&Command::shell("echo x >/read-only/result"))
+            .unwrap()
+            .status
+            .success()
     );
 
+    // A daemon that keeps the pipe open does not keep the caller.
+    let begun = Instant::now();
+    assert_eq!(shell(&guest, "sleep 100 & echo started"), "started");
+    assert!(begun.elapsed() < Duration::from_secs(5));
     let log = shared.path().join("daemon.log");
     let mut daemon = guest
         .spawn(&Command::shell("echo up; exec sleep 100"), &log)
@@ -121,44 +133,41 @@ fn programs_run_with_their_input_output_and_status() {
     );
     assert_eq!(daemon.kill().unwrap(), Status::Killed(9));
     assert_eq!(fs::read_to_string(&log).unwrap(), "up\n");
-
-    // Many at once.
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        for number in 0..20 {
-            let guest = &guest;
-            scope.spawn(move || {
-                assert_eq!(
-                    shell(guest, &format!("sleep 0.5; echo {number}")),
-                    number.to_string()
-                )
-            });
-        }
-    });
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
+    let dropped = guest
+        .spawn(&Command::shell("trap '' TERM; sleep 100"), &log)
+        .unwrap();
+    let pid = dropped.pid();
+    drop(dropped);
+    shell(
+        &guest,
+        &format!("while [ -d /proc/{pid} ]; do sleep 0.01; done"),
     );
+}
 
-    let mut times: Vec<Duration> = (0..100)
-        .map(|_| {
-            let begun = Instant::now();
-            guest.run(&Command::new("true")).unwrap();
-            begun.elapsed()
-        })
-        .collect();
+#[test]
+fn booting_asking_and_switching_off_are_quick() {
+    let guest = boot();
+    println!(
+        "boot: {:.2} s, Linux {}",
+        guest.boot_seconds(),
+        guest.kernel()
+    );
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..100 {
+        let begun = Instant::now();
+        guest.run(&Command::new("true")).unwrap();
+        times.push(begun.elapsed());
+    }
     times.sort();
     println!(
-        "`true` from the call to the answer: median {:?}, slowest {:?}",
+        "`true` from call to answer: median {:?}, slowest {:?}",
         times[50], times[99]
     );
     let begun = Instant::now();
     guest.power_off().unwrap();
     println!("power off: {:?}", begun.elapsed());
-    assert!(
-        format!("{:#}", guest.run(&Command::new("true")).unwrap_err()).contains("switched off")
-    );
+    let error = guest.run(&Command::new("true")).unwrap_err();
+    assert!(format!("{error:#}").contains("switched off"), "{error:#}");
 }
 
 #[test]
