@@ -3,4 +3,7 @@
 //! the unix socket ([`client`], [`inside`]), since a guest's socket cannot be reached from without.
 
 pub mod client;
+pub mod demo;
+pub mod inside;
+pub mod sanity;
 pub mod site;
