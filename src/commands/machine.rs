@@ -10,24 +10,18 @@ use crate::host::processes::Processes;
 use crate::lvm::groups::Groups;
 
 /// This machine, as a command sees it that runs beside the node or without one.
-pub struct Machine {
+pub(super) struct Machine {
     /// Mounts, devices, device-mapper.
-    pub kernel: Linux,
+    pub(super) kernel: Linux,
     /// Programs.
-    pub processes: Processes,
+    pub(super) processes: Processes,
     /// The volume groups.
-    pub groups: Groups,
-}
-
-impl Default for Machine {
-    fn default() -> Self {
-        Self::new()
-    }
+    pub(super) groups: Groups,
 }
 
 impl Machine {
     /// Nothing is looked at yet.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (kernel, processes) = (Linux::new(), Processes::new());
         let groups = Groups::new(Arc::new(kernel.clone()), Arc::new(processes.clone()));
         Self { kernel, processes, groups }
@@ -35,12 +29,12 @@ impl Machine {
 }
 
 /// Whether this process is root; everything about disks needs that.
-pub fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// Runs one question to its end.
-pub fn block_on<T>(question: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(super) fn block_on<T>(question: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(question);
     // Device calls that hang in the kernel cannot be ended; they must not keep the process.

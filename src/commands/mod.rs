@@ -7,3 +7,4 @@ mod machine;
 pub mod node;
 pub mod version;
 pub mod volumes;
+mod words;

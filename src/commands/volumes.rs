@@ -18,7 +18,7 @@ use crate::lvm::groups::Snapshot;
 use crate::lvm::volume_id::VolumeId;
 use crate::node::device::{mounts_of, shows_device};
 use crate::node::health::conditions;
-use crate::node::volume::Volume;
+use crate::node::volume::{Volume, device_path};
 
 /// Where a volume is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,8 +66,8 @@ struct Row {
     wipe: Option<&'static str>,
     staged_at: Option<String>,
     published_at: Vec<String>,
-    /// Whether its device exists.
-    active: bool,
+    /// Its device, while it is active.
+    device: Option<String>,
     open_count: u32,
     /// What is wrong with it, in words.
     problems: Vec<String>,
@@ -103,17 +103,22 @@ pub fn run(flags: &VolumesFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
 }
 
 fn inventory(node: &str, snapshot: &Snapshot, devices: &[MappedDevice], mounts: &[MountEntry]) -> Inventory {
-    let rows = Volume::all(snapshot).iter().map(|volume| {
-        let mut row = row(node, volume, devices, mounts);
-        let others = snapshot.logical_volumes(&volume.logical.name).filter(|(group, other)| {
-            group.uuid != volume.group.uuid && Volume::of(group, other).is_some()
-        });
-        row.problems.extend(others.map(|(group, other)| {
-            format!("volume group {} has a volume of this name too; nothing is done to either: rename one (lvrename {}/{} NEW)", group.name, group.name, other.name)
+    let mut rows = Vec::new();
+    for volume in Volume::all(snapshot) {
+        let mut row = row(node, &volume, devices, mounts);
+        let namesakes = snapshot
+            .logical_volumes(&volume.logical.name)
+            .filter(|(group, other)| group.uuid != volume.group.uuid && Volume::of(group, other).is_some());
+        row.problems.extend(namesakes.map(|(group, other)| {
+            let group = &group.name;
+            format!(
+                "volume group {group} has a volume of this name too; nothing is done to either: rename one \
+                 (lvrename {group}/{} NEW)",
+                other.name
+            )
         }));
-        row
-    });
-    let rows = rows.collect();
+        rows.push(row);
+    }
     let unusable = snapshot.unusable.iter().map(|unusable| {
         format!("volume group {} cannot be used, its volumes are not shown: {}", unusable.name, unusable.reason)
     });
@@ -135,10 +140,12 @@ fn row(node: &str, volume: &Volume, devices: &[MappedDevice], mounts: &[MountEnt
 
     let mut problems: Vec<String> =
         conditions(volume, device, mounts).into_iter().map(|condition| condition.message).collect();
-    if let Some(device) = device.filter(|device| device.open_count > 0 && shown.is_empty()) {
+    // While a volume is wiped, the node itself has it open.
+    let may_be_forgotten = volume.tags.deleting.is_none() && shown.is_empty();
+    if let Some(device) = device.filter(|device| device.open_count > 0 && may_be_forgotten) {
         problems.push(format!(
-            "its device {} is open {} times, but it is mounted nowhere that this process sees",
-            device.name, device.open_count
+            "something has its device {} open, but it is mounted nowhere that this process sees",
+            device_path(device).display()
         ));
     }
     let tags = &volume.tags;
@@ -165,7 +172,7 @@ fn row(node: &str, volume: &Volume, devices: &[MappedDevice], mounts: &[MountEnt
         wipe: tags.deleting.map(crate::lvm::wipe::Wipe::word),
         staged_at,
         published_at,
-        active: device.is_some(),
+        device: device.map(|device| path(&device_path(device))),
         open_count: device.map_or(0, |device| device.open_count),
         problems,
     }

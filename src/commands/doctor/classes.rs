@@ -1,12 +1,12 @@
 //! The classes, and the volume groups that they name.
 
 use super::finding::Finding;
+use crate::commands::words::size;
 use crate::config::classes::{Class, Classes};
 use crate::config::flags::{ClassesFlags, ClassesSource};
 use crate::host::check_options;
 use crate::lvm::groups::Snapshot;
 use crate::lvm::model::VolumeGroup;
-use crate::lvm::size::Bytes;
 use crate::node::placement::{Room, metadata_free, room, why_unwritable};
 
 const AREA: &str = "classes";
@@ -73,11 +73,11 @@ fn group_findings(group: &VolumeGroup, classes: &[&Class]) -> Vec<Finding> {
         };
         return vec![Finding::fail(GROUPS, format!("{name} takes no changes: {reason}"), advice)];
     }
-    let bytes = |extents: u64| Bytes(extents.saturating_mul(group.extent_bytes));
+    let bytes = |extents: u64| size(extents.saturating_mul(group.extent_bytes));
     let sizes = format!("{name}: {} of {} free", bytes(group.free_extents()), bytes(group.extents()));
     let rooms = classes.iter().map(|class| match room(group, class) {
-        Room::Extents(extents) => (extents, format!("class {} at most {} at once", class.name, bytes(extents))),
-        Room::None(reason) => (0, format!("class {} nothing: {reason}", class.name)),
+        Room::Extents(extents) => (extents, format!("largest new volume of class {}: {}", class.name, bytes(extents))),
+        Room::None(reason) => (0, format!("no new volume of class {}: {reason}", class.name)),
     });
     let (largest, rooms): (Vec<u64>, Vec<String>) = rooms.unzip();
     let found = format!("{sizes}; {}", rooms.join(", "));
@@ -92,7 +92,7 @@ fn group_findings(group: &VolumeGroup, classes: &[&Class]) -> Vec<Finding> {
 
 fn metadata_finding(group: &VolumeGroup) -> Finding {
     let free = metadata_free(group);
-    let found = format!("{}: {} of metadata can still be added", group.name, Bytes(free));
+    let found = format!("{}: {} of metadata can still be added", group.name, size(free));
     let advice = "delete volumes or move some to another group; the size is fixed at pvcreate --metadatasize";
     if free >= LITTLE_METADATA_BYTES { Finding::ok(GROUPS, found) } else { Finding::warn(GROUPS, found, advice) }
 }

@@ -64,17 +64,14 @@ impl Finding {
 /// A line each, what to do on a line of its own, and the sum.
 pub(super) fn in_words(findings: &[Finding]) -> String {
     let area_width = findings.iter().map(|finding| finding.area.len()).max().unwrap_or(0);
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for Finding { level, area, found, advice } in findings {
-        let found = plain(found);
-        text.push_str(&format!("{:<4}  {area:<area_width$}  {found}\n", level.word()));
-        if let Some(advice) = advice {
-            text.push_str(&format!("{:6}{:area_width$}  -> {}\n", "", "", plain(advice)));
-        }
+        lines.push(format!("{:<4}  {area:<area_width$}  {}", level.word(), plain(found)));
+        lines.extend(advice.iter().map(|advice| format!("{:6}{:area_width$}  -> {}", "", "", plain(advice))));
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    text.push_str(&format!("{} ok, {} warn, {} FAIL\n", count(Level::Ok), count(Level::Warn), count(Level::Fail)));
-    text
+    lines.push(format!("{} ok, {} warn, {} FAIL\n", count(Level::Ok), count(Level::Warn), count(Level::Fail)));
+    lines.join("\n")
 }
 
 pub(super) fn as_json(findings: &[Finding]) -> Value {

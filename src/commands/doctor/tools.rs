@@ -90,7 +90,7 @@ fn version(output: &Output) -> Option<String> {
     words.find_map(|word| {
         let word = word.strip_prefix('v').unwrap_or(word);
         let starts_with_digit = word.starts_with(|first: char| first.is_ascii_digit());
-        (starts_with_digit && word.contains('.')).then(|| word.trim_end_matches([',', ')', ';']).to_owned())
+        (starts_with_digit && word.contains('.')).then(|| word.trim_end_matches([',', ';']).to_owned())
     })
 }
 

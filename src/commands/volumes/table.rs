@@ -1,7 +1,7 @@
 //! The table for people.
 
 use super::{Inventory, Row, State};
-use crate::lvm::size::Bytes;
+use crate::commands::words::{plain, size};
 
 const HEAD: [&str; 8] = ["ID", "CLASS", "SIZE", "CONTENT", "STATE", "GROUP", "CLAIM", "MOUNTED AT"];
 const NOTHING: &str = "-";
@@ -9,22 +9,17 @@ const GAP: &str = "  ";
 
 /// The table, what is wrong below it, and the sum.
 pub(super) fn in_words(inventory: &Inventory) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     if !inventory.rows.is_empty() {
-        let mut lines = vec![HEAD.map(String::from)];
-        lines.extend(inventory.rows.iter().flat_map(lines_of));
-        text.push_str(&aligned(&lines));
+        let cells = inventory.rows.iter().flat_map(lines_of);
+        lines = aligned(&std::iter::once(HEAD.map(String::from)).chain(cells).collect::<Vec<_>>());
     }
     for row in &inventory.rows {
-        for problem in &row.problems {
-            text.push_str(&format!("{}: {}\n", plain(&row.id), plain(problem)));
-        }
+        lines.extend(row.problems.iter().map(|problem| format!("{}: {}", plain(&row.id), plain(problem))));
     }
-    for unseen in &inventory.unseen {
-        text.push_str(&format!("{}\n", plain(unseen)));
-    }
-    text.push_str(&sum(&inventory.rows));
-    text
+    lines.extend(inventory.unseen.iter().map(|unseen| plain(unseen)));
+    lines.push(sum(&inventory.rows));
+    lines.join("\n")
 }
 
 /// A volume takes a line for each place where it is mounted, and one at least.
@@ -56,16 +51,14 @@ fn state(row: &Row) -> String {
     }
 }
 
-fn aligned(lines: &[[String; 8]]) -> String {
+fn aligned(lines: &[[String; 8]]) -> Vec<String> {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 8] = std::array::from_fn(width);
-    let mut text = String::new();
-    for line in lines {
+    let line = |line: &[String; 8]| {
         let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join(GAP).trim_end());
-        text.push('\n');
-    }
-    text
+        cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
+    };
+    lines.iter().map(line).collect()
 }
 
 fn sum(rows: &[Row]) -> String {
@@ -77,18 +70,4 @@ fn sum(rows: &[Row]) -> String {
         (count, 0) => format!("{count} volumes, {}\n", size(bytes)),
         (count, deleting) => format!("{count} volumes, {}; {deleting} of them being deleted\n", size(bytes)),
     }
-}
-
-/// To the hundredth; whoever needs all digits takes the JSON.
-fn size(bytes: u64) -> String {
-    let exact = Bytes(bytes).to_string();
-    exact.split_once(" (").map_or(exact.clone(), |(rounded, _)| rounded.to_owned())
-}
-
-/// Names and paths may hold control characters, which must not reach a terminal.
-fn plain(text: &str) -> String {
-    let shown = |character: char| {
-        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
-    };
-    text.chars().map(shown).collect()
 }

@@ -148,7 +148,7 @@ fn what_is_wrong_or_unseen_is_told_below_the_table() {
         "n1/a: volume group other has a volume of this name too; nothing is done to either: rename one (lvrename other/a NEW)\n",
         "n1/a: volume group one has a volume of this name too",
         "n1/a: physical volume pv0-uuid with data of one/a is missing; attach its disk\n",
-        "n1/a: its device one-a is open 1 times, but it is mounted nowhere that this process sees\n",
+        "n1/a: something has its device /dev/dm-0 open, but it is mounted nowhere that this process sees\n",
         "volume group bad cannot be used, its volumes are not shown: two of them\n",
     ] {
         assert!(text.contains(sentence), "{sentence} in\n{text}");
@@ -161,7 +161,7 @@ fn an_empty_node_says_so_and_programs_get_all_keys() {
     let rows = inventory("n1", &snapshot(vec![group("vg", vec![logical("a", &["quarry.fresh"])])]), &[], &[]).rows;
     let expected = json!([{
         "id": "n1/a", "name": "x", "claim": null, "class": "fast", "volumeGroup": "vg", "bytes": 1_u64 << 30,
-        "content": null, "state": "new", "wipe": null, "stagedAt": null, "publishedAt": [], "active": false,
+        "content": null, "state": "new", "wipe": null, "stagedAt": null, "publishedAt": [], "device": null,
         "openCount": 0, "problems": [],
     }]);
     assert_eq!(serde_json::to_value(rows).unwrap(), expected);

@@ -44,7 +44,7 @@ fn judged(names: &[&str], groups_here: Vec<VolumeGroup>, unusable: &[&str]) -> V
 #[test]
 fn a_sound_group_says_what_fits() {
     let expected = [
-        (Level::Ok, String::from("vg: 512 MiB of 1 GiB free; class default at most 512 MiB at once")),
+        (Level::Ok, String::from("vg: 512 MiB of 1 GiB free; largest new volume of class default: 512 MiB")),
         (Level::Ok, String::from("vg: 511 KiB of metadata can still be added")),
     ];
     assert_eq!(judged(&["vg"], vec![group("vg", 128)], &[]), expected);
