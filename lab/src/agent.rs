@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use crate::channel::locked;
 use crate::flow::{Outlet, Reported};
 use crate::frame::{
-    Bytes, EVENT_PIECE, EVENT_WINDOW, Event, REQUEST_WINDOW, Request, encode, receive,
+    Bytes, EVENT_PIECE, EVENT_WINDOW, Event, REQUEST_WINDOW, Request, edition, encode, receive,
 };
 use crate::power;
 
@@ -54,7 +54,13 @@ pub fn serve() -> Result<()> {
     let kernel = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
-    say(&port, &Event::Ready { kernel });
+    say(
+        &port,
+        &Event::Ready {
+            kernel,
+            edition: edition(),
+        },
+    );
     let mut hangup = None;
     while let Ok(Some(mut request)) = receive::<Request>(&mut reader) {
         if let Request::Whole { id } = request {

@@ -34,7 +34,7 @@ pub(crate) fn mirror(etc_apt: &Path) -> Result<String> {
             etc_apt.display()
         );
     }
-    found.into_iter().find(|source| source.is_archive()).map(|source| source.uri).with_context(|| {
+    found.into_iter().find(Source::is_archive).map(|source| source.uri).with_context(|| {
         format!("none of the apt sources in {} is a Debian archive (component main, no security suite)", etc_apt.display())
     })
 }

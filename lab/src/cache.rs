@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 const LOCK: &str = "lock";
 
@@ -74,11 +74,37 @@ impl RunFolder {
     }
 
     /// Removes the folder; that it is gone already is fine.
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    pub(crate) fn remove(&self) -> Result<()> {
+        remove_folder(&self.path)
+    }
+}
+
+/// Removes a folder with all that is in it, unless something is mounted there: that may be anybody's data.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
+    let mounts =
+        fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    let escaped = folder
+        .to_string_lossy()
+        .replace('\\', "\\134")
+        .replace(' ', "\\040");
+    let mounted = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .any(|target| {
+            target
+                .strip_prefix(&escaped)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+    ensure!(
+        !mounted,
+        "{} still has something mounted in it: unmount it first",
+        folder.display()
+    );
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
         }
+        _ => Ok(()),
     }
 }
 
@@ -90,8 +116,7 @@ fn sweep(runs: &Path) -> Result<()> {
         }
         let abandoned = lock_file(&path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
         if abandoned {
-            fs::remove_dir_all(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?;
+            remove_folder(&path)?;
         }
     }
     Ok(())

@@ -1,8 +1,7 @@
 //! The caller's end of a machine's channel: many programs at once over one stream, output as it comes, no polling.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +9,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::command::{Command, Status};
 use crate::flow::{Outlet, Reported};
 use crate::frame::{
-    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, encode, receive,
+    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, edition, encode, receive,
 };
+use crate::running::{Running, Sink};
 
 const STALL_LIMIT: Duration = Duration::from_secs(20);
 
@@ -37,28 +37,13 @@ pub(crate) struct Channel {
 
 #[derive(Debug, Default)]
 struct State {
-    kernel: Option<String>,
+    /// The kernel's release and the agent's edition.
+    ready: Option<(String, String)>,
     running: HashMap<u64, Running>,
     /// Why there is no machine any more.
     ended: Option<String>,
     /// The end was asked for, with these words.
     expected: Option<String>,
-}
-
-/// Where a program's output goes.
-#[derive(Debug)]
-pub(crate) enum Sink {
-    Collect { streamed: bool },
-    Log(File),
-}
-
-#[derive(Debug)]
-pub(crate) struct Running {
-    sink: Sink,
-    pub(crate) pid: Option<u32>,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-    pub(crate) result: Option<Result<(Status, f64), String>>,
 }
 
 impl Channel {
@@ -108,22 +93,16 @@ impl Channel {
 
     fn accept(&self, event: Event) {
         let mut state = locked(&self.state);
-        let (id, change): (u64, Box<dyn FnOnce(&mut Running)>) = match event {
-            Event::Ready { kernel } => {
-                state.kernel = Some(kernel);
-                self.changed.notify_all();
-                return;
-            }
-            Event::Taken { bytes } => {
-                self.outlet.window.release(bytes);
-                return;
-            }
-            Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
+        let running = &mut state.running;
+        match event {
+            Event::Ready { kernel, edition } => state.ready = Some((kernel, edition)),
+            Event::Taken { bytes } => self.outlet.window.release(bytes),
+            Event::Started { id, pid } => change(running, id, |program| program.pid = Some(pid)),
             Event::Stdout { id, data } => {
-                (id, Box::new(move |running| running.take(&data.0, true)))
+                change(running, id, |program| program.take(&data.0, true));
             }
             Event::Stderr { id, data } => {
-                (id, Box::new(move |running| running.take(&data.0, false)))
+                change(running, id, |program| program.take(&data.0, false));
             }
             Event::Ended {
                 id,
@@ -133,20 +112,15 @@ impl Channel {
             } => {
                 let status =
                     code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
-                (
-                    id,
-                    Box::new(move |running| running.result = Some(Ok((status, seconds)))),
-                )
+                change(running, id, |program| {
+                    program.result = Some(Ok((status, seconds)));
+                });
             }
-            Event::Failed { id, message } => (
-                id,
-                Box::new(move |running| running.result = Some(Err(message))),
-            ),
-        };
-        if let Some(running) = state.running.get_mut(&id) {
-            change(running);
-            self.changed.notify_all();
+            Event::Failed { id, message } => {
+                change(running, id, |program| program.result = Some(Err(message)));
+            }
         }
+        self.changed.notify_all();
     }
 
     /// The last 50 lines of the console, as the end of a message.
@@ -166,13 +140,18 @@ impl Channel {
 
     /// Waits for the agent; the kernel's release.
     pub(crate) fn wait_ready(&self, limit: Duration) -> Result<String> {
-        self.wait_until(limit, |state| state.kernel.clone().map(Ok))?
-            .with_context(|| {
-                format!(
-                    "the machine was not ready within {limit:?}{}",
-                    self.console_tail()
-                )
-            })
+        let ready = self.wait_until(limit, |state| state.ready.clone().map(Ok))?;
+        let (kernel, agent) = ready.with_context(|| {
+            format!(
+                "the machine was not ready within {limit:?}{}",
+                self.console_tail()
+            )
+        })?;
+        ensure!(
+            agent == edition(),
+            "the quarry-lab program is of another build than this one: build it anew (cargo build -p quarry-lab)"
+        );
+        Ok(kernel)
     }
 
     /// From now on the machine's end is no accident.
@@ -225,14 +204,7 @@ impl Channel {
 
     pub(crate) fn start(&self, command: &Command, sink: Sink) -> Result<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let running = Running {
-            sink,
-            pid: None,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            result: None,
-        };
-        locked(&self.state).running.insert(id, running);
+        locked(&self.state).running.insert(id, Running::new(sink));
         let sent = self.send_start(id, command);
         if sent.is_err() {
             self.forget(id);
@@ -304,27 +276,9 @@ impl Channel {
     }
 }
 
-impl Running {
-    fn take(&mut self, data: &[u8], standard: bool) {
-        // Output that cannot be shown (a closed pipe, a full disk) must not take the machine down.
-        match &mut self.sink {
-            Sink::Log(file) => drop(file.write_all(data)),
-            Sink::Collect { streamed } => {
-                if *streamed && standard {
-                    drop(
-                        io::stdout()
-                            .write_all(data)
-                            .and_then(|()| io::stdout().flush()),
-                    );
-                } else if *streamed {
-                    drop(io::stderr().write_all(data));
-                }
-                if standard {
-                    self.stdout.extend(data)
-                } else {
-                    self.stderr.extend(data)
-                }
-            }
-        }
+/// A program that was waited for already takes no more news.
+fn change(running: &mut HashMap<u64, Running>, id: u64, change: impl FnOnce(&mut Running)) {
+    if let Some(program) = running.get_mut(&id) {
+        change(program);
     }
 }

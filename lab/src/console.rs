@@ -7,17 +7,32 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, setns};
 
 const MAGIC: u32 = 0xcafe_babe;
 const VERSION: u32 = 2;
 const LENGTH: usize = 512;
 const HEADER: usize = 12;
 
-/// Sends one command to the kernel of the guest whose run lies in `run`; what it answers.
-pub(crate) fn console(run: &Path, command: &str) -> Result<String> {
+/// Sends one command to the kernel of the guest whose run lies in `run`; what it answers. The kernel answers to an address
+/// in the network namespace of the guest's launcher, so a thread goes there to ask.
+pub(crate) fn console(run: &Path, launcher: u32, command: &str) -> Result<String> {
+    let network =
+        File::open(format!("/proc/{launcher}/ns/net")).context("the guest's launcher is gone")?;
+    let ask_there = || {
+        setns(&network, CloneFlags::CLONE_NEWNET)
+            .context("cannot enter the guest's network namespace")?;
+        ask(run, command)
+    };
+    let answer = thread::scope(|scope| scope.spawn(ask_there).join());
+    answer.unwrap_or_else(|_| bail!("asking the guest's kernel failed"))
+}
+
+fn ask(run: &Path, command: &str) -> Result<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     ensure!(command.len() < LENGTH, "the command is too long: {command}");
     // Reached through an open folder, since a socket's path may have 107 bytes only.

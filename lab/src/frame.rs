@@ -2,11 +2,13 @@
 //! because a serial port carries them, JSON because a log of them can be read.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, BufRead};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// From the caller to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,7 @@ pub(crate) enum Request {
 pub(crate) enum Event {
     Ready {
         kernel: String,
+        edition: String,
     },
     /// So many bytes of requests were read since the last such word: the caller may send as many again.
     Taken {
@@ -94,6 +97,23 @@ pub(crate) const REQUEST_PIECE: usize = 1536;
 pub(crate) const EVENT_WINDOW: usize = 48 * 1024;
 /// So much output goes into one event.
 pub(crate) const EVENT_PIECE: usize = 8 * 1024;
+
+/// Names the source of what runs on the machine: a library and a program of different builds would misunderstand each other.
+pub(crate) fn edition() -> String {
+    let sources = [
+        include_str!("frame.rs"),
+        include_str!("flow.rs"),
+        include_str!("agent.rs"),
+        include_str!("init.rs"),
+        include_str!("launch.rs"),
+        include_str!("power.rs"),
+    ];
+    let digest = Sha256::digest(sources.concat());
+    digest.iter().take(6).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
 
 /// Bytes that travel as base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +169,10 @@ mod tests {
             data: Bytes((0..=255).collect()),
         };
         let wire = encode(&event).unwrap();
-        assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(
+            wire.iter().position(|byte| *byte == b'\n'),
+            Some(wire.len() - 1)
+        );
         assert_eq!(receive::<Event>(&mut wire.as_slice()).unwrap(), Some(event));
     }
 

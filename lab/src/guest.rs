@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::RunFolder;
 use crate::channel::{Channel, locked};
 use crate::command::{Command, Output};
+use crate::console::console;
 use crate::fault::Fault;
 use crate::frame::Request;
 use crate::launch::{Launch, Share};
@@ -129,8 +130,14 @@ impl Guest {
         self.boot_seconds
     }
 
+    /// Says something to the kernel's management console (`config ubdb=…`, `sysrq t`, …); its answer.
+    pub fn console_command(&self, command: &str) -> Result<String> {
+        let launcher = locked(&self.launcher).id();
+        console(self.run.path(), launcher, command)
+    }
+
     /// The log of the guest's console; it vanishes with the guest.
-    pub fn console(&self) -> PathBuf {
+    pub fn console_log(&self) -> PathBuf {
         self.run.path().join("console.log")
     }
 

@@ -23,21 +23,31 @@ use crate::process;
 use crate::program::program;
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
-const UNDO_LIMIT: Duration = Duration::from_secs(60);
+const UNDO_LIMIT: Duration = Duration::from_mins(1);
 
-/// Whatever stands on loop devices over our disk images, from the top down, then the loop devices, then the run's folder.
+/// Whatever was mounted since the start (all programs are gone when this runs), whatever stands on loop devices over our disk images, from the top down, then the loop devices, then the run's folder.
 /// Never a device that does not lead to one of our images.
 const UNDO: &str = r#"
+tac /proc/self/mountinfo | while read -r id _ _ _ target _; do
+    case " $known " in *" $id "*) continue ;; esac
+    target=$(printf %b "$target")
+    umount "$target" 2>/dev/null || umount -l "$target"
+done
 drop() {
     for holder in /sys/block/"$1"/holders/*; do [ -e "$holder" ] && drop "${holder##*/}"; done
     case $1 in dm-*) [ -e "/sys/block/$1/dm/name" ] && dmsetup remove --retry "$(cat "/sys/block/$1/dm/name")" ;; esac
 }
 for loop in /sys/block/loop*; do
     case "$(cat "$loop/loop/backing_file" 2>/dev/null)" in
-        "$disks"/*) drop "${loop##*/}"; losetup --detach "/dev/${loop##*/}" ;;
+        "$disks"/*)
+            drop "${loop##*/}"
+            losetup --detach "/dev/${loop##*/}"
+            # Who still looks at it, as udev may, keeps it for a moment.
+            for turn in $(seq 100); do [ -e "$loop/loop/backing_file" ] || break; sleep 0.05; done
+            ;;
     esac
 done
-rm -rf "$run"
+rm -rf --one-file-system "$run"
 "#;
 
 /// The machine's own kernel. Dropping it, or the end of this process in whatever way, undoes all that it set up.
@@ -96,8 +106,13 @@ impl Host {
         host.kernel = host.channel.wait_ready(READY_LIMIT)?;
         let quoted =
             |path: &std::path::Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
+        let mounts = process::run(
+            &host.channel,
+            &Command::new("cut").args(["-d ", "-f1", "/proc/self/mountinfo"]),
+        )?;
+        let known = mounts.checked()?.text().replace('\n', " ");
         let script = format!(
-            "disks={}\nrun={}\n{UNDO}",
+            "known='{known}'\ndisks={}\nrun={}\n{UNDO}",
             quoted(&host.disk_folder),
             quoted(host.run.path())
         );

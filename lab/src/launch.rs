@@ -20,7 +20,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, wait};
@@ -66,6 +66,7 @@ pub fn launch(run: &Path) -> Result<()> {
         wait_for_hangup();
         let _ = kill(inside, Signal::SIGKILL);
     });
+    let outside = File::open("/proc/self/ns/mnt").context("no mount namespace")?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
         .context("cannot make namespaces (root is needed)")?;
     mount(
@@ -93,6 +94,8 @@ pub fn launch(run: &Path) -> Result<()> {
     child.wait().context("cannot wait for the guest")?;
     drop(alive);
     if hung_up(PollTimeout::ZERO) {
+        // Outside the folder is just a folder; in here, the guest's root and the shares are mounted in it.
+        setns(&outside, CloneFlags::CLONE_NEWNS).context("cannot leave the mount namespace")?;
         folder.remove().context("cannot remove the run's folder")?;
     }
     Ok(())

@@ -95,7 +95,7 @@ fn act(action: Action) -> Result<ExitCode> {
         Action::Init { .. } => quarry_lab::init(),
         Action::Launch { run } => quarry_lab::launch(&run)?,
         Action::LaunchInside { run, root, kernel } => {
-            quarry_lab::launch_inside(&run, &root, &kernel)?
+            quarry_lab::launch_inside(&run, &root, &kernel)?;
         }
     }
     Ok(ExitCode::SUCCESS)

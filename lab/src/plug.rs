@@ -10,19 +10,20 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::channel::locked;
 use crate::command::Command;
-use crate::console::console;
 use crate::disk::{Disk, DiskKind};
 use crate::guest::Guest;
 
 /// How long a disk may still be held by programs that are about to let it go.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
-const SLOTS: usize = 16;
+/// As many as the kernel has of each kind.
+const PLAIN: usize = 16;
+const VOLATILE: usize = 8;
 
 /// Which disk is in which device of its kind.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    plain: [Option<String>; SLOTS],
-    volatile: [Option<String>; SLOTS],
+    plain: [Option<String>; PLAIN],
+    volatile: [Option<String>; VOLATILE],
     /// Volatile disks that wait for the guest to be up.
     pub(crate) to_attach: Vec<Disk>,
 }
@@ -52,13 +53,13 @@ impl Slots {
             disk.name
         );
         let slots = match disk.kind {
-            DiskKind::Plain => &mut self.plain,
-            DiskKind::Volatile => &mut self.volatile,
+            DiskKind::Plain => &mut self.plain[..],
+            DiskKind::Volatile => &mut self.volatile[..],
         };
         let slot = slots
             .iter()
             .position(Option::is_none)
-            .with_context(|| format!("a guest has {SLOTS} disks of a kind at most"))?;
+            .context("a guest has no room for one more disk of this kind")?;
         slots[slot] = Some(disk.name.clone());
         Ok(slot)
     }
@@ -141,7 +142,7 @@ impl Guest {
         loop {
             // udev looks into a disk after each change and holds it open for a moment.
             self.run(&Command::new("udevadm").arg("settle"))?;
-            match console(self.run.path(), &format!("remove ubd{}", letter(slot))) {
+            match self.console_command(&format!("remove ubd{}", letter(slot))) {
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => sleep(Duration::from_millis(20)),
                 Ok(_) => return Ok(()),
@@ -150,18 +151,19 @@ impl Guest {
     }
 
     fn add_plain(&self, slot: usize, image: &str) -> Result<()> {
-        console(
-            self.run.path(),
-            &format!("config ubd{}={image}", letter(slot)),
-        )?;
+        self.console_command(&format!("config ubd{}={image}", letter(slot)))?;
         self.wait_for_device(&device(DiskKind::Plain, slot))
     }
 
     fn add_volatile(&self, slot: usize, image: &str) -> Result<()> {
+        // Whoever has the device open, as udev for a moment after each change, makes connecting fail.
         let script = format!(
-            "[ -b /dev/nbd0 ] || modprobe nbd\n\
+            "[ -b /dev/nbd0 ] || {{ modprobe nbd nbds_max={VOLATILE}; udevadm settle; }}\n\
              nbdkit -U /run/lab-nbd{slot}.sock -P /run/lab-nbd{slot}.pid --filter=cache file {image} cache=writeback\n\
-             nbd-client -unix /run/lab-nbd{slot}.sock /dev/nbd{slot} -b 512\n"
+             for turn in $(seq 100); do\n\
+             nbd-client -unix /run/lab-nbd{slot}.sock /dev/nbd{slot} -b 512 >/run/lab-nbd{slot}.log 2>&1 && exit\n\
+             sleep 0.02; done\n\
+             cat /run/lab-nbd{slot}.log >&2; exit 1\n"
         );
         self.run(&Command::shell(script))?.checked()?;
         self.wait_for_device(&device(DiskKind::Volatile, slot))

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::channel::{Channel, Sink};
+use crate::channel::Channel;
 use crate::command::{Command, Output, Status};
 use crate::frame::Request;
+use crate::running::Sink;
 
 /// How long a program may take to begin, and to go once it was killed.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::apt;
-use crate::cache::{cache_folder, lock_file};
+use crate::cache::{cache_folder, lock_file, remove_folder};
 
 const SUITE: &str = "forky";
 /// debootstrap of an older Debian does not know the suite's name; sid's script is the one that fits a new suite.
@@ -54,12 +54,12 @@ pub fn root() -> Result<PathBuf> {
     for entry in fs::read_dir(&cache).context("cannot read the cache")? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("building-") {
-            remove(&entry.path())?;
+            remove_folder(&entry.path())?;
         }
     }
     let building = cache.join(format!("building-{}", std::process::id()));
     if let Err(error) = build(&building) {
-        remove(&building)?;
+        remove_folder(&building)?;
         return Err(error);
     }
     fs::rename(&building, &finished)
@@ -73,23 +73,6 @@ fn recipe() -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// Removes a root that was not finished; refuses while something is still mounted in it.
-fn remove(folder: &Path) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read the mount table")?;
-    let inside = format!(" {}/", folder.display());
-    ensure!(
-        !mounts.contains(&inside),
-        "{} still has something mounted in it: unmount it first",
-        folder.display()
-    );
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn build(folder: &Path) -> Result<()> {

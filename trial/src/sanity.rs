@@ -31,7 +31,7 @@ struct Variant {
 const VARIANTS: [Variant; 4] = [
     Variant { name: "ext4", file_system: "ext4", access: "mount", volume_bytes: 64 * MIB },
     Variant { name: "xfs", file_system: "xfs", access: "mount", volume_bytes: 320 * MIB },
-    Variant { name: "btrfs", file_system: "btrfs", access: "mount", volume_bytes: 128 * MIB },
+    Variant { name: "btrfs", file_system: "btrfs", access: "mount", volume_bytes: 288 * MIB },
     Variant { name: "block", file_system: "ext4", access: "block", volume_bytes: 64 * MIB },
 ];
 
