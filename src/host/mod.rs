@@ -3,6 +3,9 @@
 //! driver passes through one of them, so a test can make any single effect fail.
 
 pub mod commands;
+pub mod file_system;
 pub mod kernel;
 pub mod linux;
+pub mod mkfs_options;
+mod option_value;
 pub mod processes;
