@@ -7,10 +7,10 @@ use super::commands::Command;
 use super::mkfs_options::MkfsOptions;
 use crate::error::{Error, Result};
 
-/// How much of a new device must be zeroed before [`FileSystem::make`], bytes: where mkfs, blkid and the
-/// kernel look for traces of what was there before (btrfs keeps a second superblock at 64 MiB, but looks for
-/// it only when told to rescue).
-pub const HEAD: u64 = 1 << 20;
+/// How much must be zeroed at the start and at the end of a new device before [`FileSystem::make`], bytes: where
+/// mkfs, blkid, udev and the kernel look for traces of what was there before. RAID and partition tables keep
+/// some of theirs at the end.
+pub const EDGE: u64 = 1 << 20;
 
 /// A file system that a volume can be formatted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

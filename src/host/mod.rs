@@ -7,5 +7,7 @@ pub mod file_system;
 pub mod kernel;
 pub mod linux;
 pub mod mkfs_options;
+mod mount_option_table;
+pub mod mount_options;
 mod option_value;
 pub mod processes;
