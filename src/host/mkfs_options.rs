@@ -123,21 +123,24 @@ const XFS: &[(&str, Argument)] = &[
 ];
 
 const PROFILES: Shape = Shape::Words(&["single", "dup"]);
-const BTRFS_FEATURES: Shape = Shape::Features(&[
-    "block-group-tree",
-    "extref",
-    "free-space-tree",
-    "no-holes",
-    "quota",
-    "skinny-metadata",
-    "squota",
-]);
 const BTRFS: &[(&str, Argument)] = &[
     ("-K", Argument::Nothing),
     ("-n", Argument::Value(Shape::Size)),
     ("-s", Argument::Value(Shape::Size)),
-    ("-O", Argument::Value(BTRFS_FEATURES)),
-    ("-R", Argument::Value(BTRFS_FEATURES)),
+    (
+        "-O",
+        Argument::Value(Shape::Features(&[
+            "block-group-tree",
+            "extref",
+            "free-space-tree",
+            "no-holes",
+            "quota",
+            "skinny-metadata",
+            "squota",
+        ])),
+    ),
+    // Older versions of mkfs.btrfs want these here.
+    ("-R", Argument::Value(Shape::Features(&["block-group-tree", "free-space-tree", "quota"]))),
     ("-m", Argument::Value(PROFILES)),
     ("-d", Argument::Value(PROFILES)),
     ("--csum", Argument::Value(Shape::Words(&["crc32c", "xxhash", "sha256", "blake2"]))),

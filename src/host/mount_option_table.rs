@@ -71,8 +71,8 @@ pub(super) const EXT4: Table = (
     &[
         either("discard", &["discard", "nodiscard"]),
         either("allocation", &["delalloc", "nodelalloc"]),
-        either("access lists", &["acl", "noacl"]),
-        either("attributes", &["user_xattr", "nouser_xattr"]),
+        choice("access lists", &["acl"], &[]),
+        choice("attributes", &["user_xattr"], &[]),
         either("replaced files", &["auto_da_alloc", "noauto_da_alloc"]),
         either("direct reads", &["dioread_lock", "dioread_nolock"]),
         either("checks", &["block_validity", "noblock_validity"]),
