@@ -2,6 +2,7 @@
 //!
 //! Where things live:
 //! - [`error`]: the one error type and the one table to gRPC codes
+//! - [`commands`]: the commands beside `quarry node`
 //! - [`config`]: flags and the classes file
 //! - [`csi`]: the protocol: generated types, requests parsed into typed values, sockets
 //! - [`node`]: the services over this machine's volume groups
@@ -9,6 +10,11 @@
 //! - [`host`]: the machine: running commands, mounts, file systems, block devices
 //! - [`telemetry`]: logs, metrics, health
 
+pub mod commands;
+pub mod config;
+pub mod csi;
 pub mod error;
 pub mod host;
 pub mod lvm;
+pub mod node;
+pub mod telemetry;

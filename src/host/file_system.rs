@@ -1,46 +1,30 @@
-//! The file systems that volumes can have, and making them.
+//! The file systems a volume can carry, and the commands that make and grow them.
 
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
-use super::commands::Command;
-use super::mkfs_options::MkfsOptions;
-use crate::error::{Error, Result};
+use crate::host::commands::Command;
 
-/// How much must be zeroed at the start and at the end of a new device before [`FileSystem::make`], bytes: where
-/// mkfs, blkid, udev and the kernel look for traces of what was there before. RAID and partition tables keep
-/// some of theirs at the end.
-pub const EDGE: u64 = 1 << 20;
+const MIB: u64 = 1 << 20;
 
-/// A file system that a volume can be formatted with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// A file system that this driver makes, mounts and grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileSystem {
-    /// What a volume gets whose file system nobody named.
-    #[default]
+    /// ext4; ext2 and ext3 are mounted by the same code of the kernel and count as ext4.
     Ext4,
-    /// For large files and many parallel writers.
+    /// XFS.
     Xfs,
-    /// With checksums of the data and compression.
+    /// btrfs on one device.
     Btrfs,
 }
 
 impl FileSystem {
-    /// All of them.
+    /// All of them, the default first.
     pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
 
-    /// Reads a name as CSI's `fs_type` has it; empty means the default. `field` is named in the error.
-    pub fn parse(field: &str, name: &str) -> Result<Self> {
-        if name.is_empty() {
-            return Ok(Self::default());
-        }
-        let known = Self::ALL.into_iter().find(|file_system| file_system.name() == name);
-        known.ok_or_else(|| {
-            Error::invalid(field, format!("{name:?} is no file system of this driver: use ext4, xfs or btrfs"))
-        })
-    }
-
-    /// The name, as mount(2) and CSI have it.
-    pub fn name(self) -> &'static str {
+    /// The kernel's word for it, also the word in requests and in the classes file.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
             Self::Xfs => "xfs",
@@ -48,57 +32,89 @@ impl FileSystem {
         }
     }
 
-    /// The smallest device that it can be made on and grown from, bytes.
-    pub fn minimum_size(self) -> u64 {
+    /// The smallest device, in bytes, that it can be made on and grown from.
+    pub fn minimum_bytes(self) -> u64 {
         match self {
-            // Below, there is no room for a journal with blocks of 1 KiB and some files.
-            Self::Ext4 => 4 << 20,
-            // mkfs.xfs refuses less.
-            Self::Xfs => 300 << 20,
-            // mkfs.btrfs takes 109 MiB, but the kernel resizes to nothing below 256 MiB.
-            Self::Btrfs => 256 << 20,
+            // From here on mke2fs finds room for a journal.
+            Self::Ext4 => 2 * MIB,
+            // mkfs.xfs refuses anything smaller.
+            Self::Xfs => 300 * MIB,
+            // mkfs.btrfs is content with 109 MiB, but the kernel resizes to no less than 256 MiB, so
+            // a smaller one would be stuck until it is expanded beyond that.
+            Self::Btrfs => 256 * MIB,
         }
     }
 
-    /// The programs that are needed to make and to grow it.
-    pub fn programs(self) -> [&'static str; 2] {
-        match self {
-            Self::Ext4 => ["mkfs.ext4", "resize2fs"],
-            Self::Xfs => ["mkfs.xfs", "xfs_growfs"],
-            Self::Btrfs => ["mkfs.btrfs", "btrfs"],
-        }
-    }
-
-    /// The command that makes it on `device`. It never asks, and never discards: a discard of the whole
-    /// device is what makes mkfs slow, and the volume's former data was wiped when its last owner left.
+    /// The command that makes it on a device whose first megabytes have been zeroed, overwriting whatever
+    /// blkid would still find there without asking.
     ///
-    /// `reads_as_zeroes`: the device is a new thin volume of a pool that zeroes; then ext4 leaves its tables
-    /// and journal unwritten (5 MiB of the pool instead of 165 MiB). Wrong for any other device.
-    pub fn make(self, device: &Path, reads_as_zeroes: bool, options: &MkfsOptions) -> Command {
-        let [program, _] = self.programs();
-        let always: &[(&str, &str)] = match self {
-            Self::Ext4 if reads_as_zeroes => &[("-q", ""), ("-F", ""), ("-E", "nodiscard,assume_storage_prezeroed=1")],
-            Self::Ext4 => &[("-q", ""), ("-F", ""), ("-E", "nodiscard")],
-            Self::Xfs | Self::Btrfs => &[("-q", ""), ("-f", ""), ("-K", "")],
-        };
-        let mut arguments: Vec<(String, String)> =
-            always.iter().map(|(flag, value)| ((*flag).to_owned(), (*value).to_owned())).collect();
-        // mke2fs takes only the last of several -E or -O: values of one flag become one list.
-        for (flag, value) in options.pairs() {
-            match arguments.iter_mut().find(|(known, _)| known == flag) {
-                Some((_, list)) if !list.is_empty() => *list = format!("{list},{value}"),
-                Some(_) => {}
-                None => arguments.push((flag.clone(), value.clone())),
+    /// The device is never discarded: a volume comes discarded or wiped, and on many disks discarding
+    /// takes most of the time. `options` are words that [`check`](super::mkfs_options::check) let pass.
+    pub fn mkfs(self, device: &Path, options: &[String]) -> Command {
+        match self {
+            Self::Ext4 => {
+                let (extended, others) = split_extended(options);
+                // mke2fs keeps only the last -E, so the caller's must be joined with ours; the last
+                // word wins, which lets the caller ask for a discard. The journal is zeroed (no
+                // lazy_journal_init): stale blocks of a thick volume could look like a journal.
+                let command = Command::new("mkfs.ext4").argument("-q").argument("-F");
+                command.argument("-E").argument(extended).arguments(others).argument(device)
+            }
+            Self::Xfs => command_without_discard("mkfs.xfs", device, options),
+            Self::Btrfs => command_without_discard("mkfs.btrfs", device, options),
+        }
+    }
+
+    /// The command that grows it, while it is mounted, to the size of its device.
+    pub fn grow(self, device: &Path, mounted_at: &Path) -> Command {
+        match self {
+            Self::Ext4 => Command::new("resize2fs").argument(device),
+            Self::Xfs => Command::new("xfs_growfs").argument(mounted_at),
+            Self::Btrfs => Command::new("btrfs").arguments(["filesystem", "resize", "max"]).argument(mounted_at),
+        }
+    }
+}
+
+fn command_without_discard(program: &'static str, device: &Path, options: &[String]) -> Command {
+    Command::new(program).arguments(["-q", "-f", "-K"]).arguments(options).argument(device)
+}
+
+/// The value of one `-E` for mke2fs, ours first, and the options other than `-E`.
+fn split_extended(options: &[String]) -> (String, Vec<&String>) {
+    let mut extended = String::from("nodiscard");
+    let mut others = Vec::new();
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        if word == "-E" {
+            if let Some(value) = words.next() {
+                extended.push(',');
+                extended.push_str(value);
+            }
+        } else {
+            others.push(word);
+            // The value of another option may be "-E" only by mistake, but is its value all the same.
+            if word != "-j" {
+                others.extend(words.next());
             }
         }
-        let words = arguments.into_iter().flat_map(|(flag, value)| [flag, value]).filter(|word| !word.is_empty());
-        Command::new(program).arguments(words).argument(device)
     }
+    (extended, others)
 }
 
 impl fmt::Display for FileSystem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        formatter.write_str(self.word())
+    }
+}
+
+impl FromStr for FileSystem {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|file_system| file_system.word() == text)
+            .ok_or_else(|| format!("{text:?} is no file system here; use ext4, xfs or btrfs"))
     }
 }
 
@@ -106,40 +122,44 @@ impl fmt::Display for FileSystem {
 mod tests {
     use super::*;
 
-    fn made(file_system: FileSystem, reads_as_zeroes: bool, options: &str) -> String {
-        let options = MkfsOptions::parse("mkfs", file_system, options).unwrap();
-        file_system.make(Path::new("/dev/dm-7"), reads_as_zeroes, &options).to_string()
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
+    }
+
+    fn mkfs(file_system: FileSystem, options: &str) -> String {
+        file_system.mkfs(Path::new("/dev/a/b"), &words(options)).to_string()
     }
 
     #[test]
-    fn a_file_system_is_known_by_its_name() {
+    fn every_file_system_reads_back_from_its_word() {
         for file_system in FileSystem::ALL {
-            assert_eq!(FileSystem::parse("fs_type", file_system.name()).unwrap(), file_system);
+            assert_eq!(file_system.to_string().parse(), Ok(file_system));
         }
-        assert_eq!(FileSystem::parse("fs_type", "").unwrap(), FileSystem::Ext4);
-        for wrong in ["ext3", "EXT4", "ntfs", " xfs"] {
-            let error = FileSystem::parse("fs_type", wrong).unwrap_err().to_string();
-            assert!(error.contains("fs_type") && error.contains(wrong) && error.contains("xfs"), "{error}");
-        }
+        let problem = "zfs".parse::<FileSystem>().unwrap_err();
+        assert_eq!(problem, "\"zfs\" is no file system here; use ext4, xfs or btrfs");
     }
 
     #[test]
-    fn mkfs_never_asks_and_never_discards() {
-        assert_eq!(made(FileSystem::Ext4, false, ""), "mkfs.ext4 -q -F -E nodiscard /dev/dm-7");
-        let thin = "mkfs.ext4 -q -F -E nodiscard,assume_storage_prezeroed=1 /dev/dm-7";
-        assert_eq!(made(FileSystem::Ext4, true, ""), thin);
-        for reads_as_zeroes in [false, true] {
-            assert_eq!(made(FileSystem::Xfs, reads_as_zeroes, ""), "mkfs.xfs -q -f -K /dev/dm-7");
-            assert_eq!(made(FileSystem::Btrfs, reads_as_zeroes, ""), "mkfs.btrfs -q -f -K /dev/dm-7");
-        }
+    fn making_one_never_asks_and_never_discards() {
+        assert_eq!(mkfs(FileSystem::Ext4, ""), "mkfs.ext4 -q -F -E nodiscard /dev/a/b");
+        assert_eq!(mkfs(FileSystem::Xfs, "-m crc=1"), "mkfs.xfs -q -f -K -m crc=1 /dev/a/b");
+        assert_eq!(mkfs(FileSystem::Btrfs, "-M"), "mkfs.btrfs -q -f -K -M /dev/a/b");
     }
 
     #[test]
-    fn options_for_the_same_flag_become_one_list() {
-        let options = "-b 4096 -E stride=16,stripe_width=64 -E lazy_itable_init=0 -O quota -O ^64bit";
-        let expected = "mkfs.ext4 -q -F -E nodiscard,stride=16,stripe_width=64,lazy_itable_init=0 -b 4096 \
-                        -O quota,^64bit /dev/dm-7";
-        assert_eq!(made(FileSystem::Ext4, false, options), expected);
-        assert_eq!(made(FileSystem::Xfs, false, "-K -m crc=1"), "mkfs.xfs -q -f -K -m crc=1 /dev/dm-7");
+    fn extended_options_of_ext4_become_one_and_the_callers_come_last() {
+        assert_eq!(
+            mkfs(FileSystem::Ext4, "-E stride=16 -j -m 0 -E discard"),
+            "mkfs.ext4 -q -F -E nodiscard,stride=16,discard -j -m 0 /dev/a/b"
+        );
+    }
+
+    #[test]
+    fn growing_names_the_device_or_the_place_as_each_tool_wants_it() {
+        let command =
+            |file_system: FileSystem| file_system.grow(Path::new("/dev/a/b"), Path::new("/mnt/x")).to_string();
+        assert_eq!(command(FileSystem::Ext4), "resize2fs /dev/a/b");
+        assert_eq!(command(FileSystem::Xfs), "xfs_growfs /mnt/x");
+        assert_eq!(command(FileSystem::Btrfs), "btrfs filesystem resize max /mnt/x");
     }
 }

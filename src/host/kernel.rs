@@ -134,6 +134,8 @@ pub trait Kernel: Send + Sync {
     async fn unmount(&self, target: &Path) -> io::Result<()>;
     /// The mount table of this process.
     async fn mounts(&self) -> io::Result<Vec<MountEntry>>;
+    /// The number of the block device node at `path`, symbolic links followed; `None` for anything else.
+    async fn device_at(&self, path: &Path) -> io::Result<Option<DeviceNumber>>;
     /// The room of the file system mounted at or above `path`.
     async fn usage(&self, path: &Path) -> io::Result<FileSystemUsage>;
 

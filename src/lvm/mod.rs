@@ -1,4 +1,18 @@
 //! Everything that speaks LVM: reading the metadata from the physical volumes, running lvm commands,
 //! tags, names and the arithmetic of layouts. Knows no CSI and no Kubernetes.
 
+pub mod area;
+pub mod checksum;
+pub mod groups;
+pub mod label;
+pub mod layout;
+pub mod metadata;
 pub mod model;
+pub mod names;
+pub mod report;
+pub mod size;
+pub mod tags;
+pub mod text;
+pub mod volume_id;
+pub mod wipe;
+pub mod writer;

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
 use quarry::host::commands::{Command, CommandError, Commands};
-use quarry::host::file_system::{EDGE, FileSystem};
+use quarry::host::file_system::FileSystem;
 use quarry::host::kernel::{Kernel, Mount, Stretch};
 use quarry::host::linux::Linux;
-use quarry::host::mkfs_options::MkfsOptions;
-use quarry::host::mount_options::MountOptions;
-use quarry::host::probe::probe;
+use quarry::host::probe::{Content, probe};
 use quarry::host::processes::Processes;
-use quarry::host::superblock::{Content, Found};
+use quarry::host::superblock::Superblock;
+use quarry::host::{mkfs_options, mount_options};
+
+/// How much is zeroed at both ends of a device before mkfs, bytes.
+const EDGE: u64 = 1 << 20;
 
 /// A loop device and the file behind it.
 pub(crate) struct Stand {
@@ -99,12 +101,12 @@ impl Stand {
     }
 
     pub(crate) async fn content(&self) -> Content {
-        probe(&self.processes, &self.kernel, &self.device, self.size).await.unwrap()
+        probe(&self.kernel, &self.processes, &self.device, self.size).await.unwrap()
     }
 
-    pub(crate) async fn found(&self) -> Found {
+    pub(crate) async fn found(&self) -> Superblock {
         match self.content().await {
-            Content::Found(found) => found,
+            Content::FileSystem(found) => found,
             other => panic!("{other:?}"),
         }
     }
@@ -115,8 +117,9 @@ impl Stand {
             eprintln!("SKIPPED: this kernel has no {file_system}");
             return false;
         }
-        let options = MkfsOptions::parse("options", file_system, options).unwrap();
-        match self.processes.run_ok(&file_system.make(&self.device, false, &options)).await {
+        let options: Vec<String> = options.split_whitespace().map(String::from).collect();
+        mkfs_options::check(file_system, &options).unwrap();
+        match self.processes.run_ok(&file_system.mkfs(&self.device, &options)).await {
             Ok(_) => true,
             Err(CommandError::Missing { program }) => {
                 eprintln!("SKIPPED: {program} is not installed");
@@ -127,10 +130,21 @@ impl Stand {
     }
 
     pub(crate) async fn mount(&self, file_system: FileSystem, target: &Path, options: &[&str]) {
-        let options = MountOptions::parse("options", file_system, options).unwrap().all();
-        let (device, file_system) = (self.device.clone(), file_system.name().to_owned());
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let options = mount_options::parse(&options).unwrap();
+        mount_options::check(file_system, &options).unwrap();
+        let (device, file_system) = (self.device.clone(), file_system.word().to_owned());
         let mount = Mount::FileSystem { device, target: target.to_owned(), file_system, options };
         self.kernel.mount(&mount).await.unwrap();
+    }
+
+    /// Grows the file system that is mounted at `target`, and has it written down: a new mount namespace of
+    /// somebody else can keep the file system mounted for a while after we have unmounted it.
+    pub(crate) async fn grow(&self, file_system: FileSystem, target: &Path) {
+        self.run(file_system.grow(&self.device, target)).await;
+        for direction in ["--freeze", "--unfreeze"] {
+            self.run(Command::new("fsfreeze").argument(direction).argument(target)).await;
+        }
     }
 
     pub(crate) async fn run(&self, command: Command) {
@@ -151,8 +165,8 @@ impl Stand {
 
 fn is_known_to_the_kernel(file_system: FileSystem) -> bool {
     let known = std::fs::read_to_string("/proc/filesystems").unwrap();
-    let module = Command::new("modprobe").argument(file_system.name());
-    known.lines().any(|line| line.trim() == file_system.name())
+    let module = Command::new("modprobe").argument(file_system.word());
+    known.lines().any(|line| line.trim() == file_system.word())
         || std::process::Command::new(module.program)
             .args(&module.arguments)
             .status()

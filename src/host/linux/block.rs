@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -22,6 +22,19 @@ const DISCARD_AT_ONCE: u64 = 8 << 30;
 const WRITE_AT_ONCE: u64 = 1 << 20;
 /// The unit of `/sys/class/block/*/size`, bytes, whatever the device's own block size.
 const SECTOR: u64 = 512;
+
+/// The number of a block device node.
+pub(super) fn number_at(path: &Path) -> io::Result<Option<DeviceNumber>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.file_type().is_block_device() {
+        return Ok(None);
+    }
+    let number = |part: u64| u32::try_from(part).map_err(io::Error::other);
+    Ok(Some(DeviceNumber {
+        major: number(nix::sys::stat::major(metadata.rdev()))?,
+        minor: number(nix::sys::stat::minor(metadata.rdev()))?,
+    }))
+}
 
 /// All block devices in the order of their names.
 pub(super) fn devices(sys: &Path, dev: &Path) -> io::Result<Vec<BlockDevice>> {
@@ -87,8 +100,10 @@ fn mapper_uuid(folder: &Path) -> io::Result<Option<String>> {
     }
 }
 
+/// A device that goes away while it is looked at: its attributes answer `EINVAL` where its driver has let go
+/// of it already (device-mapper does).
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+    error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL))
 }
 
 fn not_understood(folder: &Path) -> io::Error {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kernel::{BlockDevice, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch};
+use super::kernel::{BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch};
 use lanes::Lanes;
 
 /// How long a read of a device may take. Healthy disks need milliseconds, busy ones a fraction of this.
@@ -56,6 +56,11 @@ impl Kernel for Linux {
 
     async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
         blocking(|| mountinfo::parse(&std::fs::read("/proc/self/mountinfo")?)).await
+    }
+
+    async fn device_at(&self, path: &Path) -> io::Result<Option<DeviceNumber>> {
+        let path = path.to_owned();
+        blocking(move || block::number_at(&path)).await
     }
 
     async fn usage(&self, path: &Path) -> io::Result<FileSystemUsage> {

@@ -1,0 +1,6 @@
+//! What the program can do; a file each. Those that answer and end write to a writer and say with which
+//! status to end.
+
+pub mod check_config;
+pub mod node;
+pub mod version;

@@ -1,0 +1,200 @@
+//! `quarry node`: serves CSI until told to end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::config::classes::Classes;
+use crate::config::flags::{ClassesFlags, ClassesSource, LogFormat, NodeFlags};
+use crate::config::watch::{ClassesInForce, LOOK_EVERY};
+use crate::csi::endpoint::Endpoint;
+use crate::csi::identity::IdentityService;
+use crate::csi::observe::ObserveLayer;
+use crate::csi::server::{End, Server};
+use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::identity_server::IdentityServer;
+use crate::csi::v1::node_server::NodeServer;
+use crate::host::check_options;
+use crate::host::commands::Command;
+use crate::host::linux::Linux;
+use crate::host::processes::{Observer, Processes};
+use crate::node::controller_service::ControllerService;
+use crate::node::node_service::NodeService;
+use crate::node::placement::metadata_free;
+use crate::node::volume::Volume;
+use crate::node::{Identity, Node, reaper};
+use crate::telemetry::http::{self, Source};
+use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges, logs};
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
+    let format = match flags.log_format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    };
+    logs::start(format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(flags))?;
+    // Device calls that hang in the kernel cannot be ended; they must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let watcher = Arc::new(CommandWatcher { metrics: Arc::clone(&metrics), stuck: AtomicU64::new(0) });
+    let classes = Arc::new(classes_in_force(&flags.classes)?);
+    let node_name = flags.identity.node_name().context("could not find out the host's name; give --node-name")?;
+    let identity = Identity {
+        driver: flags.identity.driver_name.as_str().to_owned(),
+        topology: flags.identity.topology_value()?,
+        name: node_name,
+        max_volumes: flags.max_volumes,
+    };
+    let (stop, detached) = (CancellationToken::new(), TaskTracker::new());
+    let processes = Processes::new().observed(Arc::clone(&watcher) as Arc<dyn Observer>);
+    let node = Node::new(identity, classes, Arc::new(processes), Arc::new(Linux::new()), detached.clone());
+
+    let endpoint: Endpoint = flags.socket.csi_endpoint.to_string().parse()?;
+    let incoming = endpoint.bind().await?;
+    if let Some(address) = flags.metrics {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
+        let source = Arc::new(NodeSource { node: Arc::clone(&node), watcher });
+        let serving = http::serve(listener, Arc::clone(&metrics), source, stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "metrics are not served any more");
+            }
+        });
+    }
+    end_on_signal(stop.clone())?;
+    detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
+    tokio::spawn(judge(Arc::clone(&node)));
+
+    let routes = Routes::new(IdentityServer::new(IdentityService { driver: node.identity.driver.clone() }))
+        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
+        .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
+    tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
+    let server = Server { observe: ObserveLayer::new(metrics), stop, detached, grace: flags.grace };
+    match server.serve(routes, incoming).await? {
+        End::Drained => tracing::info!("ended"),
+        End::GracePeriodOver { detached } => {
+            tracing::warn!(detached, "ended with operations running; their lvm commands go on to their end");
+        }
+    }
+    Ok(())
+}
+
+/// The classes that the flags name.
+pub fn classes_in_force(flags: &ClassesFlags) -> anyhow::Result<ClassesInForce> {
+    Ok(match flags.source().map_err(anyhow::Error::msg)? {
+        ClassesSource::VolumeGroups(groups) => {
+            ClassesInForce::fixed(Classes::single(groups).map_err(anyhow::Error::msg)?)
+        }
+        ClassesSource::File(file) => {
+            ClassesInForce::watch(file.to_owned(), LOOK_EVERY, |text| Classes::parse(text, check_options))
+                .with_context(|| format!("{}", file.display()))?
+        }
+    })
+}
+
+/// lvm is the judge of what was read from the disks without it.
+async fn judge(node: Arc<Node>) {
+    match node.groups.compare().await {
+        Ok(differences) if differences.is_empty() => tracing::debug!("lvm sees the volume groups as they were read"),
+        Ok(differences) => {
+            for difference in differences {
+                tracing::error!(difference, "lvm sees a volume group otherwise");
+            }
+        }
+        Err(error) => tracing::error!(%error, "could not ask lvm for the volume groups"),
+    }
+}
+
+fn end_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending: no new calls are taken, running ones go on to their end");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Counts commands, and those that hang.
+struct CommandWatcher {
+    metrics: Arc<Metrics>,
+    stuck: AtomicU64,
+}
+
+impl Observer for CommandWatcher {
+    fn started(&self, command: &Command) {
+        self.metrics.command(command.program);
+    }
+
+    fn still_running(&self, _command: &Command, elapsed: Duration) {
+        // Told every 30 seconds; it counts as stuck from the first time on.
+        if elapsed < Duration::from_secs(45) {
+            self.stuck.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ended(&self, command: &Command, elapsed: Duration, ok: bool) {
+        if elapsed >= Duration::from_secs(30) {
+            self.stuck.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1)).ok();
+        }
+        if command.program == "lvm" {
+            let subcommand = command.arguments.first().map(|word| word.to_string_lossy().into_owned());
+            self.metrics.lvm_command(&subcommand.unwrap_or_default(), elapsed.as_secs_f64(), ok);
+        }
+    }
+}
+
+/// What is measured when somebody asks.
+struct NodeSource {
+    node: Arc<Node>,
+    watcher: Arc<CommandWatcher>,
+}
+
+#[tonic::async_trait]
+impl Source for NodeSource {
+    async fn gauges(&self) -> Gauges {
+        let stuck_commands = Some(self.watcher.stuck.load(Ordering::Relaxed));
+        let Ok(snapshot) = self.node.groups.read().await else {
+            return Gauges { stuck_commands, ..Gauges::default() };
+        };
+        let classes = self.node.classes.current();
+        let volume_groups =
+            snapshot.groups.iter().filter(|group| classes.use_group(&group.name)).map(|group| VolumeGroupGauges {
+                volume_group: group.name.clone(),
+                size_bytes: group.extents() * group.extent_bytes,
+                free_bytes: group.free_extents() * group.extent_bytes,
+                metadata_free_bytes: metadata_free(group),
+            });
+        let mut volumes: BTreeMap<String, u64> = classes.iter().map(|class| (class.name.clone(), 0)).collect();
+        let all = Volume::all(&snapshot);
+        for volume in all.iter().filter(|volume| volume.tags.deleting.is_none()) {
+            *volumes.entry(volume.tags.class.clone()).or_default() += 1;
+        }
+        let wipes_pending = u64::try_from(Node::wipes_pending(&all)).ok();
+        Gauges { volume_groups: volume_groups.collect(), volumes, wipes_pending, stuck_commands }
+    }
+
+    fn health(&self) -> Result<(), String> {
+        match self.node.classes.last_error() {
+            None => Ok(()),
+            Some(error) => Err(format!("the classes file is refused and the old one stays in force: {error}")),
+        }
+    }
+}

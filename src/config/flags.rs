@@ -1,0 +1,226 @@
+//! The command line.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::driver_name::DriverName;
+use crate::config::node_name::{host_name, topology_value};
+
+/// A CSI storage driver for local LVM volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "quarry", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub mode: Mode,
+}
+
+/// The subcommands.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Mode {
+    /// Serve CSI for this machine's volume groups until told to end
+    Node(NodeFlags),
+    /// Show the volumes on this node
+    Volumes(VolumesFlags),
+    /// Check what a node needs and say what to do about what is missing
+    Doctor(DoctorFlags),
+    /// Say which version this is
+    Version(OutputFlags),
+    /// Check a classes file without starting anything
+    CheckConfig(CheckConfigFlags),
+}
+
+/// The flags of `quarry node`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct NodeFlags {
+    /// Where to serve.
+    #[command(flatten)]
+    pub socket: SocketFlags,
+    /// Who this node is.
+    #[command(flatten)]
+    pub identity: IdentityFlags,
+    /// What it offers.
+    #[command(flatten)]
+    pub classes: ClassesFlags,
+    /// Serve /metrics and /healthz at this address, such as 127.0.0.1:9808 or `[::]:9808`; off by default
+    #[arg(long, env = "QUARRY_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+    /// How log lines are written
+    #[arg(long, env = "QUARRY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Most volumes that the cluster may use on this node at once; 0 sets no limit
+    #[arg(long, env = "QUARRY_MAX_VOLUMES", value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(i64).range(0..))]
+    pub max_volumes: i64,
+    /// How long running operations may take to end after a signal to end
+    #[arg(long, env = "QUARRY_GRACE", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub grace: Duration,
+}
+
+/// The flags of `quarry volumes`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct VolumesFlags {
+    /// Whose volumes.
+    #[command(flatten)]
+    pub identity: IdentityFlags,
+    /// How to print them.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+/// The flags of `quarry doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DoctorFlags {
+    /// Where the node should serve.
+    #[command(flatten)]
+    pub socket: SocketFlags,
+    /// Who this node is.
+    #[command(flatten)]
+    pub identity: IdentityFlags,
+    /// What it should offer.
+    #[command(flatten)]
+    pub classes: ClassesFlags,
+    /// How to print the findings.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+/// The flags of `quarry check-config`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CheckConfigFlags {
+    /// The classes file
+    pub file: PathBuf,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: OutputFlags,
+}
+
+/// Where CSI is served.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SocketFlags {
+    /// The unix socket on which CSI is served
+    #[arg(long, env = "CSI_ENDPOINT", value_name = "SOCKET", default_value = "unix:///run/quarry/csi.sock",
+          value_parser = endpoint)]
+    pub csi_endpoint: Endpoint,
+}
+
+/// Who the node is.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct IdentityFlags {
+    /// The driver's name in the cluster
+    #[arg(long, env = "QUARRY_DRIVER_NAME", value_name = "NAME", default_value = "lvm.quarry.storage")]
+    pub driver_name: DriverName,
+    /// The node's name in the cluster [default: the host's name]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub node_name: Option<String>,
+}
+
+impl IdentityFlags {
+    /// The node's name: the flag's, or the host's.
+    pub fn node_name(&self) -> std::io::Result<String> {
+        self.node_name.clone().map_or_else(host_name, Ok)
+    }
+
+    /// The node's topology value, with which its volume ids begin.
+    pub fn topology_value(&self) -> std::io::Result<String> {
+        self.node_name().map(|name| topology_value(&name))
+    }
+}
+
+/// What the node offers.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ClassesFlags {
+    /// The classes file; it is read again when it changes
+    #[arg(long, env = "QUARRY_CLASSES", value_name = "FILE", conflicts_with = "volume_groups")]
+    pub classes: Option<PathBuf>,
+    /// A volume group (or a glob) for one class named `default`, instead of a classes file; may be given several times
+    #[arg(long = "volume-group", value_name = "NAME")]
+    pub volume_groups: Vec<String>,
+}
+
+/// Where the classes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClassesSource<'a> {
+    /// A file.
+    File(&'a Path),
+    /// A single class with these volume groups.
+    VolumeGroups(&'a [String]),
+}
+
+impl ClassesFlags {
+    /// Where the classes come from. A node that offers nothing is of no use, so neither is an error.
+    pub fn source(&self) -> Result<ClassesSource<'_>, String> {
+        match (&self.classes, self.volume_groups.as_slice()) {
+            (Some(file), _) => Ok(ClassesSource::File(file)),
+            (None, []) => Err(String::from(
+                "no classes: name a classes file with --classes FILE (or QUARRY_CLASSES), or a volume group with \
+                 --volume-group NAME",
+            )),
+            (None, groups) => Ok(ClassesSource::VolumeGroups(groups)),
+        }
+    }
+}
+
+/// How a command prints what it found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct OutputFlags {
+    /// Text for people or JSON for programs
+    #[arg(long = "output", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    pub format: OutputFormat,
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Text for people.
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The unix socket on which CSI is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its absolute path.
+    pub path: PathBuf,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "unix://{}", self.path.display())
+    }
+}
+
+/// `unix:///run/x.sock` as CSI writes it, or the bare path as the sidecars take it, too.
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    // Longer ones do not fit in a socket's address (sun_path, its final zero left out).
+    const PATH_LIMIT: usize = 107;
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    if !path.starts_with('/') || path.ends_with('/') {
+        return Err(String::from("a unix socket with an absolute path is needed, such as unix:///run/quarry/csi.sock"));
+    }
+    if path.len() > PATH_LIMIT {
+        return Err(format!("the path is {} bytes long; a unix socket's can have {PATH_LIMIT}", path.len()));
+    }
+    Ok(Endpoint { path: PathBuf::from(path) })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).map_err(|_| String::from("a whole number of seconds is needed"))
+}
+
+#[cfg(test)]
+mod tests;

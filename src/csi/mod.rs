@@ -1,0 +1,22 @@
+//! What both modes share of the protocol.
+//!
+//! - [`v1`]: the types, clients and servers generated from `proto/csi.proto`
+//! - [`endpoint`]: the unix socket: how it is named, and how it is bound
+//! - [`server`]: serving until told to stop, and ending well
+//! - [`observe`]: the layer around every call that logs and counts it
+//! - [`identity`]: the Identity service, the same in both modes
+//! - [`method`]: the names of all calls, and which of them change something
+//! - [`request`]: requests parsed into typed values
+
+pub mod endpoint;
+pub mod identity;
+pub mod method;
+pub mod observe;
+pub mod request;
+pub mod server;
+
+/// The Container Storage Interface, generated. Messages that hold secrets have no `Debug`.
+#[allow(clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code follows no taste of ours")]
+pub mod v1 {
+    tonic::include_proto!("csi.v1");
+}

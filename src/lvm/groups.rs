@@ -1,0 +1,125 @@
+//! The volume groups of this machine, read from the physical volumes themselves: no process is started
+//! and no lock is taken, so a read sees what an administrator's own command has just committed.
+
+mod assemble;
+mod look;
+mod memory;
+mod pages;
+mod patience;
+mod scan;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Mutex;
+
+use self::memory::Memory;
+use self::scan::Scanner;
+use super::model::{LogicalVolume, VolumeGroup};
+use crate::error::{Error, Result};
+use crate::host::commands::Commands;
+use crate::host::kernel::Kernel;
+
+/// The volume groups at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Those that can be worked with, by name. Each name once.
+    pub groups: Vec<Arc<VolumeGroup>>,
+    /// Those that are there but must not be touched, by name.
+    pub unusable: Vec<Unusable>,
+    /// Groups that this process saw earlier and whose devices are gone, as they were last. A group that
+    /// was removed from devices that are still there is not among them.
+    pub vanished: Vec<Arc<VolumeGroup>>,
+    /// Devices that may hold physical volumes but could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A group that is there but cannot be understood without guessing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unusable {
+    /// Its name; where not even that can be read, the device that holds its metadata.
+    pub name: String,
+    /// What is wrong, for a person.
+    pub reason: String,
+}
+
+/// A device that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The device node.
+    pub device: PathBuf,
+    /// What is wrong, for a person.
+    pub reason: String,
+}
+
+impl Snapshot {
+    /// The usable group of that name.
+    pub fn group(&self, name: &str) -> Option<&Arc<VolumeGroup>> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// Why the group of that name must not be touched.
+    pub fn why_unusable(&self, name: &str) -> Option<&str> {
+        self.unusable.iter().find(|unusable| unusable.name == name).map(|unusable| unusable.reason.as_str())
+    }
+
+    /// Every logical volume of that name, with its group: names are unique only within a group.
+    pub fn logical_volumes<'s>(
+        &'s self,
+        name: &'s str,
+    ) -> impl Iterator<Item = (&'s Arc<VolumeGroup>, &'s LogicalVolume)> {
+        self.groups.iter().filter_map(move |group| group.logical_volume(name).map(|volume| (group, volume)))
+    }
+}
+
+/// Reads the volume groups, and remembers what need not be read again.
+pub struct Groups {
+    pub(super) commands: Arc<dyn Commands>,
+    kernel: Arc<dyn Kernel>,
+    /// How many reads have begun.
+    begun: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    scanner: Scanner,
+    memory: Memory,
+    /// The last read: its number in `begun`, and what it found.
+    last: Option<(u64, Arc<Snapshot>)>,
+}
+
+impl Groups {
+    /// Nothing is read yet. `commands` serves [`Groups::compare`] only.
+    pub fn new(kernel: Arc<dyn Kernel>, commands: Arc<dyn Commands>) -> Self {
+        let scanner = Scanner::new(Arc::clone(&kernel));
+        let state = Mutex::new(State { scanner, memory: Memory::default(), last: None });
+        Self { commands, kernel, begun: AtomicU64::new(0), state }
+    }
+
+    /// The groups as they are now: what was committed before the call is in it. Where nothing changed
+    /// this costs one batched read of 8 KiB per device. Callers who wait together share a read, but only
+    /// one that began after they had asked.
+    pub async fn read(&self) -> Result<Arc<Snapshot>> {
+        let asked = self.begun.load(Ordering::SeqCst);
+        let mut state = self.state.lock().await;
+        if let Some((number, snapshot)) = &state.last
+            && *number > asked
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let devices = self.kernel.block_devices().await;
+        let devices = devices.map_err(|source| Error::kernel("listing the block devices", source))?;
+        let State { scanner, memory, last } = &mut *state;
+        let scan = scanner.scan(devices).await;
+        let snapshot = Arc::new(memory.snapshot(&scan));
+        *last = Some((number, Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

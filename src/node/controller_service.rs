@@ -1,0 +1,365 @@
+//! The Controller service of a node, over its own volume groups. Parse, call, answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::config::classes::Class;
+use crate::csi::observe::subject;
+use crate::csi::request::capability::{Access, Capability};
+use crate::csi::request::create::{CreateVolume, Parameters};
+use crate::csi::request::size::SizeRange;
+use crate::csi::request::text;
+use crate::csi::v1;
+use crate::csi::v1::controller_server::Controller;
+use crate::csi::v1::controller_service_capability::rpc::Type as Rpc;
+use crate::error::{Error, Result};
+use crate::host::file_system::FileSystem;
+use crate::host::{mkfs_options, mount_options};
+use crate::node::Node;
+use crate::node::create::{NewVolume, chosen_class};
+use crate::node::health::{Condition, Severity};
+use crate::node::volume::Volume;
+
+const CAPABILITIES: [Rpc; 8] = [
+    Rpc::CreateDeleteVolume,
+    Rpc::ListVolumes,
+    Rpc::GetCapacity,
+    Rpc::ExpandVolume,
+    Rpc::GetVolume,
+    Rpc::SingleNodeMultiWriter,
+    Rpc::GetVolumeHealth,
+    Rpc::ListVolumeHealth,
+];
+
+/// The Controller service of a node.
+#[derive(Clone)]
+pub struct ControllerService {
+    /// The node that does the work.
+    pub node: Arc<Node>,
+}
+
+impl ControllerService {
+    fn volume(&self, volume: &Volume) -> Result<v1::Volume> {
+        Ok(v1::Volume {
+            capacity_bytes: signed(volume.bytes())?,
+            volume_id: self.node.volume_id(&volume.logical.name),
+            volume_context: HashMap::new(),
+            content_source: None,
+            accessible_topology: vec![self.node.topology()],
+        })
+    }
+
+    async fn create(&self, request: &v1::CreateVolumeRequest) -> Result<v1::CreateVolumeResponse> {
+        let create = CreateVolume::parse(request)?;
+        let class = chosen_class(&self.node, create.parameters.class.as_deref())?;
+        check_uses(&class, &create.capabilities, &create.parameters)?;
+        if !create.topologies.is_empty() && !create.topologies.iter().any(|segments| self.node.is_here(segments)) {
+            return Err(Error::NoRoom {
+                reason: format!(
+                    "accessibility_requirements name other nodes; this is node {:?}",
+                    self.node.identity.topology
+                ),
+            });
+        }
+        check_least_size(&class, &create)?;
+        let file_systems = create.file_systems();
+        let volume = self
+            .node
+            .create(NewVolume {
+                name: create.name,
+                size: create.size,
+                class,
+                file_systems,
+                mkfs_options: create.parameters.mkfs_options,
+                claim: create.parameters.claim,
+            })
+            .await?;
+        Ok(v1::CreateVolumeResponse { volume: Some(self.volume(&volume)?) })
+    }
+
+    async fn known(&self, volume_id: &str) -> Result<Volume> {
+        text::required("volume_id", volume_id)?;
+        self.node.volume(&self.node.known_name(volume_id)?).await
+    }
+
+    async fn validate(
+        &self,
+        request: &v1::ValidateVolumeCapabilitiesRequest,
+    ) -> Result<v1::ValidateVolumeCapabilitiesResponse> {
+        text::required("volume_id", &request.volume_id)?;
+        if request.volume_capabilities.is_empty() {
+            return Err(Error::invalid("volume_capabilities", "is missing"));
+        }
+        let volume = self.known(&request.volume_id).await?;
+        let checked = Capability::list("volume_capabilities", &request.volume_capabilities).and_then(|capabilities| {
+            let parameters = Parameters::parse(&request.parameters)?;
+            let class = self.node.class(&volume.tags.class).map_or_else(|| chosen_class(&self.node, None), Ok)?;
+            check_uses(&class, &capabilities, &parameters)
+        });
+        Ok(match checked {
+            Ok(()) => v1::ValidateVolumeCapabilitiesResponse {
+                confirmed: Some(v1::validate_volume_capabilities_response::Confirmed {
+                    volume_context: request.volume_context.clone(),
+                    volume_capabilities: request.volume_capabilities.clone(),
+                    parameters: request.parameters.clone(),
+                    mutable_parameters: request.mutable_parameters.clone(),
+                }),
+                message: String::new(),
+            },
+            Err(problem) => v1::ValidateVolumeCapabilitiesResponse { confirmed: None, message: problem.to_string() },
+        })
+    }
+
+    async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
+        let page = self.node.list(request.max_entries, &request.starting_token).await?;
+        let entries = page
+            .volumes
+            .iter()
+            .map(|volume| Ok(v1::list_volumes_response::Entry { volume: Some(self.volume(volume)?), status: None }));
+        Ok(v1::ListVolumesResponse { entries: entries.collect::<Result<_>>()?, next_token: page.next_token })
+    }
+
+    async fn capacity(&self, request: &v1::GetCapacityRequest) -> Result<v1::GetCapacityResponse> {
+        let is_here = request.accessible_topology.as_ref().is_none_or(|topology| self.node.is_here(&topology.segments));
+        let parameters = Parameters::parse(&request.parameters)?;
+        let uses = match request.volume_capabilities.as_slice() {
+            [] => Ok(Vec::new()),
+            capabilities => Capability::list("volume_capabilities", capabilities),
+        };
+        let class = chosen_class(&self.node, parameters.class.as_deref());
+        // What cannot be made here has no room here; an error would leave the old figure standing.
+        let capacity = match (is_here, class, uses) {
+            (true, Ok(class), Ok(uses)) if check_uses(&class, &uses, &parameters).is_ok() => {
+                self.node.capacity(&class).await?
+            }
+            _ => super::capacity::Capacity::default(),
+        };
+        Ok(v1::GetCapacityResponse {
+            available_capacity: signed(capacity.available)?,
+            maximum_volume_size: Some(signed(capacity.largest)?),
+            minimum_volume_size: Some(signed(capacity.smallest)?),
+        })
+    }
+
+    async fn expand(&self, request: &v1::ControllerExpandVolumeRequest) -> Result<v1::ControllerExpandVolumeResponse> {
+        text::required("volume_id", &request.volume_id)?;
+        if request.capacity_range.is_none() {
+            return Err(Error::invalid("capacity_range", "is missing"));
+        }
+        let size = SizeRange::parse(request.capacity_range.as_ref())?;
+        let access = request
+            .volume_capability
+            .as_ref()
+            .map(|capability| Capability::required("volume_capability", Some(capability)))
+            .transpose()?;
+        let (bytes, has_file_system) = self.node.expand_volume(&request.volume_id, size).await?;
+        let is_block = access.is_some_and(|capability| capability.access == Access::Block);
+        Ok(v1::ControllerExpandVolumeResponse {
+            capacity_bytes: signed(bytes)?,
+            node_expansion_required: has_file_system && !is_block,
+        })
+    }
+}
+
+impl Node {
+    /// This node's only topology segment.
+    pub(super) fn topology(&self) -> v1::Topology {
+        v1::Topology { segments: HashMap::from([(self.topology_key(), self.identity.topology.clone())]) }
+    }
+
+    fn topology_key(&self) -> String {
+        format!("topology.{}/node", self.identity.driver)
+    }
+
+    /// Whether segments mean this node; those of other keys do not matter.
+    fn is_here(&self, segments: &HashMap<String, String>) -> bool {
+        segments.get(&self.topology_key()).is_none_or(|value| *value == self.identity.topology)
+    }
+}
+
+/// That a volume of the class can be used in all these ways.
+fn check_uses(class: &Class, capabilities: &[Capability], parameters: &Parameters) -> Result<()> {
+    for capability in capabilities {
+        let Access::Mount { file_system, flags } = &capability.access else { continue };
+        let file_system: FileSystem = file_system
+            .as_deref()
+            .unwrap_or(&class.file_system)
+            .parse()
+            .map_err(|problem: String| Error::invalid("volume_capability.mount.fs_type", problem))?;
+        let refused = |problem| Error::invalid("volume_capability.mount.mount_flags", problem);
+        mount_options::check(file_system, &mount_options::parse(flags).map_err(refused)?).map_err(refused)?;
+        mkfs_options::check(file_system, &parameters.mkfs_options)
+            .map_err(|problem| Error::invalid("parameters.mkfsOptions", problem))?;
+    }
+    Ok(())
+}
+
+/// A volume too small for its file system would be made and then never mounted.
+fn check_least_size(class: &Class, create: &CreateVolume) -> Result<()> {
+    if !create.is_mounted() {
+        return Ok(());
+    }
+    let mut file_systems = create.file_systems();
+    if file_systems.is_empty() {
+        file_systems.push(class.file_system.clone());
+    }
+    let most = create.size.limit.or(create.size.required).unwrap_or(class.default_size);
+    let wanted = create.size.required.unwrap_or(most);
+    for file_system in file_systems.iter().filter_map(|word| word.parse::<FileSystem>().ok()) {
+        if wanted < file_system.minimum_bytes() {
+            return Err(Error::OutOfRange {
+                field: String::from("capacity_range.required_bytes"),
+                problem: format!("{wanted} is too small for {file_system}; it needs {}", file_system.minimum_bytes()),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn signed(bytes: u64) -> Result<i64> {
+    i64::try_from(bytes).map_err(|_| Error::Internal { problem: format!("{bytes} bytes is more than CSI can say") })
+}
+
+pub(super) fn volume_health(volume_id: String, conditions: Vec<Condition>) -> v1::VolumeHealth {
+    let entries = conditions.into_iter().map(|condition| v1::volume_health::VolumeHealthEntry {
+        status: match condition.severity {
+            Severity::Degraded => v1::VolumeHealthErrorType::Degraded.into(),
+            Severity::Inaccessible => v1::VolumeHealthErrorType::Inaccessible.into(),
+        },
+        reason: condition.reason.to_owned(),
+        message: condition.message,
+    });
+    v1::VolumeHealth { volume_id, health_statuses: entries.collect() }
+}
+
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Controller for ControllerService {
+    async fn create_volume(&self, request: Request<v1::CreateVolumeRequest>) -> Answer<v1::CreateVolumeResponse> {
+        subject(&request.get_ref().name);
+        Ok(Response::new(self.create(request.get_ref()).await?))
+    }
+
+    async fn delete_volume(&self, request: Request<v1::DeleteVolumeRequest>) -> Answer<v1::DeleteVolumeResponse> {
+        let volume_id = &request.get_ref().volume_id;
+        subject(volume_id);
+        text::required("volume_id", volume_id)?;
+        self.node.delete(volume_id).await?;
+        Ok(Response::new(v1::DeleteVolumeResponse {}))
+    }
+
+    async fn validate_volume_capabilities(
+        &self,
+        request: Request<v1::ValidateVolumeCapabilitiesRequest>,
+    ) -> Answer<v1::ValidateVolumeCapabilitiesResponse> {
+        Ok(Response::new(self.validate(request.get_ref()).await?))
+    }
+
+    async fn list_volumes(&self, request: Request<v1::ListVolumesRequest>) -> Answer<v1::ListVolumesResponse> {
+        Ok(Response::new(self.list(request.get_ref()).await?))
+    }
+
+    async fn get_capacity(&self, request: Request<v1::GetCapacityRequest>) -> Answer<v1::GetCapacityResponse> {
+        Ok(Response::new(self.capacity(request.get_ref()).await?))
+    }
+
+    async fn controller_get_volume(
+        &self,
+        request: Request<v1::ControllerGetVolumeRequest>,
+    ) -> Answer<v1::ControllerGetVolumeResponse> {
+        let volume = self.known(&request.get_ref().volume_id).await?;
+        let status = v1::controller_get_volume_response::VolumeStatus::default();
+        Ok(Response::new(v1::ControllerGetVolumeResponse { volume: Some(self.volume(&volume)?), status: Some(status) }))
+    }
+
+    async fn controller_get_volume_health(
+        &self,
+        request: Request<v1::ControllerGetVolumeHealthRequest>,
+    ) -> Answer<v1::ControllerGetVolumeHealthResponse> {
+        let volume = self.known(&request.get_ref().volume_id).await?;
+        let conditions = self.node.volume_health(&volume).await?;
+        let health = volume_health(request.get_ref().volume_id.clone(), conditions);
+        Ok(Response::new(v1::ControllerGetVolumeHealthResponse { volume_health: Some(health) }))
+    }
+
+    async fn controller_list_volume_health(
+        &self,
+        request: Request<v1::ControllerListVolumeHealthRequest>,
+    ) -> Answer<v1::ControllerListVolumeHealthResponse> {
+        let page = self.node.list(request.get_ref().max_entries, &request.get_ref().starting_token).await?;
+        let unhealthy = self.node.unhealthy(&page.volumes).await?;
+        let entries = unhealthy
+            .into_iter()
+            .map(|(volume, conditions)| volume_health(self.node.volume_id(&volume.logical.name), conditions));
+        Ok(Response::new(v1::ControllerListVolumeHealthResponse {
+            entries: entries.collect(),
+            next_token: page.next_token,
+        }))
+    }
+
+    async fn controller_get_capabilities(
+        &self,
+        _request: Request<v1::ControllerGetCapabilitiesRequest>,
+    ) -> Answer<v1::ControllerGetCapabilitiesResponse> {
+        let capabilities = CAPABILITIES.map(|rpc| v1::ControllerServiceCapability {
+            r#type: Some(v1::controller_service_capability::Type::Rpc(v1::controller_service_capability::Rpc {
+                r#type: rpc.into(),
+            })),
+        });
+        Ok(Response::new(v1::ControllerGetCapabilitiesResponse { capabilities: capabilities.to_vec() }))
+    }
+
+    async fn controller_expand_volume(
+        &self,
+        request: Request<v1::ControllerExpandVolumeRequest>,
+    ) -> Answer<v1::ControllerExpandVolumeResponse> {
+        subject(&request.get_ref().volume_id);
+        Ok(Response::new(self.expand(request.get_ref()).await?))
+    }
+
+    async fn controller_publish_volume(
+        &self,
+        _request: Request<v1::ControllerPublishVolumeRequest>,
+    ) -> Answer<v1::ControllerPublishVolumeResponse> {
+        Err(Error::Unimplemented { call: "ControllerPublishVolume" }.into())
+    }
+
+    async fn controller_unpublish_volume(
+        &self,
+        _request: Request<v1::ControllerUnpublishVolumeRequest>,
+    ) -> Answer<v1::ControllerUnpublishVolumeResponse> {
+        Err(Error::Unimplemented { call: "ControllerUnpublishVolume" }.into())
+    }
+
+    async fn create_snapshot(
+        &self,
+        _request: Request<v1::CreateSnapshotRequest>,
+    ) -> Answer<v1::CreateSnapshotResponse> {
+        Err(Error::Unimplemented { call: "CreateSnapshot" }.into())
+    }
+
+    async fn delete_snapshot(
+        &self,
+        _request: Request<v1::DeleteSnapshotRequest>,
+    ) -> Answer<v1::DeleteSnapshotResponse> {
+        Err(Error::Unimplemented { call: "DeleteSnapshot" }.into())
+    }
+
+    async fn list_snapshots(&self, _request: Request<v1::ListSnapshotsRequest>) -> Answer<v1::ListSnapshotsResponse> {
+        Err(Error::Unimplemented { call: "ListSnapshots" }.into())
+    }
+
+    async fn get_snapshot(&self, _request: Request<v1::GetSnapshotRequest>) -> Answer<v1::GetSnapshotResponse> {
+        Err(Error::Unimplemented { call: "GetSnapshot" }.into())
+    }
+
+    async fn controller_modify_volume(
+        &self,
+        _request: Request<v1::ControllerModifyVolumeRequest>,
+    ) -> Answer<v1::ControllerModifyVolumeResponse> {
+        Err(Error::Unimplemented { call: "ControllerModifyVolume" }.into())
+    }
+}

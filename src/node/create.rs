@@ -1,0 +1,175 @@
+//! `CreateVolume`: a logical volume with its tags, made in one commit, so that a crash leaves either
+//! nothing or a volume that describes itself.
+
+use std::sync::Arc;
+
+use crate::config::classes::Class;
+use crate::csi::request::size::SizeRange;
+use crate::error::{Error, Result};
+use crate::lvm::groups::Snapshot;
+use crate::lvm::names::{fits_device_mapper, logical_volume_name};
+use crate::lvm::tags::{Claim, VolumeTags};
+use crate::node::Node;
+use crate::node::placement::{self, Candidate, Room};
+use crate::node::volume::Volume;
+
+/// A volume to be made.
+#[derive(Debug, Clone)]
+pub struct NewVolume {
+    /// The name that the caller gave it.
+    pub name: String,
+    /// The sizes it may have.
+    pub size: SizeRange,
+    /// Its class.
+    pub class: Class,
+    /// File systems that the request names.
+    pub file_systems: Vec<String>,
+    /// Options for mkfs beyond those of the class.
+    pub mkfs_options: Vec<String>,
+    /// The claim it is for.
+    pub claim: Option<Claim>,
+}
+
+/// What came of a try in one group.
+enum Tried {
+    Made(Volume),
+    NoRoom,
+}
+
+impl Node {
+    /// Makes the volume, or answers with the one of that name that fits.
+    pub async fn create(self: &Arc<Self>, new: NewVolume) -> Result<Volume> {
+        let name = logical_volume_name(&new.name);
+        let node = Arc::clone(self);
+        let logical_name = name.clone();
+        self.mutate(&name, "creating", async move { node.create_locked(&logical_name, &new).await }).await
+    }
+
+    async fn create_locked(&self, name: &str, new: &NewVolume) -> Result<Volume> {
+        let snapshot = self.groups.read().await?;
+        if let Some(volume) = Volume::find(&snapshot, name)? {
+            return self.existing(volume, new).await;
+        }
+        if let Some(group) = super::vanished_group(&snapshot, name) {
+            // Another volume under the same name would be a second truth once the disks are back.
+            return Err(Error::Unavailable {
+                problem: format!("volume {name} exists in volume group {group}, which is not there now"),
+            });
+        }
+        let candidates = placement::candidates(&snapshot, &new.class);
+        let mut largest_wish = new.size.required.unwrap_or(new.class.default_size);
+        for candidate in &candidates {
+            let Some(extents) = fitting(candidate, name, new)? else { continue };
+            largest_wish = extents * candidate.group.extent_bytes;
+            if let Tried::Made(volume) = self.try_in(&candidate.group.name, name, extents, new).await? {
+                return Ok(volume);
+            }
+        }
+        let snapshot = self.groups.read().await?;
+        let candidates = placement::candidates(&snapshot, &new.class);
+        Err(Error::NoRoom { reason: placement::why_no_room(&snapshot, &new.class, &candidates, largest_wish) })
+    }
+
+    /// Makes it in one group, if there is still room when this node's turn has come.
+    async fn try_in(&self, group: &str, name: &str, extents: u64, new: &NewVolume) -> Result<Tried> {
+        let turn = self.writer.turn(group).await;
+        let snapshot = self.groups.read().await?;
+        let Some(group) = snapshot.group(group) else { return Ok(Tried::NoRoom) };
+        if group.logical_volume(name).is_some() {
+            return Err(Error::AlreadyExists {
+                what: format!("logical volume {}/{name}", group.name),
+                difference: String::from("it is not of this driver, so it is not touched; rename or remove it"),
+            });
+        }
+        if !has_room(&placement::room(group, &new.class), extents) {
+            return Ok(Tried::NoRoom);
+        }
+        let tags = VolumeTags {
+            name: new.name.clone(),
+            class: new.class.name.clone(),
+            fresh: true,
+            mkfs_options: new.mkfs_options.clone(),
+            claim: new.claim.clone(),
+            ..VolumeTags::default()
+        };
+        let made = self.writer.create(&turn, group, name, new.class.layout, extents, &tags.to_tags()).await;
+        let after = self.groups.read().await?;
+        if let Some(volume) = Volume::find(&after, name)? {
+            self.writer.flush(&volume.group).await?;
+            self.reaper.changed(&volume.group.name);
+            return Ok(Tried::Made(volume));
+        }
+        made?;
+        Err(Error::Internal { problem: format!("lvcreate ended well, but {}/{name} is not there", group.name) })
+    }
+
+    /// Whether what exists under the name is what was asked for.
+    async fn existing(&self, volume: Volume, new: &NewVolume) -> Result<Volume> {
+        if volume.tags.deleting.is_some() {
+            return Err(Error::Busy {
+                volume: volume.logical.name.clone(),
+                operation: format!("its predecessor is still being {}", self.reaper.progress(&volume)),
+            });
+        }
+        if let Some(difference) = difference(&volume, new) {
+            return Err(Error::AlreadyExists { what: format!("volume {:?}", volume.tags.name), difference });
+        }
+        // A crash may have come between the commit and the flush of the first try.
+        self.writer.flush(&volume.group).await?;
+        Ok(volume)
+    }
+}
+
+/// The extents of the volume in that group's measure; `None` when they do not fit there.
+fn fitting(candidate: &Candidate, name: &str, new: &NewVolume) -> Result<Option<u64>> {
+    let extents = new.size.extents(new.class.default_size, candidate.group.extent_bytes)?;
+    let fits = has_room(&candidate.room, extents) && fits_device_mapper(&candidate.group.name, name);
+    Ok(fits.then_some(extents))
+}
+
+fn has_room(room: &Room, extents: u64) -> bool {
+    matches!(room, Room::Extents(most) if extents <= *most)
+}
+
+fn difference(volume: &Volume, new: &NewVolume) -> Option<String> {
+    let tags = &volume.tags;
+    if tags.name != new.name {
+        return Some(format!("its name {:?} was shortened to the same logical volume", tags.name));
+    }
+    if tags.class != new.class.name {
+        return Some(format!("its class is {:?}, not {:?}", tags.class, new.class.name));
+    }
+    if !new.size.accepts(volume.bytes()) {
+        return Some(format!("its {} bytes are not in the capacity_range asked for", volume.bytes()));
+    }
+    if tags.mkfs_options != new.mkfs_options {
+        return Some(format!("its mkfsOptions are {:?}", tags.mkfs_options.join(" ")));
+    }
+    let formatted = tags.file_system.as_ref()?;
+    let wanted = new.file_systems.iter().find(|wanted| *wanted != formatted)?;
+    Some(format!("it holds {formatted}, not {wanted}"))
+}
+
+/// The class that a request means: the one named, else the default.
+pub fn chosen_class(node: &Node, name: Option<&str>) -> Result<Class> {
+    let classes = node.classes.current();
+    let class = match name {
+        Some(name) => classes.class(name).ok_or_else(|| {
+            Error::invalid("parameters.class", format!("{name:?} is no class here; there are: {}", classes.names()))
+        }),
+        None => classes.default_class().ok_or_else(|| {
+            Error::invalid(
+                "parameters.class",
+                format!("is missing and no class is the default; there are: {}", classes.names()),
+            )
+        }),
+    };
+    class.cloned()
+}
+
+/// The volume groups that the classes name but that are there without being usable, by a reason.
+pub fn unusable_group<'s>(node: &Node, snapshot: &'s Snapshot) -> Option<(&'s str, &'s str)> {
+    let classes = node.classes.current();
+    let unusable = snapshot.unusable.iter().find(|unusable| classes.use_group(&unusable.name))?;
+    Some((&unusable.name, &unusable.reason))
+}

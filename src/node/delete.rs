@@ -1,0 +1,114 @@
+//! `DeleteVolume`: marks the volume as deleted, durably, and answers; the reaper wipes and removes it.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::host::kernel::{MappedDevice, MountEntry};
+use crate::lvm::tags::deleting_tag;
+use crate::lvm::volume_id::VolumeId;
+use crate::lvm::wipe::Wipe;
+use crate::node::Node;
+use crate::node::create::unusable_group;
+use crate::node::placement::why_unwritable;
+use crate::node::volume::Volume;
+
+impl Node {
+    /// Deletes the volume; one that is known to be gone is fine, one that is out of reach is not.
+    pub async fn delete(self: &Arc<Self>, volume_id: &str) -> Result<()> {
+        // An id that no node can have given out names nothing that could be lost.
+        let Some(id) = VolumeId::parse(volume_id) else { return Ok(()) };
+        if id.node != self.identity.topology {
+            return Err(Error::Unavailable {
+                problem: format!(
+                    "volume {volume_id} is on node {:?}; this is node {:?}",
+                    id.node, self.identity.topology
+                ),
+            });
+        }
+        let node = Arc::clone(self);
+        let name = id.logical_volume.clone();
+        self.mutate(&id.logical_volume, "deleting", async move { node.delete_locked(&name).await }).await
+    }
+
+    async fn delete_locked(&self, name: &str) -> Result<()> {
+        let snapshot = self.groups.read().await?;
+        let Some(volume) = Volume::find(&snapshot, name)? else {
+            if let Some(group) = super::vanished_group(&snapshot, name) {
+                return Err(Error::Unavailable {
+                    problem: format!(
+                        "volume {name} is in volume group {group}, which is not there now; attach its disks"
+                    ),
+                });
+            }
+            if let Some((group, reason)) = unusable_group(self, &snapshot) {
+                return Err(Error::Unavailable {
+                    problem: format!("volume {name} may be in volume group {group}, which cannot be used: {reason}"),
+                });
+            }
+            return Ok(());
+        };
+        if volume.tags.deleting.is_some() {
+            self.writer.flush(&volume.group).await?;
+            self.reaper.wake();
+            return Ok(());
+        }
+        ensure_unused(&volume, &self.mapped_devices().await?, &self.mounts().await?)?;
+        ensure_writable(&volume)?;
+        let turn = self.writer.turn(&volume.group.name).await;
+        let tag = deleting_tag(self.wipe_of(&volume));
+        let marked = self.writer.change_tags(&turn, &volume.group.name, name, &[tag], &[]).await;
+        drop(turn);
+        let after = self.groups.read().await?;
+        match Volume::find(&after, name)? {
+            Some(volume) if volume.tags.deleting.is_none() => {
+                marked?;
+                return Err(Error::Internal { problem: format!("{} took no tag", volume.full_name()) });
+            }
+            Some(volume) => self.writer.flush(&volume.group).await?,
+            None => {}
+        }
+        self.reaper.changed(&volume.group.name);
+        self.reaper.wake();
+        Ok(())
+    }
+
+    /// How the volume's blocks are made unreadable: as its class says now, and thoroughly when that class
+    /// is gone. A volume that was never given to anyone still may hold what lay there before.
+    fn wipe_of(&self, volume: &Volume) -> Wipe {
+        self.class(&volume.tags.class).map_or(Wipe::Zero, |class| class.wipe)
+    }
+}
+
+/// An open or mounted volume is never removed.
+fn ensure_unused(volume: &Volume, devices: &[MappedDevice], mounts: &[MountEntry]) -> Result<()> {
+    let Some(device) = volume.device(devices) else { return Ok(()) };
+    if let Some(mount) = mounts.iter().find(|mount| mount.device == device.number) {
+        return Err(Error::precondition(format!(
+            "volume {} is mounted at {}; unpublish and unstage it first",
+            volume.full_name(),
+            mount.target.display()
+        )));
+    }
+    if device.open_count > 0 {
+        return Err(Error::precondition(format!(
+            "volume {} is in use: its device {} is open {} times; unpublish and unstage it first",
+            volume.full_name(),
+            device.name,
+            device.open_count
+        )));
+    }
+    Ok(())
+}
+
+/// lvm refuses every change of such a group; say why in words that help.
+pub fn ensure_writable(volume: &Volume) -> Result<()> {
+    match why_unwritable(&volume.group) {
+        None => Ok(()),
+        Some(reason) if volume.group.is_partial() => Err(Error::Unavailable {
+            problem: format!("volume group {} cannot be changed now: {reason}", volume.group.name),
+        }),
+        Some(reason) => {
+            Err(Error::precondition(format!("volume group {} cannot be changed: {reason}", volume.group.name)))
+        }
+    }
+}

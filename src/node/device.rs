@@ -1,0 +1,97 @@
+//! The device of a volume: making it appear, and telling which mounts are of it.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::host::kernel::{MappedDevice, MountEntry};
+use crate::node::Node;
+use crate::node::delete::ensure_writable;
+use crate::node::volume::{Volume, device_path};
+
+impl Node {
+    /// The volume's device, activated if it was not, set going again if it was suspended.
+    pub(super) async fn activated(&self, volume: &Volume) -> Result<MappedDevice> {
+        let devices = self.mapped_devices().await?;
+        let found = volume.device(&devices);
+        if let Some(device) = found.filter(|device| !device.suspended) {
+            return Ok(device.clone());
+        }
+        let (group, name) = (&volume.group.name, &volume.logical.name);
+        let turn = self.writer.turn(group).await;
+        let ran = match found {
+            Some(_suspended) => self.writer.refresh(&turn, group, name).await,
+            None => self.writer.activate(&turn, group, name).await,
+        };
+        drop(turn);
+        let devices = self.mapped_devices().await?;
+        if let Some(device) = volume.device(&devices).filter(|device| !device.suspended) {
+            return Ok(device.clone());
+        }
+        ran?;
+        Err(Error::Internal { problem: format!("{} was activated, but has no usable device", volume.full_name()) })
+    }
+
+    /// The volume's device while it is active.
+    pub(super) async fn active_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
+        Ok(volume.device(&self.mapped_devices().await?).cloned())
+    }
+
+    /// Changes the tags of a volume and makes the change survive a power cut.
+    pub(super) async fn change_tags(&self, volume: &Volume, add: &[String], remove: &[String]) -> Result<()> {
+        ensure_writable(volume)?;
+        let (group, name) = (&volume.group.name, &volume.logical.name);
+        let turn = self.writer.turn(group).await;
+        let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
+        drop(turn);
+        let snapshot = self.groups.read().await?;
+        let now = Volume::find(&snapshot, name)?.map(|volume| volume.logical.tags).unwrap_or_default();
+        let is_done = add.iter().all(|tag| now.contains(tag)) && !remove.iter().any(|tag| now.contains(tag));
+        if !is_done {
+            changed?;
+            return Err(Error::Internal { problem: format!("the tags of {} did not change", volume.full_name()) });
+        }
+        self.reaper.changed(group);
+        self.writer.flush(&volume.group).await
+    }
+}
+
+/// Whether a mount shows the file system on that device. btrfs has device numbers of its own, so there the
+/// mount's source tells.
+pub fn shows_file_system(mount: &MountEntry, device: &MappedDevice) -> bool {
+    mount.device == device.number
+        || (mount.file_system == "btrfs"
+            && (Path::new(&mount.source) == device_path(device)
+                || Path::new(&mount.source) == Path::new("/dev/mapper").join(&device.name)))
+}
+
+/// Whether a mount shows the device node itself, as a raw block volume is published.
+pub fn shows_device(mount: &MountEntry, device: &MappedDevice) -> bool {
+    let node = format!("dm-{}", device.number.minor);
+    matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
+        && mount.root.file_name().is_some_and(|name| name == node.as_str())
+}
+
+/// All mounts of a volume, in the order of the mount table.
+pub fn mounts_of<'m>(mounts: &'m [MountEntry], device: &MappedDevice) -> Vec<&'m MountEntry> {
+    mounts.iter().filter(|mount| shows_file_system(mount, device) || shows_device(mount, device)).collect()
+}
+
+/// What is mounted at a path: the topmost mount, which the mount table lists last.
+pub fn mounted_at<'m>(mounts: &'m [MountEntry], path: &Path) -> Option<&'m MountEntry> {
+    mounts.iter().rev().find(|mount| mount.target == path)
+}
+
+/// Whether a mount can be written through.
+pub fn is_read_only(mount: &MountEntry) -> bool {
+    mount.options.iter().any(|option| option == "ro")
+}
+
+/// The path as the mount table writes it: symbolic links in its parents resolved, the last part not
+/// followed.
+pub async fn resolved(path: &Path) -> PathBuf {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
+    match tokio::fs::canonicalize(parent).await {
+        Ok(parent) => parent.join(name),
+        Err(_) => path.to_owned(),
+    }
+}

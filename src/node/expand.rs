@@ -1,0 +1,141 @@
+//! Growth: of the logical volume (`ControllerExpandVolume`) and of the file system on it (`NodeExpandVolume`).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::csi::request::size::SizeRange;
+use crate::error::{Error, Result};
+use crate::host::probe::{Content, probe};
+use crate::lvm::layout::Layout;
+use crate::node::Node;
+use crate::node::delete::ensure_writable;
+use crate::node::device::{is_read_only, resolved, shows_file_system};
+use crate::node::placement::{self, Room};
+use crate::node::volume::{Volume, device_path};
+
+impl Node {
+    /// Grows the logical volume; answers with its size in bytes and whether the node has a file system to grow.
+    pub async fn expand_volume(self: &Arc<Self>, volume_id: &str, size: SizeRange) -> Result<(u64, bool)> {
+        let name = self.known_name(volume_id)?;
+        let node = Arc::clone(self);
+        self.mutate(&name.clone(), "growing", async move {
+            let volume = node.volume(&name).await?;
+            let volume = node.extend(volume, size).await?;
+            Ok((volume.bytes(), !volume.tags.block))
+        })
+        .await
+    }
+
+    /// Grows what is mounted at the path to the size of its volume, the volume first if the request is larger.
+    pub async fn expand_mounted(self: &Arc<Self>, volume_id: &str, path: PathBuf, size: SizeRange) -> Result<u64> {
+        let name = self.known_name(volume_id)?;
+        let node = Arc::clone(self);
+        self.mutate(&name.clone(), "growing", async move {
+            let volume = node.volume(&name).await?;
+            node.ensure_at(&volume, &path).await?;
+            let volume = if size == SizeRange::default() { volume } else { node.extend(volume, size).await? };
+            node.grow_file_system(&volume, &path).await?;
+            Ok(volume.bytes())
+        })
+        .await
+    }
+
+    async fn extend(&self, volume: Volume, size: SizeRange) -> Result<Volume> {
+        if size.required.is_none_or(|required| volume.bytes() >= required) {
+            return if size.accepts(volume.bytes()) {
+                // The commit of a try that was cut off may not have been flushed yet.
+                self.writer.flush(&volume.group).await?;
+                Ok(volume)
+            } else {
+                Err(out_of_range(
+                    "capacity_range.limit_bytes",
+                    format!("the volume has {} bytes already; volumes are never made smaller", volume.bytes()),
+                ))
+            };
+        }
+        ensure_writable(&volume)?;
+        let extents = size.extents(volume.bytes(), volume.group.extent_bytes)?;
+        let (group, name) = (volume.group.name.clone(), volume.logical.name.clone());
+        let turn = self.writer.turn(&group).await;
+        let snapshot = self.groups.read().await?;
+        let Some(volume) = Volume::find(&snapshot, &name)? else {
+            return Err(Error::no_volume(&self.volume_id(&name)));
+        };
+        if volume.logical.extents < extents {
+            self.ensure_room(&volume, extents)?;
+            let layout = self.class(&volume.tags.class).map_or(Layout::Linear, |class| class.layout);
+            let ran = self.writer.extend(&turn, &volume.group, &name, layout, extents).await;
+            let after = self.groups.read().await?;
+            let is_grown = Volume::find(&after, &name)?.is_some_and(|volume| volume.logical.extents >= extents);
+            if !is_grown {
+                ran?;
+                return Err(Error::Internal { problem: format!("{} did not grow", volume.full_name()) });
+            }
+        }
+        drop(turn);
+        self.writer.flush(&volume.group).await?;
+        self.reaper.changed(&group);
+        self.volume(&name).await
+    }
+
+    fn ensure_room(&self, volume: &Volume, extents: u64) -> Result<()> {
+        let more = extents - volume.logical.extents;
+        let (most, why) = match self.class(&volume.tags.class) {
+            Some(class) => match placement::room(&volume.group, &class) {
+                Room::Extents(most) => (most, format!("reserve {}", class.reserve)),
+                Room::None(reason) => (0, reason),
+            },
+            None => (volume.group.free_extents(), format!("its class {:?} is not there any more", volume.tags.class)),
+        };
+        if more <= most {
+            return Ok(());
+        }
+        Err(out_of_range(
+            "capacity_range.required_bytes",
+            format!(
+                "volume group {} lets the volume grow to {} bytes at most ({why})",
+                volume.group.name,
+                (volume.logical.extents + most) * volume.group.extent_bytes
+            ),
+        ))
+    }
+
+    /// That the volume is what its user sees at the path.
+    pub(super) async fn ensure_at(&self, volume: &Volume, path: &Path) -> Result<()> {
+        let missing = || Error::NotFound { what: format!("volume {} at {}", volume.logical.name, path.display()) };
+        let device = self.active_device(volume).await?.ok_or_else(missing)?;
+        let target = resolved(path).await;
+        let mounts = self.mounts().await?;
+        if mounts.iter().any(|mount| mount.target == target && shows_file_system(mount, &device)) {
+            return Ok(());
+        }
+        let number = self.kernel.device_at(path).await.map_err(|_| missing())?;
+        if number == Some(device.number) { Ok(()) } else { Err(missing()) }
+    }
+
+    async fn grow_file_system(&self, volume: &Volume, path: &Path) -> Result<()> {
+        let Some(device) = self.active_device(volume).await? else { return Ok(()) };
+        let mounts = self.mounts().await?;
+        let shown: Vec<_> = mounts.iter().filter(|mount| shows_file_system(mount, &device)).collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let Some(mount) = shown.iter().find(|mount| !is_read_only(mount)) else {
+            return Err(Error::precondition(format!(
+                "the file system at {} is mounted read-only; it grows at the next writable mount",
+                path.display()
+            )));
+        };
+        let device = device_path(&device);
+        if let Content::FileSystem(superblock) = probe(&*self.kernel, &*self.commands, &device, volume.bytes()).await?
+            && superblock.needs_growing(volume.bytes())
+        {
+            self.commands.run_ok(&superblock.file_system.grow(&device, &mount.target)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn out_of_range(field: &str, problem: String) -> Error {
+    Error::OutOfRange { field: field.to_owned(), problem }
+}

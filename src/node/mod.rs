@@ -1,0 +1,169 @@
+//! Node mode: the CSI services over this machine's volume groups.
+//!
+//! - [`controller_service`], [`node_service`]: the gRPC services; parse, call, answer
+//! - [`create`], [`delete`], [`expand`]: what changes volumes
+//! - [`stage`], [`publish`]: what shows volumes to their users
+//! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
+//! - [`reaper`]: wiping and removing deleted volumes in the background
+//! - [`placement`], [`volume`], [`locks`]: the arithmetic of room, a volume as it is now, one operation at a time
+//!
+//! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
+//! mounted in the kernel's mount table.
+
+pub mod capacity;
+pub mod controller_service;
+pub mod create;
+pub mod delete;
+pub mod device;
+pub mod expand;
+pub mod health;
+pub mod list;
+pub mod locks;
+pub mod node_service;
+pub mod placement;
+pub mod publish;
+pub mod reaper;
+pub mod stage;
+pub mod stats;
+pub mod volume;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use self::locks::Locks;
+use self::reaper::Reaper;
+use self::volume::Volume;
+use crate::config::classes::Class;
+use crate::config::watch::ClassesInForce;
+use crate::error::{Error, Result};
+use crate::host::commands::Commands;
+use crate::host::kernel::{Kernel, MappedDevice, MountEntry};
+use crate::lvm::groups::{Groups, Snapshot};
+use crate::lvm::volume_id::VolumeId;
+use crate::lvm::writer::Writer;
+
+/// Who this node is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The CSI driver's name.
+    pub driver: String,
+    /// The node's name as the orchestrator knows it.
+    pub name: String,
+    /// Its topology value: the name where that is a legal label value.
+    pub topology: String,
+    /// How many volumes the orchestrator may put here; 0 for no limit.
+    pub max_volumes: i64,
+}
+
+/// Everything that the services of a node work with.
+pub struct Node {
+    /// Who this node is.
+    pub identity: Identity,
+    /// The classes in force.
+    pub classes: Arc<ClassesInForce>,
+    /// The volume groups as they are.
+    pub groups: Groups,
+    /// The commands that change them.
+    pub writer: Writer,
+    /// Starts other programs.
+    pub commands: Arc<dyn Commands>,
+    /// Mounts and devices.
+    pub kernel: Arc<dyn Kernel>,
+    /// Mutations that go on when their caller has left.
+    pub detached: TaskTracker,
+    locks: Locks,
+    reaper: Reaper,
+}
+
+impl Node {
+    /// A node over the two seams. [`reaper::run`] must be started beside it.
+    pub fn new(
+        identity: Identity,
+        classes: Arc<ClassesInForce>,
+        commands: Arc<dyn Commands>,
+        kernel: Arc<dyn Kernel>,
+        detached: TaskTracker,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            identity,
+            classes,
+            groups: Groups::new(Arc::clone(&kernel), Arc::clone(&commands)),
+            writer: Writer::new(Arc::clone(&commands), Arc::clone(&kernel)),
+            commands,
+            kernel,
+            detached,
+            locks: Locks::default(),
+            reaper: Reaper::default(),
+        })
+    }
+
+    /// Runs a mutation of one volume to its end even when the caller's deadline passes: tonic drops the
+    /// handler then, and a lock given back half-way would let a second command loose on the same volume.
+    async fn mutate<T, F>(self: &Arc<Self>, volume: &str, operation: &'static str, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let held = self.locks.take(volume, operation)?;
+        let task = self.detached.spawn(async move {
+            let _held = held;
+            work.await
+        });
+        task.await.unwrap_or_else(|failure| {
+            Err(Error::Internal { problem: format!("{operation} of volume {volume} broke off: {failure}") })
+        })
+    }
+
+    /// The id of a volume of this node.
+    fn volume_id(&self, logical_name: &str) -> String {
+        VolumeId { node: self.identity.topology.clone(), logical_volume: logical_name.to_owned() }.to_string()
+    }
+
+    /// The logical volume's name in an id of this node; `None` for ids that this node never gave out.
+    fn logical_name(&self, volume_id: &str) -> Option<String> {
+        let id = VolumeId::parse(volume_id)?;
+        (id.node == self.identity.topology).then_some(id.logical_volume)
+    }
+
+    /// The name in an id, or the error that there is no such volume.
+    fn known_name(&self, volume_id: &str) -> Result<String> {
+        self.logical_name(volume_id).ok_or_else(|| Error::no_volume(volume_id))
+    }
+
+    /// A volume that is there and not being deleted.
+    async fn volume(&self, logical_name: &str) -> Result<Volume> {
+        let snapshot = self.groups.read().await?;
+        let volume = Volume::find(&snapshot, logical_name)?;
+        if let Some(volume) = volume.filter(|volume| volume.tags.deleting.is_none()) {
+            return Ok(volume);
+        }
+        match vanished_group(&snapshot, logical_name) {
+            Some(group) => Err(Error::Unavailable {
+                problem: format!("volume group {group} with volume {logical_name} is not there now; attach its disks"),
+            }),
+            None => Err(Error::no_volume(&self.volume_id(logical_name))),
+        }
+    }
+
+    /// The class of that name.
+    fn class(&self, name: &str) -> Option<Class> {
+        self.classes.current().class(name).cloned()
+    }
+
+    async fn mapped_devices(&self) -> Result<Vec<MappedDevice>> {
+        self.kernel.mapped_devices().await.map_err(|source| Error::kernel("could not ask device-mapper", source))
+    }
+
+    async fn mounts(&self) -> Result<Vec<MountEntry>> {
+        self.kernel.mounts().await.map_err(|source| Error::kernel("could not read the mount table", source))
+    }
+}
+
+/// The group that held the volume when it was last seen, if that group is not there now. A volume
+/// that is out of reach is not deleted.
+fn vanished_group<'s>(snapshot: &'s Snapshot, logical_name: &str) -> Option<&'s str> {
+    let holds = |group: &&Arc<crate::lvm::model::VolumeGroup>| group.logical_volume(logical_name).is_some();
+    snapshot.vanished.iter().find(holds).map(|group| group.name.as_str())
+}

@@ -1,0 +1,115 @@
+//! Where a new volume fits: arithmetic over the groups of a class, shared by `CreateVolume`, growth and
+//! `GetCapacity`, so that what capacity promises is what creation does.
+
+use std::sync::Arc;
+
+use crate::config::classes::Class;
+use crate::lvm::groups::Snapshot;
+use crate::lvm::model::VolumeGroup;
+
+/// Bytes of metadata text that one more volume may need: a long name, eight long tags, many segments.
+const VOLUME_TEXT_BYTES: u64 = 4_096;
+
+/// Why a group takes no new volume, or how much it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Room {
+    /// So many extents for one volume.
+    Extents(u64),
+    /// None at all, for this reason.
+    None(String),
+}
+
+/// A group of a class and the room in it.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The group.
+    pub group: Arc<VolumeGroup>,
+    /// The largest volume it takes now.
+    pub room: Room,
+}
+
+impl Candidate {
+    /// Bytes of the largest volume of the class that fits now.
+    pub fn largest_bytes(&self) -> u64 {
+        match self.room {
+            Room::Extents(extents) => extents * self.group.extent_bytes,
+            Room::None(_) => 0,
+        }
+    }
+}
+
+/// The groups of a class, the one with the most room first.
+pub fn candidates(snapshot: &Snapshot, class: &Class) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = snapshot
+        .groups
+        .iter()
+        .filter(|group| class.uses(&group.name))
+        .map(|group| Candidate { group: Arc::clone(group), room: room(group, class) })
+        .collect();
+    candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.largest_bytes()));
+    candidates
+}
+
+/// The largest volume of the class that the group takes now.
+pub fn room(group: &VolumeGroup, class: &Class) -> Room {
+    if let Some(reason) = why_unwritable(group) {
+        return Room::None(reason);
+    }
+    if metadata_free(group) < VOLUME_TEXT_BYTES {
+        return Room::None(String::from(
+            "its metadata area is full; remove volumes or make the group anew with a larger --metadatasize",
+        ));
+    }
+    Room::Extents(class.largest_extents(group))
+}
+
+/// Bytes of metadata text that can still be added. A commit holds the old and the new text at once.
+pub fn metadata_free(group: &VolumeGroup) -> u64 {
+    (group.metadata_area.size / 2).saturating_sub(group.metadata_area.used)
+}
+
+/// Why lvm would refuse every change of the group.
+pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
+    if group.has_status("EXPORTED") {
+        return Some(String::from("it is exported; run vgimport to use it here"));
+    }
+    if !group.has_status("WRITE") {
+        return Some(String::from("it is read-only; run vgchange --permission rw to change that"));
+    }
+    if let Some(system_id) = group.system_id.as_deref().filter(|id| !id.is_empty()) {
+        return Some(format!("it belongs to the system {system_id:?} (lvmsystemid(7))"));
+    }
+    if let Some(lock_type) = group.lock_type.as_deref().filter(|lock| !lock.is_empty() && *lock != "none") {
+        return Some(format!("it is shared ({lock_type}); only local groups are supported"));
+    }
+    let missing: Vec<&str> = group
+        .physical_volumes
+        .iter()
+        .filter(|volume| volume.device.is_none())
+        .map(|volume| volume.uuid.as_str())
+        .collect();
+    (!missing.is_empty()).then(|| format!("physical volumes are missing: {}", missing.join(", ")))
+}
+
+/// A sentence on why none of the groups takes a volume of so many bytes.
+pub fn why_no_room(snapshot: &Snapshot, class: &Class, candidates: &[Candidate], bytes: u64) -> String {
+    let names: Vec<String> = class.volume_groups.iter().map(ToString::to_string).collect();
+    let unusable = snapshot.unusable.iter().filter(|unusable| class.uses(&unusable.name));
+    let mut reasons: Vec<String> = candidates
+        .iter()
+        .map(|candidate| match &candidate.room {
+            Room::None(reason) => format!("volume group {}: {reason}", candidate.group.name),
+            Room::Extents(_) => format!(
+                "volume group {} takes at most {} bytes (reserve {})",
+                candidate.group.name,
+                candidate.largest_bytes(),
+                class.reserve
+            ),
+        })
+        .collect();
+    reasons.extend(unusable.map(|unusable| format!("volume group {}: {}", unusable.name, unusable.reason)));
+    if reasons.is_empty() {
+        reasons.push(format!("there is no volume group {} here", names.join(" or ")));
+    }
+    format!("{bytes} bytes asked for in class {}; {}", class.name, reasons.join("; "))
+}

@@ -1,0 +1,246 @@
+//! `NodePublishVolume` and `NodeUnpublishVolume`: showing a staged volume at a user's path, and taking it away.
+//! Only what was made here is removed, and only when it is empty: never anything below it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::csi::request::capability::{Access, AccessMode, Capability};
+use crate::error::{Error, Result};
+use crate::host::kernel::{MappedDevice, Mount, MountEntry};
+use crate::host::mount_options;
+use crate::node::Node;
+use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_device, shows_file_system};
+use crate::node::volume::{Volume, device_path};
+
+/// A volume to be published.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// The volume's id.
+    pub volume_id: String,
+    /// Where it was staged.
+    pub staging_path: PathBuf,
+    /// Where it is to be shown; its parent folder exists.
+    pub target_path: PathBuf,
+    /// Whether this user may only read.
+    pub read_only: bool,
+    /// How it will be used.
+    pub capability: Capability,
+}
+
+impl Node {
+    /// Shows the volume at the target path.
+    pub async fn publish(self: &Arc<Self>, publish: Publish) -> Result<()> {
+        let name = self.known_name(&publish.volume_id)?;
+        let node = Arc::clone(self);
+        self.mutate(&name.clone(), "publishing", async move { node.publish_locked(&name, &publish).await }).await
+    }
+
+    async fn publish_locked(&self, name: &str, publish: &Publish) -> Result<()> {
+        let volume = self.volume(name).await?;
+        let Some(device) = self.active_device(&volume).await? else {
+            return Err(Error::precondition(format!("volume {name} is not staged on this node; stage it first")));
+        };
+        let target = resolved(&publish.target_path).await;
+        let staging = resolved(&publish.staging_path).await;
+        let mounts = self.mounts().await?;
+        let read_only = publish.read_only || publish.capability.mode == AccessMode::ReaderOnly;
+        if let Some(mount) = mounted_at(&mounts, &target) {
+            return already_published(name, mount, &device, &publish.capability.access, read_only);
+        }
+        ensure_alone(name, &mounts, &device, &staging, publish.capability.mode)?;
+        let bind = match &publish.capability.access {
+            Access::Block => {
+                self.prepare_block(&volume, &device, &mounts, read_only).await?;
+                let options = if read_only { vec![String::from("ro")] } else { Vec::new() };
+                Mount::Bind { source: device_path(&device), target: target.clone(), options }
+            }
+            Access::Mount { flags, .. } => {
+                if !mounted_at(&mounts, &staging).is_some_and(|mount| shows_file_system(mount, &device)) {
+                    return Err(Error::precondition(format!(
+                        "volume {name} is not staged at {}; stage it there first",
+                        staging.display()
+                    )));
+                }
+                Mount::Bind { source: staging, target: target.clone(), options: bind_options(flags, read_only)? }
+            }
+        };
+        let made = make_target(&target, publish.capability.access == Access::Block).await?;
+        if let Err(source) = self.kernel.mount(&bind).await {
+            if made {
+                remove_target(&target).await.ok();
+            }
+            return Err(Error::kernel(format!("could not show volume {name} at {}", target.display()), source));
+        }
+        Ok(())
+    }
+
+    /// A read-only bind mount does not keep a device node from being written; the device itself must refuse.
+    async fn prepare_block(
+        &self,
+        volume: &Volume,
+        device: &MappedDevice,
+        mounts: &[MountEntry],
+        read_only: bool,
+    ) -> Result<()> {
+        if !volume.tags.block {
+            return Err(Error::precondition(format!(
+                "volume {} is not staged as a block volume; stage it so first",
+                volume.logical.name
+            )));
+        }
+        let other =
+            mounts.iter().filter(|mount| shows_device(mount, device)).find(|mount| is_read_only(mount) != read_only);
+        if let Some(other) = other {
+            return Err(Error::precondition(format!(
+                "block volume {} is published {} at {}; a device is read-only for all its users or for none",
+                volume.logical.name,
+                if read_only { "writable" } else { "read-only" },
+                other.target.display()
+            )));
+        }
+        if device.read_only != read_only {
+            let failed = |source| Error::kernel(format!("could not set {} read-only", volume.full_name()), source);
+            self.kernel.set_read_only(&device_path(device), read_only).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the volume away from the target path and removes that path.
+    pub async fn unpublish(self: &Arc<Self>, volume_id: &str, target_path: PathBuf) -> Result<()> {
+        // An id that was never given out is still a lock of its own, so that its path is worked on by one.
+        let name = self.logical_name(volume_id).unwrap_or_else(|| volume_id.to_owned());
+        let node = Arc::clone(self);
+        self.mutate(&name.clone(), "unpublishing", async move { node.unpublish_locked(&name, &target_path).await })
+            .await
+    }
+
+    async fn unpublish_locked(&self, name: &str, target_path: &Path) -> Result<()> {
+        let target = resolved(target_path).await;
+        let snapshot = self.groups.read().await?;
+        let device = match Volume::find(&snapshot, name)? {
+            Some(volume) => self.active_device(&volume).await?,
+            None => None,
+        };
+        self.unmount_all(name, &target, device.as_ref()).await?;
+        remove_target(&target).await
+    }
+}
+
+/// Whether what is there already is what was asked for.
+fn already_published(
+    name: &str,
+    mount: &MountEntry,
+    device: &MappedDevice,
+    access: &Access,
+    read_only: bool,
+) -> Result<()> {
+    let is_same = match access {
+        Access::Block => shows_device(mount, device),
+        Access::Mount { .. } => shows_file_system(mount, device),
+    };
+    if !is_same {
+        return Err(Error::AlreadyExists {
+            what: format!("a mount at {}", mount.target.display()),
+            difference: format!("it shows {}, not volume {name} as asked for", mount.source),
+        });
+    }
+    if is_read_only(mount) != read_only {
+        return Err(Error::AlreadyExists {
+            what: format!("volume {name} at {}", mount.target.display()),
+            difference: format!("it was published with readonly = {}", !read_only),
+        });
+    }
+    Ok(())
+}
+
+/// A single writer has the volume to itself; the others of this node may share it.
+fn ensure_alone(
+    name: &str,
+    mounts: &[MountEntry],
+    device: &MappedDevice,
+    staging: &Path,
+    mode: AccessMode,
+) -> Result<()> {
+    if mode != AccessMode::SingleWriter {
+        return Ok(());
+    }
+    match mounts_of(mounts, device).into_iter().find(|mount| mount.target != staging) {
+        None => Ok(()),
+        Some(other) => Err(Error::precondition(format!(
+            "volume {name} is for a single writer and is published at {} already",
+            other.target.display()
+        ))),
+    }
+}
+
+/// What of the flags belongs to one mount; the rest went to the file system when it was staged.
+fn bind_options(flags: &[String], read_only: bool) -> Result<Vec<String>> {
+    let refused = |problem: String| Error::invalid("volume_capability.mount.mount_flags", problem);
+    let mut options = mount_options::per_mount(&mount_options::parse(flags).map_err(refused)?);
+    if read_only && !options.iter().any(|option| option == "ro") {
+        options.push(String::from("ro"));
+    }
+    Ok(options)
+}
+
+/// Makes the path that a volume is shown at: a file for a device, a folder for a file system. Answers
+/// whether it was made; what is there is used only when it is of the right kind and empty.
+async fn make_target(target: &Path, is_file: bool) -> Result<bool> {
+    let bad = |problem: String| Error::invalid("target_path", problem);
+    let made = if is_file {
+        tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).await.map(drop)
+    } else {
+        tokio::fs::create_dir(target).await
+    };
+    match made {
+        Ok(()) => return Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(bad(format!("{} cannot be made: {error}; its parent must exist", target.display()))),
+    }
+    let failed = |source| Error::kernel(format!("could not look at {}", target.display()), source);
+    let metadata = tokio::fs::symlink_metadata(target).await.map_err(failed)?;
+    if metadata.is_symlink() {
+        return Err(bad(format!("{} is a symbolic link; remove it", target.display())));
+    }
+    if metadata.is_dir() == is_file {
+        let (is, should) = if is_file { ("a folder", "a file") } else { ("no folder", "a folder") };
+        return Err(bad(format!("{} is {is}, where {should} is needed; remove it", target.display())));
+    }
+    let is_empty = if is_file {
+        metadata.len() == 0
+    } else {
+        let mut entries = tokio::fs::read_dir(target).await.map_err(failed)?;
+        entries.next_entry().await.map_err(failed)?.is_none()
+    };
+    if is_empty {
+        return Ok(false);
+    }
+    Err(Error::precondition(format!("{} holds data that is not of the volume; it is left alone", target.display())))
+}
+
+/// Removes an empty target, never what lies below it.
+async fn remove_target(target: &Path) -> Result<()> {
+    let left_alone = |what: &str| {
+        Error::precondition(format!("{} holds {what} that is not of the volume; it is left alone", target.display()))
+    };
+    let metadata = match tokio::fs::symlink_metadata(target).await {
+        Ok(metadata) => metadata,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        Err(source) => return Err(Error::kernel(format!("could not look at {}", target.display()), source)),
+    };
+    let removed = if metadata.is_dir() {
+        tokio::fs::remove_dir(target).await
+    } else if metadata.is_file() && metadata.len() == 0 {
+        tokio::fs::remove_file(target).await
+    } else {
+        return Err(left_alone("a file"));
+    };
+    match removed {
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Err(left_alone("data")),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::kernel(format!("could not remove {}", target.display()), error))
+        }
+        _ => Ok(()),
+    }
+}

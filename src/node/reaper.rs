@@ -1,0 +1,224 @@
+//! Wipes and removes deleted volumes in the background. All it needs to know is in the `deleting` tag, so
+//! a restart goes on where the last run ended. It also writes `/etc/lvm/backup` once a burst is over.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::host::kernel::Stretch;
+use crate::lvm::wipe::Wipe;
+use crate::node::Node;
+use crate::node::volume::{Volume, device_path};
+
+/// Bytes wiped by one call: small enough that progress is seen and a stop is not held up.
+const WIPE_STEP_BYTES: u64 = 64 << 20;
+/// Wipes that run at once; more would only share the same disks.
+const WIPES_AT_ONCE: usize = 2;
+/// How long until a volume that could not be wiped or removed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// How long a group must rest before its backup is written.
+const BACKUP_REST: Duration = Duration::from_secs(2);
+
+/// What the reaper knows beyond the tags; all of it can be lost.
+#[derive(Debug, Default)]
+pub struct Reaper {
+    wake: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes wiped so far of the volumes that are being wiped, by their UUID.
+    wiping: HashMap<String, u64>,
+    /// UUIDs of the volumes that only need to be removed.
+    wiped: HashSet<String>,
+    /// Groups whose backup is out of date.
+    changed: BTreeSet<String>,
+}
+
+impl Reaper {
+    /// There may be something to do.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Notes that a group's metadata changed.
+    pub fn changed(&self, group: &str) {
+        self.state().changed.insert(group.to_owned());
+        self.wake.notify_one();
+    }
+
+    /// How far the deletion of a volume is, for messages: "wiped (3 of 10 MiB)".
+    pub fn progress(&self, volume: &Volume) -> String {
+        let state = self.state();
+        match state.wiping.get(&volume.logical.uuid) {
+            Some(bytes) => format!("wiped ({} of {} MiB)", bytes >> 20, volume.bytes() >> 20),
+            None if state.wiped.contains(&volume.logical.uuid) => String::from("removed"),
+            None => String::from("wiped (not begun yet)"),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, uuid: &str) -> bool {
+        let mut state = self.state();
+        !state.wiped.contains(uuid) && state.wiping.insert(uuid.to_owned(), 0).is_none()
+    }
+
+    fn end(&self, uuid: &str, done: bool) {
+        let mut state = self.state();
+        state.wiping.remove(uuid);
+        if done {
+            state.wiped.insert(uuid.to_owned());
+        }
+    }
+}
+
+/// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
+pub async fn run(node: Arc<Node>, stop: CancellationToken) {
+    let wipes = Arc::new(Semaphore::new(WIPES_AT_ONCE));
+    loop {
+        let pause = match node.reap(&wipes, &stop).await {
+            Ok(true) => RETRY,
+            Ok(false) => Duration::from_secs(60),
+            Err(error) => {
+                tracing::warn!(%error, "could not look for deleted volumes");
+                RETRY
+            }
+        };
+        let pause = if node.reaper.state().changed.is_empty() { pause } else { BACKUP_REST };
+        tokio::select! {
+            () = node.reaper.wake.notified() => {}
+            () = tokio::time::sleep(pause) => node.back_up_changed().await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+impl Node {
+    /// One round: starts wipes, removes what is wiped. Answers whether something is left to do.
+    async fn reap(self: &Arc<Self>, wipes: &Arc<Semaphore>, stop: &CancellationToken) -> Result<bool> {
+        let snapshot = self.groups.read().await?;
+        let deleting: Vec<Volume> =
+            Volume::all(&snapshot).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
+        let mut removable: HashMap<String, Vec<Volume>> = HashMap::new();
+        for volume in &deleting {
+            let uuid = &volume.logical.uuid;
+            let is_wiped = volume.tags.deleting == Some(Wipe::None) || self.reaper.state().wiped.contains(uuid);
+            if is_wiped {
+                removable.entry(volume.group.name.clone()).or_default().push(volume.clone());
+            } else if self.reaper.begin(uuid) {
+                let (node, volume, wipes, stop) = (Arc::clone(self), volume.clone(), Arc::clone(wipes), stop.clone());
+                tokio::spawn(async move { node.wipe_and_report(&volume, &wipes, &stop).await });
+            }
+        }
+        let mut left = !deleting.is_empty();
+        for (group, volumes) in removable {
+            match self.remove(&group, &volumes).await {
+                Ok(()) => left |= deleting.len() > volumes.len(),
+                Err(error) => tracing::warn!(%error, group, "could not remove deleted volumes; trying again"),
+            }
+        }
+        Ok(left)
+    }
+
+    async fn wipe_and_report(&self, volume: &Volume, wipes: &Semaphore, stop: &CancellationToken) {
+        let result = match wipes.acquire().await {
+            Ok(_permit) => self.wipe(volume, stop).await,
+            Err(_closed) => return,
+        };
+        self.reaper.end(&volume.logical.uuid, matches!(result, Ok(true)));
+        match result {
+            Ok(true) => self.reaper.wake(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, volume = volume.full_name(), "could not wipe; trying again"),
+        }
+    }
+
+    /// Makes the blocks unreadable; false when told to stop half-way.
+    async fn wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
+        let device = self.activated(volume).await?;
+        if device.open_count > 0 {
+            return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
+        }
+        let path = device_path(&device);
+        let mut discards = volume.tags.deleting == Some(Wipe::Discard);
+        let mut offset = 0;
+        while offset < volume.bytes() {
+            if stop.is_cancelled() {
+                return Ok(false);
+            }
+            let length = WIPE_STEP_BYTES.min(volume.bytes() - offset);
+            let stretch = Stretch { device: path.clone(), offset, length };
+            if discards && self.kernel.discard(stretch.clone()).await.is_err() {
+                // A device that cannot discard still must not show the last tenant's data.
+                discards = false;
+            }
+            if !discards {
+                let failed = |source| Error::kernel(format!("could not zero {}", volume.full_name()), source);
+                self.kernel.zero(stretch).await.map_err(failed)?;
+            }
+            offset += length;
+            self.reaper.state().wiping.insert(volume.logical.uuid.clone(), offset);
+        }
+        let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
+        self.kernel.flush(&path).await.map_err(failed)?;
+        Ok(true)
+    }
+
+    /// Removes volumes of one group in one commit, after a last look that they are still to be deleted.
+    async fn remove(&self, group: &str, volumes: &[Volume]) -> Result<()> {
+        let turn = self.writer.turn(group).await;
+        let snapshot = self.groups.read().await?;
+        let Some(current) = snapshot.group(group) else { return Ok(()) };
+        let devices = self.mapped_devices().await?;
+        let names: Vec<String> = volumes
+            .iter()
+            .filter_map(|volume| {
+                let now = Volume::of(current, current.logical_volume(&volume.logical.name)?)?;
+                let is_same = now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
+                let is_open = now.device(&devices).is_some_and(|device| device.open_count > 0);
+                (is_same && !is_open).then(|| volume.logical.name.clone())
+            })
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.writer.remove(&turn, group, &names).await?;
+        self.writer.flush(current).await?;
+        let mut state = self.reaper.state();
+        state.changed.insert(group.to_owned());
+        for volume in volumes {
+            state.wiped.remove(&volume.logical.uuid);
+        }
+        drop(state);
+        tracing::info!(group, volumes = names.join(" "), "removed deleted volumes");
+        Ok(())
+    }
+
+    async fn back_up_changed(&self) {
+        let changed = std::mem::take(&mut self.reaper.state().changed);
+        for group in changed {
+            let turn = self.writer.turn(&group).await;
+            if let Err(error) = self.writer.back_up(&turn, &group).await {
+                tracing::warn!(%error, group, "could not write the backup of the metadata");
+            }
+        }
+    }
+
+    /// Volumes that are deleted but not gone yet.
+    pub fn wipes_pending(volumes: &[Volume]) -> usize {
+        volumes.iter().filter(|volume| volume.tags.deleting.is_some()).count()
+    }
+
+    /// How far the deletion of a volume is.
+    pub fn deletion_progress(&self, volume: &Volume) -> String {
+        self.reaper.progress(volume)
+    }
+}

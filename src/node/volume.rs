@@ -1,0 +1,75 @@
+//! A volume of this driver as LVM has it now.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::host::kernel::MappedDevice;
+use crate::lvm::groups::Snapshot;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::tags::VolumeTags;
+
+/// A logical volume that carries our tags.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// The group it is in.
+    pub group: Arc<VolumeGroup>,
+    /// The logical volume.
+    pub logical: LogicalVolume,
+    /// What its tags say.
+    pub tags: VolumeTags,
+}
+
+impl Volume {
+    /// The volume if it is ours.
+    pub fn of(group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Option<Self> {
+        let tags = VolumeTags::parse(&logical.tags)?;
+        Some(Self { group: Arc::clone(group), logical: logical.clone(), tags })
+    }
+
+    /// All volumes of ours, those being deleted included, by name.
+    pub fn all(snapshot: &Snapshot) -> Vec<Self> {
+        let mut volumes: Vec<Self> = snapshot
+            .groups
+            .iter()
+            .flat_map(|group| group.logical_volumes.iter().filter_map(|logical| Self::of(group, logical)))
+            .collect();
+        volumes.sort_by(|left, right| left.logical.name.cmp(&right.logical.name));
+        volumes
+    }
+
+    /// The volume of that logical name, being deleted or not. Two of them cannot be told apart by an id,
+    /// so nothing is done to either.
+    pub fn find(snapshot: &Snapshot, logical_name: &str) -> Result<Option<Self>> {
+        let mut found = snapshot.logical_volumes(logical_name).filter_map(|(group, volume)| Self::of(group, volume));
+        let first = found.next();
+        if let (Some(first), Some(second)) = (&first, found.next()) {
+            return Err(Error::precondition(format!(
+                "logical volume {logical_name} exists in volume group {} and in {}; rename one of them",
+                first.group.name, second.group.name
+            )));
+        }
+        Ok(first)
+    }
+
+    /// Its size, bytes.
+    pub fn bytes(&self) -> u64 {
+        self.logical.extents * self.group.extent_bytes
+    }
+
+    /// `group/volume`, as lvm's own messages write it.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.group.name, self.logical.name)
+    }
+
+    /// Its device among the mapped ones; `None` while it is not active.
+    pub fn device<'d>(&self, devices: &'d [MappedDevice]) -> Option<&'d MappedDevice> {
+        let uuid = self.logical.mapper_uuid(&self.group);
+        devices.iter().find(|device| device.uuid == uuid)
+    }
+}
+
+/// The device node of a mapped device; devtmpfs has it as soon as the device exists.
+pub fn device_path(device: &MappedDevice) -> PathBuf {
+    PathBuf::from(format!("/dev/dm-{}", device.number.minor))
+}

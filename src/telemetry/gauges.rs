@@ -1,0 +1,85 @@
+//! What is measured when somebody asks, so that it is never stale: a volume group that is gone leaves no series behind.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge as AnyGauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::metrics::PREFIX;
+
+type Gauge = AnyGauge<u64, AtomicU64>;
+
+/// The state of the machine at one moment. What is empty or unset is not reported at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    pub volume_groups: Vec<VolumeGroupGauges>,
+    /// How many volumes there are, by class.
+    pub volumes: BTreeMap<String, u64>,
+    pub wipes_pending: Option<u64>,
+    pub stuck_commands: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeGroupGauges {
+    pub volume_group: String,
+    pub size_bytes: u64,
+    pub free_bytes: u64,
+    pub metadata_free_bytes: u64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VolumeGroupLabels {
+    volume_group: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClassLabels {
+    class: String,
+}
+
+/// A gauge of volume groups: its name, its help, and where its value is.
+type VolumeGroupGauge = (&'static str, &'static str, fn(&VolumeGroupGauges) -> u64);
+
+const VOLUME_GROUP_GAUGES: [VolumeGroupGauge; 3] = [
+    ("volume_group_size", "Size of the volume group", |group| group.size_bytes),
+    ("volume_group_free", "Room in the volume group that no logical volume takes", |group| group.free_bytes),
+    ("volume_group_metadata_free", "Room for LVM's own metadata; without it no change is possible", |group| {
+        group.metadata_free_bytes
+    }),
+];
+
+impl Gauges {
+    /// A registry of this moment only. Shared ones would let two scrapes mix their values.
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix(PREFIX);
+        for (name, help, value) in VOLUME_GROUP_GAUGES {
+            let family = Family::<VolumeGroupLabels, Gauge>::default();
+            for group in &self.volume_groups {
+                let labels = VolumeGroupLabels { volume_group: group.volume_group.clone() };
+                family.get_or_create(&labels).set(value(group));
+            }
+            registry.register_with_unit(name, help, Unit::Bytes, family);
+        }
+        let volumes = Family::<ClassLabels, Gauge>::default();
+        for (class, count) in &self.volumes {
+            let labels = ClassLabels { class: class.clone() };
+            volumes.get_or_create(&labels).set(*count);
+        }
+        registry.register("volumes", "Volumes by class", volumes);
+        let single = [
+            ("wipes_pending", "Deleted volumes whose data is still to be wiped", self.wipes_pending),
+            ("stuck_commands", "Commands that take far longer than they should", self.stuck_commands),
+        ];
+        for (name, help, value) in single {
+            if let Some(value) = value {
+                let gauge = Gauge::default();
+                gauge.set(value);
+                registry.register(name, help, gauge);
+            }
+        }
+        registry
+    }
+}

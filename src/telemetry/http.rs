@@ -1,0 +1,153 @@
+//! `/metrics` for Prometheus and `/healthz` for the kubelet.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Gauges, Metrics};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Prometheus gives up after 10 s by default and would then lose the counters as well.
+const MEASURING: Duration = Duration::from_secs(5);
+
+/// What the server asks the driver.
+#[tonic::async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// Measures what the gauges show; called once per scrape.
+    async fn gauges(&self) -> Gauges;
+
+    /// Why the driver should be restarted, if it should. Not async on purpose: it must not wait for LVM, for a restart
+    /// makes no disk faster.
+    fn health(&self) -> Result<(), String>;
+}
+
+#[derive(Clone)]
+struct Shared {
+    metrics: Arc<Metrics>,
+    source: Arc<dyn Source>,
+}
+
+/// Serves on `listener` until the stop.
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    source: Arc<dyn Source>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let router = Router::new()
+        .route("/metrics", get(show_metrics))
+        .route("/healthz", get(show_health))
+        .with_state(Shared { metrics, source });
+    let serving = axum::serve(listener, router);
+    // Not graceful: a scrape is worth no delay of the end.
+    tokio::select! {
+        served = async { serving.await } => served,
+        () = stop.cancelled() => Ok(()),
+    }
+}
+
+async fn show_metrics(State(shared): State<Shared>) -> Response {
+    let gauges = tokio::time::timeout(MEASURING, shared.source.gauges()).await.unwrap_or_else(|_| {
+        tracing::warn!("measuring takes too long: the metrics go out without gauges");
+        Gauges::default()
+    });
+    match shared.metrics.encode(&gauges) {
+        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn show_health(State(shared): State<Shared>) -> (StatusCode, String) {
+    match shared.source.health() {
+        Ok(()) => (StatusCode::OK, "ok".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// A driver of which one thing is wrong, or none.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Driver {
+        Sound,
+        Sick,
+        Hanging,
+    }
+
+    #[tonic::async_trait]
+    impl Source for Driver {
+        async fn gauges(&self) -> Gauges {
+            if *self == Self::Hanging {
+                std::future::pending::<()>().await;
+            }
+            Gauges { wipes_pending: Some(5), ..Gauges::default() }
+        }
+
+        fn health(&self) -> Result<(), String> {
+            match self {
+                Self::Sick => Err("the queue of nvme stands still".to_owned()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    async fn answer(driver: Driver, path: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = Arc::new(Metrics::new());
+        metrics.command("lvs");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, metrics, Arc::new(driver), stop.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let _idle = TcpStream::connect(address).await.unwrap();
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn metrics_hold_counters_and_fresh_gauges() {
+        let answer = answer(Driver::Sound, "/metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.contains(OPEN_METRICS), "{answer}");
+        assert!(answer.contains("quarry_wipes_pending 5\n"), "{answer}");
+        assert!(answer.contains(r#"quarry_commands_total{program="lvs"} 1"#), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_come_without_gauges_when_measuring_hangs() {
+        let answer = answer(Driver::Hanging, "/metrics").await;
+        assert!(answer.contains(r#"quarry_commands_total{program="lvs"} 1"#), "{answer}");
+        assert!(!answer.contains("quarry_wipes_pending"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn health_says_ok_or_what_is_wrong() {
+        let sound = answer(Driver::Sound, "/healthz").await;
+        assert!(sound.starts_with("HTTP/1.1 200 OK") && sound.ends_with("\r\n\r\nok"), "{sound}");
+        let hanging = answer(Driver::Hanging, "/healthz").await;
+        assert!(hanging.ends_with("\r\n\r\nok"), "{hanging}");
+        let sick = answer(Driver::Sick, "/healthz").await;
+        assert!(sick.starts_with("HTTP/1.1 503"), "{sick}");
+        assert!(sick.ends_with("\r\n\r\nthe queue of nvme stands still"), "{sick}");
+    }
+}

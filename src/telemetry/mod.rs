@@ -1,0 +1,16 @@
+//! What the driver tells of itself.
+//!
+//! - [`logs`]: lines on standard error, as JSON or text
+//! - [`metrics`]: what is counted as it happens
+//! - [`gauges`]: what is measured when somebody asks
+//! - [`http`]: `/metrics` and `/healthz`
+//!
+//! Nothing here is global but the log: tests run many drivers in one process.
+
+pub mod gauges;
+pub mod http;
+pub mod logs;
+pub mod metrics;
+
+pub use gauges::{Gauges, VolumeGroupGauges};
+pub use metrics::Metrics;
