@@ -32,7 +32,7 @@ pub struct NewVolume {
 
 /// What came of a try in one group.
 enum Tried {
-    Made(Volume),
+    Made(Box<Volume>),
     NoRoom,
 }
 
@@ -62,7 +62,7 @@ impl Node {
             let Some(extents) = fitting(candidate, name, new)? else { continue };
             largest_wish = extents * candidate.group.extent_bytes;
             if let Tried::Made(volume) = self.try_in(&candidate.group.name, name, extents, new).await? {
-                return Ok(volume);
+                return Ok(*volume);
             }
         }
         let snapshot = self.groups.read().await?;
@@ -97,7 +97,7 @@ impl Node {
         if let Some(volume) = Volume::find(&after, name)? {
             self.writer.flush(&volume.group).await?;
             self.reaper.changed(&volume.group.name);
-            return Ok(Tried::Made(volume));
+            return Ok(Tried::Made(Box::new(volume)));
         }
         made?;
         Err(Error::Internal { problem: format!("lvcreate ended well, but {}/{name} is not there", group.name) })

@@ -110,7 +110,8 @@ impl Node {
     }
 }
 
-fn conditions(volume: &Volume, device: Option<&MappedDevice>, mounts: &[MountEntry]) -> Vec<Condition> {
+/// What LVM, device-mapper and the mount table say is wrong with a volume.
+pub fn conditions(volume: &Volume, device: Option<&MappedDevice>, mounts: &[MountEntry]) -> Vec<Condition> {
     let mut conditions = Vec::new();
     let name = volume.full_name();
     let is_missing = |pv: &&crate::lvm::model::PhysicalVolume| {
