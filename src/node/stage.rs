@@ -16,9 +16,9 @@ use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
 use crate::host::superblock::Superblock;
 use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
+use crate::node::Node;
 use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system};
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 /// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
 /// encryption keep their signatures.
