@@ -150,6 +150,11 @@ impl Node {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
         }
         let path = device_path(&device);
+        if device.read_only {
+            // As its last user had it; nobody may use it any more.
+            let failed = |source| Error::kernel(format!("could not make {} writable", volume.full_name()), source);
+            self.kernel.set_read_only(&path, false).await.map_err(failed)?;
+        }
         let mut discards = volume.tags.deleting == Some(Wipe::Discard);
         let mut offset = 0;
         while offset < volume.bytes() {

@@ -4,7 +4,8 @@
 //! fresh → (head zeroed, mkfs, flushed; still fresh, so a crash redoes all of it) → tag cleared, flushed →
 //! mounted. From then on its content is its user's: it is looked at, never written.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,9 +125,8 @@ impl Node {
             file_system: wanted.file_system.to_string(),
             options: wanted.options.clone(),
         };
-        self.kernel.mount(&mount).await.map_err(|source| {
-            Error::kernel(format!("could not mount {} at {}", volume.full_name(), path.display()), source)
-        })?;
+        let mounted = self.kernel.mount(&mount).await;
+        mounted.map_err(|source| not_mounted(volume, path, &wanted.options, source))?;
         if superblock.needs_growing(volume.bytes()) && !mount_options::is_read_only(&wanted.options) {
             self.commands.run_ok(&wanted.file_system.grow(&device_path(&device), path)).await?;
         }
@@ -295,6 +295,20 @@ fn already_staged(volume: &Volume, mount: &MountEntry, device: &MappedDevice, wa
             difference: format!("it was staged {difference}"),
         }),
     }
+}
+
+/// The kernel answers EINVAL to every option that it does not take, without naming it.
+fn not_mounted(volume: &Volume, path: &Path, options: &[String], source: io::Error) -> Error {
+    let mut what = format!("could not mount {} at {}", volume.full_name(), path.display());
+    if !options.is_empty() {
+        what = format!("{what} with the options {}", options.join(","));
+    }
+    if source.kind() == io::ErrorKind::InvalidInput && options.iter().any(|option| option.contains("context=")) {
+        return Error::precondition(format!(
+            "{what}: {source}; a context needs SELinux, which this node's kernel may lack or have switched off"
+        ));
+    }
+    Error::kernel(what, source)
 }
 
 fn in_words(content: &Content) -> String {
