@@ -3,4 +3,7 @@
 //! the unix socket ([`client`], [`inside`]), since a guest's socket cannot be reached from without.
 
 pub mod client;
+pub mod inside;
+pub mod power_cuts;
+pub mod races;
 pub mod site;
