@@ -1,7 +1,165 @@
-use std::path::Path; use std::str::FromStr; use std::fmt; use crate::host::commands::Command;
-#[derive(Debug,Clone,Copy,PartialEq,Eq)] pub enum FileSystem{Ext4,Xfs,Btrfs}
-impl FileSystem{ pub fn word(self)->&'static str{match self{Self::Ext4=>"ext4",Self::Xfs=>"xfs",Self::Btrfs=>"btrfs"}}
-pub fn minimum_bytes(self)->u64{2<<20} pub fn mkfs(self,d:&Path,o:&[String])->Command{Command::new("mkfs.ext4").arguments(["-q","-F"]).arguments(o.iter().cloned()).argument(d)}
-pub fn grow(self,d:&Path,_m:&Path)->Command{Command::new("resize2fs").argument(d)} }
-impl fmt::Display for FileSystem{fn fmt(&self,f:&mut fmt::Formatter<'_>)->fmt::Result{f.write_str(self.word())}}
-impl FromStr for FileSystem{type Err=String; fn from_str(s:&str)->Result<Self,String>{match s{"ext4"=>Ok(Self::Ext4),"xfs"=>Ok(Self::Xfs),"btrfs"=>Ok(Self::Btrfs),_=>Err("no".into())}}}
+//! The file systems a volume can carry, and the commands that make and grow them.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::host::commands::Command;
+
+const MIB: u64 = 1 << 20;
+
+/// A file system that this driver makes, mounts and grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileSystem {
+    /// ext4; ext2 and ext3 are mounted by the same code of the kernel and count as ext4.
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// btrfs on one device.
+    Btrfs,
+}
+
+impl FileSystem {
+    /// All of them, the default first.
+    pub const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
+
+    /// The kernel's word for it, also the word in requests and in the classes file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// The smallest device, in bytes, that it can be made on and grown from.
+    pub fn minimum_bytes(self) -> u64 {
+        match self {
+            // From here on mke2fs finds room for a journal.
+            Self::Ext4 => 2 * MIB,
+            // mkfs.xfs refuses anything smaller.
+            Self::Xfs => 300 * MIB,
+            // mkfs.btrfs is content with 109 MiB, but the kernel resizes to no less than 256 MiB, so
+            // a smaller one would be stuck until it is expanded beyond that.
+            Self::Btrfs => 256 * MIB,
+        }
+    }
+
+    /// The command that makes it on a device whose first megabytes have been zeroed, overwriting whatever
+    /// blkid would still find there without asking.
+    ///
+    /// The device is never discarded: a volume comes discarded or wiped, and on many disks discarding
+    /// takes most of the time. `options` are words that [`check`](super::mkfs_options::check) let pass.
+    pub fn mkfs(self, device: &Path, options: &[String]) -> Command {
+        match self {
+            Self::Ext4 => {
+                let (extended, others) = split_extended(options);
+                // mke2fs keeps only the last -E, so the caller's must be joined with ours; the last
+                // word wins, which lets the caller ask for a discard. The journal is zeroed (no
+                // lazy_journal_init): stale blocks of a thick volume could look like a journal.
+                let command = Command::new("mkfs.ext4").argument("-q").argument("-F");
+                command.argument("-E").argument(extended).arguments(others).argument(device)
+            }
+            Self::Xfs => command_without_discard("mkfs.xfs", device, options),
+            Self::Btrfs => command_without_discard("mkfs.btrfs", device, options),
+        }
+    }
+
+    /// The command that grows it, while it is mounted, to the size of its device.
+    pub fn grow(self, device: &Path, mounted_at: &Path) -> Command {
+        match self {
+            Self::Ext4 => Command::new("resize2fs").argument(device),
+            Self::Xfs => Command::new("xfs_growfs").argument(mounted_at),
+            Self::Btrfs => Command::new("btrfs").arguments(["filesystem", "resize", "max"]).argument(mounted_at),
+        }
+    }
+}
+
+fn command_without_discard(program: &'static str, device: &Path, options: &[String]) -> Command {
+    Command::new(program).arguments(["-q", "-f", "-K"]).arguments(options).argument(device)
+}
+
+/// The value of one `-E` for mke2fs, ours first, and the options other than `-E`.
+fn split_extended(options: &[String]) -> (String, Vec<&String>) {
+    let mut extended = String::from("nodiscard");
+    let mut others = Vec::new();
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        if word == "-E" {
+            if let Some(value) = words.next() {
+                extended.push(',');
+                extended.push_str(value);
+            }
+        } else {
+            others.push(word);
+            // The value of another option may be "-E" only by mistake, but is its value all the same.
+            if word != "-j" {
+                others.extend(words.next());
+            }
+        }
+    }
+    (extended, others)
+}
+
+impl fmt::Display for FileSystem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
+}
+
+impl FromStr for FileSystem {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|file_system| file_system.word() == text)
+            .ok_or_else(|| format!("{text:?} is no file system here; use ext4, xfs or btrfs"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(String::from).collect()
+    }
+
+    fn mkfs(file_system: FileSystem, options: &str) -> String {
+        file_system.mkfs(Path::new("/dev/a/b"), &words(options)).to_string()
+    }
+
+    #[test]
+    fn every_file_system_reads_back_from_its_word() {
+        for file_system in FileSystem::ALL {
+            assert_eq!(file_system.to_string().parse(), Ok(file_system));
+        }
+        let problem = "zfs".parse::<FileSystem>().unwrap_err();
+        assert_eq!(problem, "\"zfs\" is no file system here; use ext4, xfs or btrfs");
+    }
+
+    #[test]
+    fn making_one_never_asks_and_never_discards() {
+        assert_eq!(mkfs(FileSystem::Ext4, ""), "mkfs.ext4 -q -F -E nodiscard /dev/a/b");
+        assert_eq!(mkfs(FileSystem::Xfs, "-m crc=1"), "mkfs.xfs -q -f -K -m crc=1 /dev/a/b");
+        assert_eq!(mkfs(FileSystem::Btrfs, "-M"), "mkfs.btrfs -q -f -K -M /dev/a/b");
+    }
+
+    #[test]
+    fn extended_options_of_ext4_become_one_and_the_callers_come_last() {
+        assert_eq!(
+            mkfs(FileSystem::Ext4, "-E stride=16 -j -m 0 -E discard"),
+            "mkfs.ext4 -q -F -E nodiscard,stride=16,discard -j -m 0 /dev/a/b"
+        );
+    }
+
+    #[test]
+    fn growing_names_the_device_or_the_place_as_each_tool_wants_it() {
+        let command =
+            |file_system: FileSystem| file_system.grow(Path::new("/dev/a/b"), Path::new("/mnt/x")).to_string();
+        assert_eq!(command(FileSystem::Ext4), "resize2fs /dev/a/b");
+        assert_eq!(command(FileSystem::Xfs), "xfs_growfs /mnt/x");
+        assert_eq!(command(FileSystem::Btrfs), "btrfs filesystem resize max /mnt/x");
+    }
+}

@@ -1,2 +1,173 @@
-use crate::host::file_system::FileSystem; pub fn parse(w:&[String])->Result<Vec<String>,String>{Ok(w.to_vec())} pub fn check(_f:FileSystem,_w:&[String])->Result<(),String>{Ok(())}
-pub fn per_mount(w:&[String])->Vec<String>{w.to_vec()} pub fn is_read_only(w:&[String])->bool{w.iter().any(|x|x=="ro")}
+//! Which mount options a request may carry, and what they mean to the driver. An allow-list: mounts are
+//! made as root, and some options name a device or a path that is not the caller's to choose.
+
+use std::collections::BTreeSet;
+
+use crate::host::file_system::FileSystem;
+use crate::host::mount_option_tables::{GENERIC, NAMES_A_DEVICE_OR_PATH, PER_MOUNT, own};
+use crate::host::option_values;
+
+/// Splits words like `noatime,discard` at their commas; a comma in double quotes belongs to its option, as
+/// in `context="…:c1,c2"`. Nothing is trimmed. Refuses control characters, empty options and a quote that
+/// is never closed.
+pub fn parse(words: &[String]) -> Result<Vec<String>, String> {
+    let mut options = Vec::new();
+    for word in words {
+        if word.chars().any(char::is_control) {
+            return Err(format!("{word:?} has a control character; write options like noatime,discard"));
+        }
+        let mut quoted = false;
+        let items = word.split(|letter: char| {
+            quoted ^= letter == '"';
+            letter == ',' && !quoted
+        });
+        for item in items {
+            if item.is_empty() {
+                return Err(format!("{word:?} has an empty option; write options like noatime,discard"));
+            }
+            options.push(item.to_owned());
+        }
+        if quoted {
+            return Err(format!("{word:?} has a double quote that is not closed; close it"));
+        }
+    }
+    Ok(options)
+}
+
+/// Checks that each option may be used with this file system. The message names the option and says what
+/// is right.
+pub fn check(file_system: FileSystem, options: &[String]) -> Result<(), String> {
+    for option in options {
+        let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
+        if NAMES_A_DEVICE_OR_PATH.contains(&name) {
+            return Err(format!(
+                "mount option {option:?} is not allowed: the device and what of it is mounted are the driver's to \
+                 choose; leave it out"
+            ));
+        }
+        let own = own(file_system);
+        let table = [GENERIC, own].into_iter().find(|table| table.iter().any(|(known, _)| *known == name));
+        let Some(table) = table else {
+            return Err(format!(
+                "mount option {option:?} is not allowed for {file_system}; allowed are {}, {}",
+                option_values::names(GENERIC),
+                option_values::names(own)
+            ));
+        };
+        option_values::check_pair(option, table).map_err(|problem| format!("mount option {problem}"))?;
+    }
+    Ok(())
+}
+
+/// Those of the options that a bind mount can set for itself alone, in their order.
+pub fn per_mount(options: &[String]) -> Vec<String> {
+    options.iter().filter(|option| PER_MOUNT.contains(&option.as_str())).cloned().collect()
+}
+
+/// Whether the options make the mount read-only; as for mount(8), the last word on it counts.
+pub fn is_read_only(options: &[String]) -> bool {
+    options.iter().rev().find(|option| ["ro", "rw"].contains(&option.as_str())).is_some_and(|option| option == "ro")
+}
+
+/// Whether both hold the same options, whatever their order and repetitions.
+pub fn same(one: &[String], other: &[String]) -> bool {
+    one.iter().collect::<BTreeSet<_>>() == other.iter().collect::<BTreeSet<_>>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTEXT: &str = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn words_are_split_at_commas_outside_quotes() {
+        let split = parse(&words(&["noatime,discard", CONTEXT, "a=\"1,2\",b"]));
+        assert_eq!(split, Ok(words(&["noatime", "discard", CONTEXT, "a=\"1,2\"", "b"])));
+        assert_eq!(parse(&[]), Ok(Vec::new()));
+        assert_eq!(parse(&words(&[" ro"])), Ok(words(&[" ro"])));
+    }
+
+    #[test]
+    fn empty_options_control_characters_and_open_quotes_are_refused() {
+        for wrong in ["", "ro,", ",ro", "ro,,rw", "ro\n", "a\0b", "context=\"a,b", "\""] {
+            assert!(parse(&words(&[wrong])).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn harmless_options_are_allowed() {
+        let allowed = |file_system, text: &str| {
+            let options = parse(&words(&[text])).unwrap();
+            assert_eq!(check(file_system, &options), Ok(()), "{file_system}");
+        };
+        for file_system in FileSystem::ALL {
+            allowed(file_system, "ro,noatime,nodiratime,nosuid,nodev,noexec,lazytime,sync,dirsync,discard");
+            allowed(file_system, CONTEXT);
+            allowed(file_system, "fscontext=system_u:object_r:container_file_t:s0");
+        }
+        allowed(
+            FileSystem::Ext4,
+            "data=ordered,commit=30,barrier=1,errors=remount-ro,stripe=16,init_itable=10,prjquota",
+        );
+        allowed(FileSystem::Xfs, "inode64,allocsize=64m,logbufs=8,logbsize=256k,nouuid,norecovery,pquota");
+        allowed(FileSystem::Btrfs, "compress=zstd:3,compress-force,space_cache=v2,ssd,discard=async,commit=30,datacow");
+    }
+
+    #[test]
+    fn devices_paths_and_the_unknown_are_refused() {
+        for (file_system, texts) in [
+            (
+                FileSystem::Ext4,
+                "journal_path=/dev/sda journal_dev=8 compress=zstd data=x commit=-1 commit= sb=1 Ro ro=1",
+            ),
+            (FileSystem::Xfs, "logdev=/dev/sda rtdev=/dev/sda data=ordered allocsize=/ discard=async logbufs=9"),
+            (FileSystem::Btrfs, "device=/dev/sda subvol=/x subvolid=5 compress=gzip discard=never degraded rescue=all"),
+            (
+                FileSystem::Ext4,
+                "bind remount move loop loop=/x user x-mount.mkdir context= context=a,b context=\"a:b:c",
+            ),
+        ] {
+            for text in texts.split(' ') {
+                assert!(check(file_system, &words(&[text])).is_err(), "{file_system} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_option_and_what_is_right() {
+        let problem = |file_system, option| check(file_system, &words(&[option])).unwrap_err();
+        assert!(problem(FileSystem::Btrfs, "subvol=/x").contains("\"subvol=/x\" is not allowed: the device"));
+        let unknown = problem(FileSystem::Xfs, "data=ordered");
+        assert!(
+            unknown.contains("\"data=ordered\" is not allowed for xfs") && unknown.contains("inode64"),
+            "{unknown}"
+        );
+        let wrong = problem(FileSystem::Ext4, "data=x");
+        assert!(wrong.ends_with("data takes one of journal, ordered, writeback"), "{wrong}");
+    }
+
+    #[test]
+    fn a_bind_mount_gets_only_what_it_can_set() {
+        let options = words(&["discard", "ro", CONTEXT, "noatime", "lazytime", "nosuid", "data=ordered"]);
+        assert_eq!(per_mount(&options), words(&["ro", "noatime", "nosuid"]));
+    }
+
+    #[test]
+    fn the_last_word_on_writing_counts() {
+        assert!(is_read_only(&words(&["rw", "ro", "noatime"])));
+        assert!(!is_read_only(&words(&["ro", "rw"])));
+        assert!(!is_read_only(&words(&["noatime", "errors=remount-ro"])));
+    }
+
+    #[test]
+    fn options_are_compared_as_sets() {
+        assert!(same(&words(&["ro", "noatime", "ro"]), &words(&["noatime", "ro"])));
+        assert!(!same(&words(&["ro"]), &words(&["ro", "noatime"])));
+        assert!(same(&[], &[]));
+    }
+}

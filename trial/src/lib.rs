@@ -3,7 +3,9 @@
 //! the unix socket ([`client`], [`inside`]), since a guest's socket cannot be reached from without.
 
 pub mod client;
+pub mod demo;
 pub mod inside;
 pub mod power_cuts;
 pub mod races;
+pub mod sanity;
 pub mod site;

@@ -1,10 +1,10 @@
 //! `quarry-trial`: the demo and the long trials.
 
-use std::process::ExitCode;
-
+use anyhow::ensure;
 use clap::Parser;
-use quarry_trial::inside::Inside;
-use quarry_trial::{power_cuts, races};
+use quarry_trial::inside::power::{check, workload};
+use quarry_trial::inside::step::{self, Step};
+use quarry_trial::{demo, inside, power_cuts, races, sanity, site};
 
 /// Tries Quarry in the lab.
 #[derive(Debug, Parser)]
@@ -15,7 +15,11 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Trial {
-    /// Cut a machine's power at random moments, and check what is left
+    /// Shows a volume's whole life, step by step
+    Demo,
+    /// Runs csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
+    Sanity,
+    /// Cuts a machine's power at random moments, and checks what is left
     PowerCuts(power_cuts::Options),
     /// Many clients at random on a few volumes; a model decides which answers are legal
     Races(races::Options),
@@ -24,21 +28,52 @@ enum Trial {
     Inside(Inside),
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    Ok(match Arguments::parse().trial {
+#[derive(Debug, clap::Subcommand)]
+enum Inside {
+    /// One CSI call
+    #[command(subcommand)]
+    Step(Step),
+    /// Works on volumes until the power is cut
+    Workload(workload::Options),
+    /// Checks what a power cut left against the journal
+    Check(check::Options),
+    /// Many clients at random on a few volumes
+    Races(inside::races::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().trial {
+        Trial::Demo => demo::run(),
+        Trial::Sanity => {
+            for outcome in sanity::run(&site::target_folder()?.join("sanity"))? {
+                println!("{}: {} passed, {} skipped", outcome.name, outcome.passed, outcome.skipped.len());
+                sanity::judge(&outcome)?;
+            }
+            Ok(())
+        }
         Trial::PowerCuts(options) => {
             let report = power_cuts::run(&options)?;
             println!("{} cuts, {} violations, seed {}", report.cuts, report.violations, report.seed);
-            ExitCode::from(u8::from(report.violations > 0))
+            ensure!(report.violations == 0, "something did not survive a power cut");
+            Ok(())
         }
         Trial::Races(options) => {
             let report = races::run(&options)?;
             println!("{} calls, {} violations, seed {}", report.calls, report.violations.len(), report.seed);
-            ExitCode::from(u8::from(!report.violations.is_empty()))
+            ensure!(report.violations.is_empty(), "some answers were illegal, or something was left behind");
+            Ok(())
         }
-        Trial::Inside(inside) => {
-            inside.run()?;
-            ExitCode::SUCCESS
-        }
-    })
+        Trial::Inside(inside) => runtime()?.block_on(async {
+            match inside {
+                Inside::Step(step) => step::run(step).await,
+                Inside::Workload(options) => workload::run(&options).await,
+                Inside::Check(options) => check::run(&options).await,
+                Inside::Races(options) => inside::races::run(&options).await,
+            }
+        }),
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()
 }

@@ -19,10 +19,15 @@ const DISK: &str = "pv0";
 const DISK_BYTES: u64 = 4 << 30;
 /// Cuts after which the disks are new.
 const CUTS_OF_A_DISK: u64 = 10;
-/// When the power is cut, seconds after the work began.
-const MOMENT: std::ops::Range<f64> = 0.3..6.0;
+/// When the power is cut: so many bytes of the journal after the work began, about 100 for a line. Not a time, so that
+/// a slow machine has done as much by then as a quick one.
+const MOMENT_BYTES: std::ops::Range<u64> = 1_000..30_000;
 /// When it is cut in the middle of a check.
-const MOMENT_OF_CHECK: std::ops::Range<f64> = 0.1..3.0;
+const MOMENT_BYTES_OF_CHECK: std::ops::Range<u64> = 0..6_000;
+/// And then so many seconds later, so that it is not always just after a line was written.
+const MOMENT_SECONDS: std::ops::Range<f64> = 0.0..0.4;
+/// The latest moment; a check may have little to do.
+const MOMENT_LIMIT: Duration = Duration::from_secs(20);
 const CHECK_LIMIT: Duration = Duration::from_mins(5);
 
 /// What to do.
@@ -174,7 +179,7 @@ impl Trial {
         arguments.extend(["--seed", &seed, "--kinds", &self.kinds]);
         let log = folder.join("results/workload.log");
         let mut work = site.machine.spawn(&site.inside(&arguments)?, &log)?;
-        sleep(between(&mut self.random, MOMENT));
+        self.wait_for_moment(folder, MOMENT_BYTES);
         if let Some(status) = work.try_wait()? {
             bail!("the work ended by itself with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
         }
@@ -188,12 +193,23 @@ impl Trial {
         let arguments = self.arguments(&site, "check")?;
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let check = site.machine.spawn(&site.inside(&arguments)?, &folder.join("results/cut-check.log"))?;
-        sleep(between(&mut self.random, MOMENT_OF_CHECK));
+        self.wait_for_moment(folder, MOMENT_BYTES_OF_CHECK);
         cut(site)?;
         drop(check);
         self.report.cuts_of_checks += 1;
         self.counted();
         Ok(())
+    }
+
+    fn wait_for_moment(&mut self, folder: &Path, bytes: std::ops::Range<u64>) {
+        let journal = folder.join("results/journal");
+        let length = || fs::metadata(&journal).map_or(0, |metadata| metadata.len());
+        let (begun, end) = (Instant::now(), length() + self.random.u64(bytes));
+        while length() < end && begun.elapsed() < MOMENT_LIMIT {
+            sleep(Duration::from_millis(2));
+        }
+        let seconds = MOMENT_SECONDS.start + self.random.f64() * (MOMENT_SECONDS.end - MOMENT_SECONDS.start);
+        sleep(Duration::from_secs_f64(seconds));
     }
 
     fn counted(&mut self) {
@@ -236,10 +252,6 @@ impl Trial {
         fs::create_dir_all(self.generation_folder().join("results/kubelet"))?;
         Ok([what, "--kubelet", &kubelet, "--group", GROUP, "--log", &log].map(str::to_owned).to_vec())
     }
-}
-
-fn between(random: &mut fastrand::Rng, range: std::ops::Range<f64>) -> Duration {
-    Duration::from_secs_f64(range.start + random.f64() * (range.end - range.start))
 }
 
 fn cut(site: Site) -> Result<()> {

@@ -1,0 +1,51 @@
+# The two commands are `make demo` and `make test`; both install what they need on Debian.
+
+CACHE := $(or $(QUARRY_CACHE),$(HOME)/.cache/quarry)
+CUTS ?= 20
+SEED ?= 1
+
+.PHONY: demo test sanity powercut races bench lint deny docs prepare programs
+
+## A volume's whole life on a real kernel, on screen
+demo: prepare programs
+	target/debug/quarry-trial demo
+
+## Everything that CI runs but format, lints and licences
+test: prepare programs
+	cargo test --workspace --no-fail-fast
+
+## csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
+sanity: prepare programs
+	target/debug/quarry-trial sanity
+
+## Random work, power cuts and checks: make powercut CUTS=300 SEED=7
+powercut: prepare programs
+	target/debug/quarry-trial power-cuts --cuts $(CUTS) --seed $(SEED) --output target/powercut.json
+
+## 64 clients at once against a model
+races: prepare programs
+	target/debug/quarry-trial races
+
+## The figures against bare lvm commands; target/bench/node.json
+bench: prepare
+	cargo build --workspace --release
+	target/release/quarry-trial bench --output target/bench/node.json
+
+## Format and lints
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+## Licences, sources and duplicate crates
+deny:
+	scripts/install-cargo-deny "$(CACHE)"
+	"$(CACHE)/cargo-deny/bin/cargo-deny" --all-features check bans licenses sources
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+prepare:
+	scripts/install-packages
+
+programs:
+	cargo build --workspace
