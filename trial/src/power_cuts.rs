@@ -16,6 +16,7 @@ use crate::site::{self, Plan, Site};
 
 const GROUP: &str = "vg";
 const DISK: &str = "pv0";
+const KINDS: &str = "ext4,block,xfs,btrfs";
 const DISK_BYTES: u64 = 4 << 30;
 /// Cuts after which the disks are new.
 const CUTS_OF_A_DISK: u64 = 10;
@@ -46,8 +47,14 @@ pub struct Options {
     #[arg(long)]
     pub folder: Option<PathBuf>,
     /// Kinds of volumes
-    #[arg(long, default_value = "ext4,block,xfs,btrfs")]
+    #[arg(long, default_value = KINDS)]
     pub kinds: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cuts: 5, seed: 1, output: None, folder: None, kinds: String::from(KINDS) }
+    }
 }
 
 /// What came of it.

@@ -13,6 +13,7 @@ use crate::site::{self, Plan, Site};
 
 const GROUP: &str = "vg";
 const DISK: &str = "pv0";
+const KINDS: &str = "ext4,block,xfs,ext4,block,btrfs,ext4,block";
 const DISK_BYTES: u64 = 8 << 30;
 const LIMIT: Duration = Duration::from_hours(1);
 
@@ -32,8 +33,14 @@ pub struct Options {
     #[arg(long)]
     pub output: Option<PathBuf>,
     /// Kinds of the volumes, one volume each
-    #[arg(long, default_value = "ext4,block,xfs,ext4,block,btrfs,ext4,block")]
+    #[arg(long, default_value = KINDS)]
     pub kinds: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { calls: 5_000, seed: 1, clients: 64, output: None, kinds: String::from(KINDS) }
+    }
 }
 
 /// Runs them; violations are in the report.

@@ -73,8 +73,7 @@ pub async fn suspended() -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
         let output = run("dmsetup", &fields)?;
-        let names: Vec<&str> =
-            output.lines().filter_map(|line| line.trim().strip_suffix(";Suspended")).collect();
+        let names: Vec<&str> = output.lines().filter_map(|line| line.trim().strip_suffix(";Suspended")).collect();
         if names.is_empty() {
             return Ok(Vec::new());
         }

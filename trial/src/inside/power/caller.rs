@@ -93,7 +93,8 @@ impl Caller {
         let kind = volume.kind.unwrap_or(Kind::Block);
         let (staging, target) = (self.staging(name), self.target(name));
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let made = |path: &PathBuf| fs::create_dir_all(path).map_err(|error| Status::new(Code::Unknown, error.to_string()));
+        let made =
+            |path: &PathBuf| fs::create_dir_all(path).map_err(|error| Status::new(Code::Unknown, error.to_string()));
         let (mut controller, mut node) = (self.client.controller.clone(), self.client.node.clone());
         match call {
             Call::Create { kind, bytes } => {

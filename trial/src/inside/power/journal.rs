@@ -26,9 +26,11 @@ impl Journal {
         };
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let mut ledger = Ledger::default();
-        for (number, line) in text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-            let entry = serde_json::from_slice(line)
-                .with_context(|| format!("{} line {}", path.display(), number + 1))?;
+        for (number, line) in
+            text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
+        {
+            let entry =
+                serde_json::from_slice(line).with_context(|| format!("{} line {}", path.display(), number + 1))?;
             ledger.apply(&entry);
         }
         let mut file = File::options().create(true).truncate(false).write(true).open(path)?;

@@ -144,7 +144,9 @@ impl Volume {
                 (self.existence, self.id, self.bytes) = (Existence::Present, Some(id.clone()), *bytes);
             }
             // Its predecessor is being wiped.
-            (Call::Create { .. }, Answer::Refused { code, .. }) if code == "Aborted" && before != Existence::Present => {
+            (Call::Create { .. }, Answer::Refused { code, .. })
+                if code == "Aborted" && before != Existence::Present =>
+            {
                 self.existence = before;
                 if before == Existence::Unknown {
                     self.pending = Some((call, before));

@@ -117,9 +117,9 @@ impl Worker {
             return Step::Call(Call::Create { kind, bytes });
         }
         let roll = self.random.u8(..100);
-        let can_grow = volume.kind.is_some_and(|kind| {
-            volume.bytes < kind.least_bytes() + (16 << 20) + GROWTH * crate::inside::kind::EXTENT
-        });
+        let can_grow = volume
+            .kind
+            .is_some_and(|kind| volume.bytes < kind.least_bytes() + (16 << 20) + GROWTH * crate::inside::kind::EXTENT);
         let grow = Call::Grow { bytes: volume.bytes + self.random.u64(1..(12 << 20)) };
         match (volume.staged, volume.published) {
             (false, _) => Step::Call(match roll {

@@ -36,15 +36,20 @@ pub fn illegal(is_block: bool, events: &[Event]) -> Vec<String> {
             continue;
         }
         let reached = closure(is_block, &events, &running, &ways);
-        let mut next: HashSet<Way> =
-            reached.into_iter().filter(|(_, done)| done.contains(&index)).collect();
+        let mut next: HashSet<Way> = reached.into_iter().filter(|(_, done)| done.contains(&index)).collect();
         if next.is_empty() {
             let states: HashSet<&State> = ways.iter().map(|(state, _)| state).collect();
-            let others: Vec<_> =
-                running.iter().filter(|other| **other != index).map(|other| (events[*other].call, events[*other].answer)).collect();
+            let others: Vec<_> = running
+                .iter()
+                .filter(|other| **other != index)
+                .map(|other| (events[*other].call, events[*other].answer))
+                .collect();
             problems.push(format!(
-                "{:?} was answered with {:?}; before it could be {states:?}; at the same time there were {others:?}",
-                events[index].call, events[index].answer
+                "{:?} was answered with {:?}; before it could be {states:?}; at the same time there were {others:?}; \
+                 before there were {:?}",
+                events[index].call,
+                events[index].answer,
+                before(&events, events[index].begin)
             ));
             next = ways;
         }
@@ -60,6 +65,13 @@ pub fn illegal(is_block: bool, events: &[Event]) -> Vec<String> {
     problems
 }
 
+/// The last calls that had ended by then and changed something, the latest first.
+fn before(events: &[&Event], begin: u64) -> Vec<(Call, Answer)> {
+    let mut ended: Vec<_> = events.iter().filter(|event| event.end < begin && !is_inert(event)).collect();
+    ended.sort_by_key(|event| u64::MAX - event.end);
+    ended.iter().take(5).map(|event| (event.call, event.answer)).collect()
+}
+
 /// All that can be, if any of the running calls took effect in any order.
 fn closure(is_block: bool, events: &[&Event], running: &BTreeSet<usize>, ways: &HashSet<Way>) -> HashSet<Way> {
     let mut reached: HashSet<Way> = HashSet::new();
@@ -69,8 +81,8 @@ fn closure(is_block: bool, events: &[&Event], running: &BTreeSet<usize>, ways: &
         for index in running {
             let event = events[*index];
             match after(is_block, &state, event.call, event.answer) {
-                // Taking effect without changing anything forecloses nothing, so it is done at once.
-                Some(next) if next == state => {
+                // What changes nothing in any state forecloses nothing when it takes effect at once.
+                Some(_) if is_inert(event) => {
                     done.insert(*index);
                 }
                 Some(next) if !done.contains(index) => changing.push((*index, next)),
@@ -88,6 +100,10 @@ fn closure(is_block: bool, events: &[&Event], running: &BTreeSet<usize>, ways: &
     reached
 }
 
+fn is_inert(event: &Event) -> bool {
+    event.call.only_looks() || matches!(event.answer, Answer::Refused(_))
+}
+
 fn is_busy(event: &Event) -> bool {
     event.answer == Answer::Refused(tonic::Code::Aborted)
 }
@@ -95,7 +111,8 @@ fn is_busy(event: &Event) -> bool {
 /// Calls that were told to wait for another one, where there was none. A creation may have to wait for the
 /// removal of its predecessor.
 fn busy_for_nothing(events: &[Event]) -> Vec<String> {
-    let busy = events.iter().enumerate().filter(|(_, event)| is_busy(event) && !matches!(event.call, Call::Create { .. }));
+    let busy =
+        events.iter().enumerate().filter(|(_, event)| is_busy(event) && !matches!(event.call, Call::Create { .. }));
     let lonely = busy.filter(|(index, event)| {
         let overlaps = |other: &Event| other.begin < event.end && event.begin < other.end && !other.call.only_looks();
         event.call.only_looks() || !events.iter().enumerate().any(|(other, event)| other != *index && overlaps(event))
@@ -133,6 +150,16 @@ mod tests {
         assert_eq!(illegal(false, &events).len(), 1);
         let events = [create(0, 20), list(1, 2, None), list(3, 4, Some(BYTES))];
         assert!(illegal(false, &events).is_empty());
+    }
+
+    #[test]
+    fn what_changed_nothing_at_first_may_have_come_later() {
+        let publish = |begin, end| event(begin, end, Call::Publish { target: 0, read_only: false }, Answer::Done);
+        let unpublish = |begin, end| event(begin, end, Call::Unpublish { target: 0 }, Answer::Done);
+        let stage = || event(3, 4, Call::Stage, Answer::Done);
+        let gone = |begin, end| event(begin, end, Call::Stats { target: 0 }, Answer::Refused(tonic::Code::NotFound));
+        assert!(illegal(false, &[create(0, 1), stage(), publish(5, 9), unpublish(6, 8), gone(10, 11)]).is_empty());
+        assert_eq!(illegal(false, &[create(0, 1), stage(), unpublish(5, 6), publish(7, 8), gone(10, 11)]).len(), 1);
     }
 
     #[test]

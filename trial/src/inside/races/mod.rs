@@ -58,7 +58,8 @@ pub struct Report {
 pub async fn run(options: &Options) -> Result<()> {
     let client = Client::connect(&options.place.socket).await?;
     let subjects = options.kinds.iter().enumerate();
-    let subjects = subjects.map(|(index, kind)| Subject::new(index, *kind, &options.place.kubelet)).collect::<Result<_>>()?;
+    let subjects =
+        subjects.map(|(index, kind)| Subject::new(index, *kind, &options.place.kubelet)).collect::<Result<_>>()?;
     let caller = Arc::new(Caller::new(client, subjects));
     let begun = Instant::now();
     let mut clients = JoinSet::new();
@@ -100,7 +101,7 @@ async fn work(caller: Arc<Caller>, calls: u64, mut random: fastrand::Rng) {
         };
         if is_busy {
             // Else nearly all calls would only be told to wait.
-            tokio::time::sleep(Duration::from_millis(random.u64(20..300))).await;
+            tokio::time::sleep(Duration::from_millis(random.u64(50..1_000))).await;
         }
     }
 }
@@ -132,7 +133,8 @@ async fn delete_all(caller: &Arc<Caller>) -> Vec<String> {
             let begun = Instant::now();
             while caller.call(subject, call).await != model::Answer::Done {
                 if begun.elapsed() > END_LIMIT {
-                    violations.push(format!("{call:?} of {} does not succeed at the end", caller.subjects[subject].name));
+                    violations
+                        .push(format!("{call:?} of {} does not succeed at the end", caller.subjects[subject].name));
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -25,15 +25,29 @@ pub struct Shape {
 /// What was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    Create { bytes: u64, limit: u64 },
+    Create {
+        bytes: u64,
+        limit: u64,
+    },
     Delete,
     Stage,
     Unstage,
-    Publish { target: usize, read_only: bool },
-    Unpublish { target: usize },
-    Grow { bytes: u64 },
-    GrowOnNode { target: usize },
-    Stats { target: usize },
+    Publish {
+        target: usize,
+        read_only: bool,
+    },
+    Unpublish {
+        target: usize,
+    },
+    Grow {
+        bytes: u64,
+    },
+    GrowOnNode {
+        target: usize,
+    },
+    Stats {
+        target: usize,
+    },
     Get,
     Validate,
     /// One volume's part of a list of all.
@@ -76,8 +90,9 @@ fn after_absent(call: Call, answer: Answer) -> Option<State> {
             Some(State::Present(Shape { bytes: made, ..Shape::default() }))
         }
         (Call::Create { .. }, _) => None,
-        (Call::Delete | Call::Unstage | Call::Unpublish { .. }, Answer::Done)
-        | (Call::List, Answer::Listed(None)) => Some(State::Absent),
+        (Call::Delete | Call::Unstage | Call::Unpublish { .. }, Answer::Done) | (Call::List, Answer::Listed(None)) => {
+            Some(State::Absent)
+        }
         (Call::Delete | Call::Unstage | Call::Unpublish { .. } | Call::List, _) => None,
         (_, Answer::Refused(tonic::Code::NotFound)) => Some(State::Absent),
         _ => None,
@@ -104,9 +119,7 @@ fn after_present(is_block: bool, shape: &Shape, call: Call, answer: Answer) -> O
         }
         Call::Stage if answer == Answer::Done => Some(State::Present(Shape { staged: true, ..shape.clone() })),
         Call::Unstage => match answer {
-            Answer::Done if !shape.is_published() => {
-                Some(State::Present(Shape { staged: false, ..shape.clone() }))
-            }
+            Answer::Done if !shape.is_published() => Some(State::Present(Shape { staged: false, ..shape.clone() })),
             _ => when(answer == precondition && shape.is_published()),
         },
         Call::Publish { target, read_only } => {
