@@ -9,6 +9,7 @@ use crate::lvm::volume_id::VolumeId;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
 use crate::node::create::unusable_group;
+use crate::node::device::mounts_of;
 use crate::node::placement::why_unwritable;
 use crate::node::volume::Volume;
 
@@ -82,7 +83,8 @@ impl Node {
 /// An open or mounted volume is never removed.
 fn ensure_unused(volume: &Volume, devices: &[MappedDevice], mounts: &[MountEntry]) -> Result<()> {
     let Some(device) = volume.device(devices) else { return Ok(()) };
-    if let Some(mount) = mounts.iter().find(|mount| mount.device == device.number) {
+    // A published block device is a mount of its node, which nobody need have open.
+    if let Some(mount) = mounts_of(mounts, device).first() {
         return Err(Error::precondition(format!(
             "volume {} is mounted at {}; unpublish and unstage it first",
             volume.full_name(),

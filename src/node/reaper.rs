@@ -149,13 +149,14 @@ impl Node {
         if device.open_count > 0 {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
         }
-        let path = device_path(&device);
         let mut discards = volume.tags.deleting == Some(Wipe::Discard);
         let mut offset = 0;
         while offset < volume.bytes() {
             if stop.is_cancelled() {
                 return Ok(false);
             }
+            // Looked up each time: should somebody deactivate the volume, another one may get its device's number.
+            let path = device_path(&self.activated(volume).await?);
             let length = WIPE_STEP_BYTES.min(volume.bytes() - offset);
             let stretch = Stretch { device: path.clone(), offset, length };
             if discards && self.kernel.discard(stretch.clone()).await.is_err() {
@@ -170,7 +171,7 @@ impl Node {
             self.reaper.state().wiping.insert(volume.logical.uuid.clone(), offset);
         }
         let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
-        self.kernel.flush(&path).await.map_err(failed)?;
+        self.kernel.flush(&device_path(&self.activated(volume).await?)).await.map_err(failed)?;
         Ok(true)
     }
 

@@ -194,7 +194,8 @@ impl Node {
     async fn unstage_locked(&self, name: &str, staging_path: &std::path::Path) -> Result<()> {
         let path = resolved(staging_path).await;
         let snapshot = self.groups.read().await?;
-        let volume = Volume::find(&snapshot, name)?;
+        // The device of a volume that is being deleted belongs to its wipe.
+        let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
             Some(volume) => self.active_device(volume).await?,
             None => None,
