@@ -7,7 +7,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::csi::request::capability::{Access, Capability};
 use crate::error::{Error, Result};
@@ -24,10 +23,6 @@ use crate::node::volume::{Volume, device_path};
 /// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
 /// encryption keep their signatures.
 const SIGNATURE_BYTES: u64 = 2 << 20;
-/// How often and how long a device that udev may be looking at is waited for.
-const SETTLE_TRIES: u32 = 20;
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
-
 /// A volume to be staged.
 #[derive(Debug, Clone)]
 pub struct Stage {
@@ -166,11 +161,8 @@ impl Node {
 
     /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.
     async fn ensure_nobody_has_it_open(&self, volume: &Volume) -> Result<()> {
-        for _ in 0..SETTLE_TRIES {
-            if self.active_device(volume).await?.is_none_or(|device| device.open_count == 0) {
-                return Ok(());
-            }
-            tokio::time::sleep(SETTLE_PAUSE).await;
+        if !self.stays_open(volume).await? {
+            return Ok(());
         }
         Err(Error::precondition(format!(
             "volume {} is new, but something has its device open, so it is not formatted; close it",
@@ -205,7 +197,8 @@ impl Node {
     async fn unstage_locked(&self, name: &str, staging_path: &std::path::Path) -> Result<()> {
         let path = resolved(staging_path).await;
         let snapshot = self.groups.read().await?;
-        let volume = Volume::find(&snapshot, name)?;
+        // The device of a volume that is being deleted belongs to its wipe.
+        let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
             Some(volume) => self.active_device(volume).await?,
             None => None,
