@@ -4,7 +4,7 @@ use anyhow::ensure;
 use clap::Parser;
 use quarry_trial::inside::power::{check, workload};
 use quarry_trial::inside::step::{self, Step};
-use quarry_trial::{demo, inside, power_cuts, races, sanity, site};
+use quarry_trial::{checks, demo, inside, power_cuts, races, sanity, site};
 
 /// Tries Quarry in the lab.
 #[derive(Debug, Parser)]
@@ -15,6 +15,11 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Trial {
+    /// Checks what the node does with good and bad requests; all cases, or those of the themes named
+    Check {
+        /// `theme`, or `theme:words of a case`
+        themes: Vec<String>,
+    },
     /// Shows a volume's whole life, step by step
     Demo,
     /// Runs csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
@@ -30,6 +35,13 @@ enum Trial {
 
 #[derive(Debug, clap::Subcommand)]
 enum Inside {
+    /// Checks cases of the themes named
+    Cases {
+        /// Where the node's log goes
+        #[arg(long)]
+        results: String,
+        themes: Vec<String>,
+    },
     /// One CSI call
     #[command(subcommand)]
     Step(Step),
@@ -43,6 +55,10 @@ enum Inside {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().trial {
+        Trial::Check { themes } => {
+            let themes: Vec<&str> = themes.iter().map(String::as_str).collect();
+            checks::run(&themes, &site::target_folder()?.join("check/by-hand")).map(drop)
+        }
         Trial::Demo => demo::run(),
         Trial::Sanity => {
             for outcome in sanity::run(&site::target_folder()?.join("sanity"))? {
@@ -66,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         Trial::Inside(inside) => runtime()?.block_on(async {
             match inside {
                 Inside::Step(step) => step::run(step).await,
+                Inside::Cases { results, themes } => inside::check::check(&themes, &results).await,
                 Inside::Workload(options) => workload::run(&options).await,
                 Inside::Check(options) => check::run(&options).await,
                 Inside::Races(options) => inside::races::run(&options).await,
