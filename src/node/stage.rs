@@ -14,6 +14,7 @@ use crate::host::file_system::FileSystem;
 use crate::host::kernel::{MappedDevice, Mount, MountEntry, Stretch};
 use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
+use crate::host::superblock::Superblock;
 use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
 use crate::node::Node;
 use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system};
@@ -109,13 +110,13 @@ impl Node {
         if let Some(mount) = mounted_at(&self.mounts().await?, path) {
             return already_staged(volume, mount, &device, wanted);
         }
-        if volume.tags.fresh {
-            self.format(volume, &device, wanted.file_system).await?;
-        }
-        let content = probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await?;
-        let superblock = match content {
-            Content::FileSystem(found) if found.file_system == wanted.file_system => found,
-            other => return Err(unexpected(volume, wanted.file_system, &other)),
+        let superblock = if volume.tags.fresh {
+            self.format(volume, &device, wanted.file_system).await?
+        } else {
+            match probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await? {
+                Content::FileSystem(found) if found.file_system == wanted.file_system => found,
+                other => return Err(unexpected(volume, wanted.file_system, &other)),
+            }
         };
         let mount = Mount::FileSystem {
             device: device_path(&device),
@@ -132,7 +133,7 @@ impl Node {
         Ok(())
     }
 
-    async fn format(&self, volume: &Volume, device: &MappedDevice, file_system: FileSystem) -> Result<()> {
+    async fn format(&self, volume: &Volume, device: &MappedDevice, file_system: FileSystem) -> Result<Superblock> {
         if volume.bytes() < file_system.minimum_bytes() {
             return Err(Error::precondition(format!(
                 "volume {} has {} bytes; {file_system} needs at least {}",
@@ -148,9 +149,19 @@ impl Node {
         if !volume.tags.mkfs_options.is_empty() {
             options.clone_from(&volume.tags.mkfs_options);
         }
-        self.commands.run_ok(&file_system.mkfs(&path, &options)).await?;
+        let mkfs = file_system.mkfs(&path, &options);
+        self.commands.run_ok(&mkfs).await?;
         self.flush_device(volume, &path).await?;
-        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await
+        // Looked at before the tag goes: without it the volume could neither be mounted nor be formatted ever again.
+        let superblock = match probe(&*self.kernel, &*self.commands, &path, volume.bytes()).await? {
+            Content::FileSystem(found) if found.file_system == file_system => found,
+            other => {
+                let problem = format!("`{mkfs}` ended well, but {} holds {}", volume.full_name(), in_words(&other));
+                return Err(Error::Internal { problem });
+            }
+        };
+        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await?;
+        Ok(superblock)
     }
 
     /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.
@@ -287,12 +298,16 @@ fn already_staged(volume: &Volume, mount: &MountEntry, device: &MappedDevice, wa
     }
 }
 
-fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
-    let found = match content {
+fn in_words(content: &Content) -> String {
+    match content {
         Content::Blank => String::from("nothing"),
         Content::FileSystem(found) => found.file_system.to_string(),
         Content::Other(description) => description.clone(),
-    };
+    }
+}
+
+fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
+    let found = in_words(content);
     Error::precondition(format!(
         "volume {} should hold {wanted} but holds {found}; it was in use before, so it is not formatted: ask for \
          what it holds, or look at it with blkid",
