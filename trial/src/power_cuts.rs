@@ -193,6 +193,20 @@ impl Trial {
         cut(site)?;
         drop(work);
         self.counted();
+        self.check_journal(folder, &log)
+    }
+
+    /// The proof is worth nothing where the journal itself loses lines.
+    fn check_journal(&mut self, folder: &Path, log: &Path) -> Result<()> {
+        let reported = fs::read_to_string(log)?;
+        // The last line may be cut off.
+        let whole = reported.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let safe: u64 = whole.lines().next_back().map_or(Ok(0), str::parse)?;
+        let bytes = fs::metadata(folder.join("results/journal")).map_or(0, |metadata| metadata.len());
+        if bytes < safe {
+            let problem = format!("after cut {}: the journal has {bytes} bytes, {safe} were flushed", self.report.cuts);
+            self.report.descriptions.push(problem);
+        }
         Ok(())
     }
 
