@@ -71,14 +71,21 @@ impl Disk {
         });
     }
 
-    /// Whether the text can still be read anywhere in the stretch.
-    pub(crate) fn holds(&self, text: &[u8], offset: usize, length: usize) -> bool {
+    /// Whether a page of the stretch begins with the text.
+    pub(crate) fn has_page_with(&self, text: &[u8], offset: usize, length: usize) -> bool {
+        self.written(offset, length).any(|content| content.starts_with(text))
+    }
+
+    pub(crate) fn is_zero(&self, offset: usize, length: usize) -> bool {
+        self.written(offset, length).all(|content| **content == [0; PAGE])
+    }
+
+    /// The pages of a stretch that are not known to be zero.
+    fn written(&self, offset: usize, length: usize) -> impl Iterator<Item = &Page> {
         let range = offset / PAGE..(offset + length) / PAGE;
-        let candidates = self.durable.range(range.clone()).map(|(page, _)| *page);
-        let candidates = candidates.chain(self.cached.range(range).map(|(page, _)| *page));
-        candidates
-            .filter_map(|page| self.page(page))
-            .any(|content| content.windows(text.len()).any(|window| window == text))
+        let durable = self.durable.range(range.clone()).filter(|(page, _)| !self.cached.contains_key(page));
+        let cached = self.cached.range(range).filter_map(|(_, content)| content.as_ref());
+        durable.map(|(_, content)| content).chain(cached)
     }
 
     fn settle(&mut self, survives: impl Fn(usize) -> bool) {

@@ -50,8 +50,7 @@ pub(crate) fn make(machine: &mut Machine, minor: u32) {
     assert_eq!(machine.open_count(minor), 0, "mkfs of {volume:?}, which is open");
     let (bytes, ends) = (machine.bytes_of(minor), EXTENT / 4);
     for offset in [0, bytes - ends] {
-        let is_zero = machine.read_device(minor, offset, ends).iter().all(|byte| *byte == 0);
-        assert!(is_zero, "{} still has its earlier tenant's signatures", device.volume);
+        assert!(machine.is_zero(minor, offset, ends), "{} still has its earlier tenant's signatures", device.volume);
     }
     machine.write_device(minor, 0, &superblock(bytes));
 }

@@ -167,14 +167,20 @@ impl Machine {
     }
 
     pub(crate) fn read_device(&self, minor: u32, offset: usize, length: usize) -> Vec<u8> {
-        let pieces = self.pieces(minor, offset, length).into_iter();
-        pieces.flat_map(|(disk, at, count)| self.disks[&disk].read(at, count)).collect()
+        self.read_pieces(&self.pieces(minor, offset, length))
     }
 
     /// What lies on a volume, active or not.
     pub(crate) fn read_volume(&self, group: &str, volume: &LogicalVolume, offset: usize, length: usize) -> Vec<u8> {
-        let pieces = self.pieces_of(group, volume, offset, length).into_iter();
-        pieces.flat_map(|(disk, at, count)| self.disks[&disk].read(at, count)).collect()
+        self.read_pieces(&self.pieces_of(group, volume, offset, length))
+    }
+
+    fn read_pieces(&self, pieces: &[(String, usize, usize)]) -> Vec<u8> {
+        pieces.iter().map(|(disk, at, count)| self.disks[disk].read(*at, *count)).collect::<Vec<_>>().concat()
+    }
+
+    pub(crate) fn is_zero(&self, minor: u32, offset: usize, length: usize) -> bool {
+        self.pieces(minor, offset, length).iter().all(|(disk, at, count)| self.disks[disk].is_zero(*at, *count))
     }
 
     pub(crate) fn write_device(&mut self, minor: u32, offset: usize, bytes: &[u8]) {
@@ -253,7 +259,7 @@ impl Machine {
         self.groups.iter().any(|group| {
             group.physical_volumes.iter().enumerate().any(|(index, volume)| {
                 let disk = &self.disks[&volume.disk];
-                group.free_on(index).into_iter().any(|extent| disk.holds(text, DATA_START + extent * EXTENT, EXTENT))
+                group.free_on(index).into_iter().any(|extent| disk.has_page_with(text, DATA_START + extent * EXTENT, EXTENT))
             })
         })
     }
