@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::lvm::groups::Snapshot;
 use crate::lvm::names::{fits_device_mapper, logical_volume_name};
 use crate::lvm::tags::{Claim, VolumeTags};
+use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
 use crate::node::volume::Volume;
-use crate::node::Node;
 
 /// A volume to be made.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct NewVolume {
 
 /// What came of a try in one group.
 enum Tried {
-    Made(Volume),
+    Made(Box<Volume>),
     NoRoom,
 }
 
@@ -62,7 +62,7 @@ impl Node {
             let Some(extents) = fitting(candidate, name, new)? else { continue };
             largest_wish = extents * candidate.group.extent_bytes;
             if let Tried::Made(volume) = self.try_in(&candidate.group.name, name, extents, new).await? {
-                return Ok(volume);
+                return Ok(*volume);
             }
         }
         let snapshot = self.groups.read().await?;
@@ -97,7 +97,7 @@ impl Node {
         if let Some(volume) = Volume::find(&after, name)? {
             self.writer.flush(&volume.group).await?;
             self.reaper.changed(&volume.group.name);
-            return Ok(Tried::Made(volume));
+            return Ok(Tried::Made(Box::new(volume)));
         }
         made?;
         Err(Error::Internal { problem: format!("lvcreate ended well, but {}/{name} is not there", group.name) })
@@ -158,7 +158,10 @@ pub fn chosen_class(node: &Node, name: Option<&str>) -> Result<Class> {
             Error::invalid("parameters.class", format!("{name:?} is no class here; there are: {}", classes.names()))
         }),
         None => classes.default_class().ok_or_else(|| {
-            Error::invalid("parameters.class", format!("is missing and no class is the default; there are: {}", classes.names()))
+            Error::invalid(
+                "parameters.class",
+                format!("is missing and no class is the default; there are: {}", classes.names()),
+            )
         }),
     };
     class.cloned()

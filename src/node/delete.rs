@@ -7,10 +7,10 @@ use crate::host::kernel::{MappedDevice, MountEntry};
 use crate::lvm::tags::deleting_tag;
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::wipe::Wipe;
+use crate::node::Node;
 use crate::node::create::unusable_group;
 use crate::node::placement::why_unwritable;
 use crate::node::volume::Volume;
-use crate::node::Node;
 
 impl Node {
     /// Deletes the volume; one that is known to be gone is fine, one that is out of reach is not.
@@ -35,7 +35,9 @@ impl Node {
         let Some(volume) = Volume::find(&snapshot, name)? else {
             if let Some(group) = super::vanished_group(&snapshot, name) {
                 return Err(Error::Unavailable {
-                    problem: format!("volume {name} is in volume group {group}, which is not there now; attach its disks"),
+                    problem: format!(
+                        "volume {name} is in volume group {group}, which is not there now; attach its disks"
+                    ),
                 });
             }
             if let Some((group, reason)) = unusable_group(self, &snapshot) {

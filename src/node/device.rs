@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry};
+use crate::node::Node;
 use crate::node::delete::ensure_writable;
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 impl Node {
     /// The volume's device, activated if it was not, set going again if it was suspended.

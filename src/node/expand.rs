@@ -7,11 +7,11 @@ use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::host::probe::{Content, probe};
 use crate::lvm::layout::Layout;
+use crate::node::Node;
 use crate::node::delete::ensure_writable;
 use crate::node::device::{is_read_only, resolved, shows_file_system};
 use crate::node::placement::{self, Room};
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 impl Node {
     /// Grows the logical volume; answers with its size in bytes and whether the node has a file system to grow.
@@ -58,7 +58,9 @@ impl Node {
         let (group, name) = (volume.group.name.clone(), volume.logical.name.clone());
         let turn = self.writer.turn(&group).await;
         let snapshot = self.groups.read().await?;
-        let Some(volume) = Volume::find(&snapshot, &name)? else { return Err(Error::no_volume(&self.volume_id(&name))) };
+        let Some(volume) = Volume::find(&snapshot, &name)? else {
+            return Err(Error::no_volume(&self.volume_id(&name)));
+        };
         if volume.logical.extents < extents {
             self.ensure_room(&volume, extents)?;
             let layout = self.class(&volume.tags.class).map_or(Layout::Linear, |class| class.layout);
@@ -125,8 +127,7 @@ impl Node {
             )));
         };
         let device = device_path(&device);
-        if let Content::FileSystem(superblock) =
-            probe(&*self.kernel, &*self.commands, &device, volume.bytes()).await?
+        if let Content::FileSystem(superblock) = probe(&*self.kernel, &*self.commands, &device, volume.bytes()).await?
             && superblock.needs_growing(volume.bytes())
         {
             self.commands.run_ok(&superblock.file_system.grow(&device, &mount.target)).await?;

@@ -3,9 +3,9 @@
 use crate::error::Result;
 use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
 use crate::host::superblock;
+use crate::node::Node;
 use crate::node::device::{is_read_only, mounts_of};
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 /// Bytes read to see what a file system says of itself.
 const HEAD_BYTES: u64 = 128 << 10;

@@ -94,9 +94,7 @@ pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
 /// A sentence on why none of the groups takes a volume of so many bytes.
 pub fn why_no_room(snapshot: &Snapshot, class: &Class, candidates: &[Candidate], bytes: u64) -> String {
     let names: Vec<String> = class.volume_groups.iter().map(ToString::to_string).collect();
-    let unusable = snapshot.unusable.iter().filter(|unusable| {
-        class.uses(&unusable.name)
-    });
+    let unusable = snapshot.unusable.iter().filter(|unusable| class.uses(&unusable.name));
     let mut reasons: Vec<String> = candidates
         .iter()
         .map(|candidate| match &candidate.room {

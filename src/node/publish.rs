@@ -9,9 +9,9 @@ use crate::csi::request::capability::{Access, AccessMode, Capability};
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, Mount, MountEntry};
 use crate::host::mount_options;
+use crate::node::Node;
 use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_device, shows_file_system};
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 /// A volume to be published.
 #[derive(Debug, Clone)]
@@ -89,7 +89,8 @@ impl Node {
                 volume.logical.name
             )));
         }
-        let other = mounts.iter().filter(|mount| shows_device(mount, device)).find(|mount| is_read_only(mount) != read_only);
+        let other =
+            mounts.iter().filter(|mount| shows_device(mount, device)).find(|mount| is_read_only(mount) != read_only);
         if let Some(other) = other {
             return Err(Error::precondition(format!(
                 "block volume {} is published {} at {}; a device is read-only for all its users or for none",
@@ -110,7 +111,8 @@ impl Node {
         // An id that was never given out is still a lock of its own, so that its path is worked on by one.
         let name = self.logical_name(volume_id).unwrap_or_else(|| volume_id.to_owned());
         let node = Arc::clone(self);
-        self.mutate(&name.clone(), "unpublishing", async move { node.unpublish_locked(&name, &target_path).await }).await
+        self.mutate(&name.clone(), "unpublishing", async move { node.unpublish_locked(&name, &target_path).await })
+            .await
     }
 
     async fn unpublish_locked(&self, name: &str, target_path: &Path) -> Result<()> {

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::host::kernel::Stretch;
 use crate::lvm::wipe::Wipe;
-use crate::node::volume::{Volume, device_path};
 use crate::node::Node;
+use crate::node::volume::{Volume, device_path};
 
 /// Bytes wiped by one call: small enough that progress is seen and a stop is not held up.
 const WIPE_STEP_BYTES: u64 = 64 << 20;
@@ -20,6 +20,8 @@ const WIPE_STEP_BYTES: u64 = 64 << 20;
 const WIPES_AT_ONCE: usize = 2;
 /// How long until a volume that could not be wiped or removed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the tags are looked at when nobody has said that there is something to do.
+const IDLE: Duration = Duration::from_mins(1);
 /// How long a group must rest before its backup is written.
 const BACKUP_REST: Duration = Duration::from_secs(2);
 
@@ -86,7 +88,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     loop {
         let pause = match node.reap(&wipes, &stop).await {
             Ok(true) => RETRY,
-            Ok(false) => Duration::from_secs(60),
+            Ok(false) => IDLE,
             Err(error) => {
                 tracing::warn!(%error, "could not look for deleted volumes");
                 RETRY

@@ -15,9 +15,9 @@ use crate::host::kernel::{MappedDevice, Mount, MountEntry, Stretch};
 use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
 use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
+use crate::node::Node;
 use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system};
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 /// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
 /// encryption keep their signatures.
@@ -112,8 +112,7 @@ impl Node {
         if volume.tags.fresh {
             self.format(volume, &device, wanted.file_system).await?;
         }
-        let content =
-            probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await?;
+        let content = probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await?;
         let superblock = match content {
             Content::FileSystem(found) if found.file_system == wanted.file_system => found,
             other => return Err(unexpected(volume, wanted.file_system, &other)),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::FileSystemUsage;
-use crate::node::device::{resolved, shows_file_system};
 use crate::node::Node;
+use crate::node::device::{resolved, shows_file_system};
 
 /// How long a file system may take to answer; a hung device must not hold the caller.
 const PATIENCE: Duration = Duration::from_secs(10);

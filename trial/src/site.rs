@@ -86,7 +86,7 @@ impl Site {
     pub fn stop_node(&mut self) -> Result<()> {
         if let Some(mut node) = self.node.take() {
             node.signal(15)?;
-            node.wait(Duration::from_secs(60))?;
+            node.wait(Duration::from_mins(1))?;
         }
         Ok(())
     }

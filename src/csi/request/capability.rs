@@ -1,9 +1,9 @@
 //! Volume capabilities: how a volume is to be used.
 
 use crate::csi::request::text::MAP_LIMIT;
-use crate::csi::v1::volume_capability::access_mode::Mode;
-use crate::csi::v1::volume_capability::AccessType;
 use crate::csi::v1::VolumeCapability;
+use crate::csi::v1::volume_capability::AccessType;
+use crate::csi::v1::volume_capability::access_mode::Mode;
 use crate::error::{Error, Result};
 
 /// How a volume is shown to its user.
