@@ -50,7 +50,7 @@ impl Node {
         if let Some(volume) = Volume::find(&snapshot, name)? {
             return self.existing(volume, new).await;
         }
-        if let Some(group) = super::vanished_group(&snapshot, name) {
+        if let Some(group) = self.missing_group(&snapshot, name).await {
             // Another volume under the same name would be a second truth once the disks are back.
             return Err(Error::Unavailable {
                 problem: format!("volume {name} exists in volume group {group}, which is not there now"),

@@ -33,7 +33,7 @@ impl Node {
     async fn delete_locked(&self, name: &str) -> Result<()> {
         let snapshot = self.groups.read().await?;
         let Some(volume) = Volume::find(&snapshot, name)? else {
-            if let Some(group) = super::vanished_group(&snapshot, name) {
+            if let Some(group) = self.missing_group(&snapshot, name).await {
                 return Err(Error::Unavailable {
                     problem: format!(
                         "volume {name} is in volume group {group}, which is not there now; attach its disks"

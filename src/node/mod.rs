@@ -28,6 +28,7 @@ pub mod stats;
 pub mod volume;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
@@ -40,7 +41,10 @@ use crate::config::watch::ClassesInForce;
 use crate::error::{Error, Result};
 use crate::host::commands::Commands;
 use crate::host::kernel::{Kernel, MappedDevice, MountEntry};
+use crate::lvm::backup;
 use crate::lvm::groups::{Groups, Snapshot};
+use crate::lvm::model::VolumeGroup;
+use crate::lvm::tags::VolumeTags;
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::writer::Writer;
 
@@ -139,12 +143,27 @@ impl Node {
         if let Some(volume) = volume.filter(|volume| volume.tags.deleting.is_none()) {
             return Ok(volume);
         }
-        match vanished_group(&snapshot, logical_name) {
+        match self.missing_group(&snapshot, logical_name).await {
             Some(group) => Err(Error::Unavailable {
                 problem: format!("volume group {group} with volume {logical_name} is not there now; attach its disks"),
             }),
             None => Err(Error::no_volume(&self.volume_id(logical_name))),
         }
+    }
+
+    /// The group that holds the volume but is not there now, from what this process saw earlier, else from
+    /// lvm's backups. A volume that is out of reach is not deleted.
+    async fn missing_group(&self, snapshot: &Snapshot, logical_name: &str) -> Option<String> {
+        let holds = |group: &VolumeGroup| {
+            let volume = group.logical_volume(logical_name).and_then(|volume| VolumeTags::parse(&volume.tags));
+            volume.is_some_and(|tags| tags.deleting.is_none())
+        };
+        if let Some(group) = snapshot.vanished.iter().find(|group| holds(group)) {
+            return Some(group.name.clone());
+        }
+        let is_here = |group: &VolumeGroup| snapshot.groups.iter().any(|present| present.uuid == group.uuid);
+        let backups = backup::groups(Path::new(backup::FOLDER)).await;
+        backups.into_iter().find(|group| holds(group) && !is_here(group)).map(|group| group.name)
     }
 
     /// The class of that name.
@@ -159,11 +178,4 @@ impl Node {
     async fn mounts(&self) -> Result<Vec<MountEntry>> {
         self.kernel.mounts().await.map_err(|source| Error::kernel("could not read the mount table", source))
     }
-}
-
-/// The group that held the volume when it was last seen, if that group is not there now. A volume
-/// that is out of reach is not deleted.
-fn vanished_group<'s>(snapshot: &'s Snapshot, logical_name: &str) -> Option<&'s str> {
-    let holds = |group: &&Arc<crate::lvm::model::VolumeGroup>| group.logical_volume(logical_name).is_some();
-    snapshot.vanished.iter().find(holds).map(|group| group.name.as_str())
 }

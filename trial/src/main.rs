@@ -1,8 +1,9 @@
 //! `quarry-trial`: the demo and the long trials.
 
 use clap::Parser;
+use quarry_trial::inside::check;
 use quarry_trial::inside::step::{self, Step};
-use quarry_trial::{demo, sanity, site};
+use quarry_trial::{checks, demo, sanity, site};
 
 /// Tries Quarry in the lab.
 #[derive(Debug, Parser)]
@@ -13,6 +14,11 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Trial {
+    /// Checks what the node does with good and bad requests; all cases, or those of the themes named
+    Check {
+        /// `theme`, or `theme:words of a case`
+        themes: Vec<String>,
+    },
     /// Shows a volume's whole life, step by step
     Demo,
     /// Runs csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
@@ -24,6 +30,12 @@ enum Trial {
 
 #[derive(Debug, clap::Subcommand)]
 enum Inside {
+    Check {
+        /// Where the node's log goes
+        #[arg(long)]
+        results: String,
+        themes: Vec<String>,
+    },
     /// One CSI call
     #[command(subcommand)]
     Step(Step),
@@ -31,6 +43,10 @@ enum Inside {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().trial {
+        Trial::Check { themes } => {
+            let themes: Vec<&str> = themes.iter().map(String::as_str).collect();
+            checks::run(&themes, &site::target_folder()?.join("check/by-hand")).map(drop)
+        }
         Trial::Demo => demo::run(),
         Trial::Sanity => {
             for outcome in sanity::run(&site::target_folder()?.join("sanity"))? {
@@ -42,11 +58,12 @@ fn main() -> anyhow::Result<()> {
         Trial::Inside(inside) => runtime()?.block_on(async {
             match inside {
                 Inside::Step(step) => step::run(step).await,
+                Inside::Check { results, themes } => check::check(&themes, &results).await,
             }
         }),
     }
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
