@@ -1,12 +1,17 @@
 //! The device of a volume: making it appear, and telling which mounts are of it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry};
 use crate::node::Node;
 use crate::node::delete::ensure_writable;
 use crate::node::volume::{Volume, device_path};
+
+/// How often and how long a device that udev may be looking at is waited for.
+const SETTLE_TRIES: u32 = 40;
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Node {
     /// The volume's device, activated if it was not, set going again if it was suspended.
@@ -34,6 +39,18 @@ impl Node {
     /// The volume's device while it is active.
     pub(super) async fn active_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
         Ok(volume.device(&self.mapped_devices().await?).cloned())
+    }
+
+    /// Whether something has the volume's device open, and not only for the moment that udev takes to look at a
+    /// device after each change of it.
+    pub(super) async fn stays_open(&self, volume: &Volume) -> Result<bool> {
+        for _ in 0..SETTLE_TRIES {
+            if self.active_device(volume).await?.is_none_or(|device| device.open_count == 0) {
+                return Ok(false);
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        Ok(true)
     }
 
     /// Changes the tags of a volume and makes the change survive a power cut.

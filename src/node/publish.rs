@@ -44,7 +44,9 @@ impl Node {
         let target = resolved(&publish.target_path).await;
         let staging = resolved(&publish.staging_path).await;
         let mounts = self.mounts().await?;
-        let read_only = publish.read_only || publish.capability.mode == AccessMode::ReaderOnly;
+        let read_only = publish.read_only
+            || publish.capability.mode == AccessMode::ReaderOnly
+            || is_read_only_by_stage(&publish.capability.access, mounted_at(&mounts, &staging));
         if let Some(mount) = mounted_at(&mounts, &target) {
             return already_published(name, mount, &device, &publish.capability.access, read_only);
         }
@@ -154,6 +156,13 @@ fn already_published(
         });
     }
     Ok(())
+}
+
+/// Whether nobody can write through a mount made from the staged one, be it for its flags or for those of this mount.
+fn is_read_only_by_stage(access: &Access, staged: Option<&MountEntry>) -> bool {
+    let Access::Mount { flags, .. } = access else { return false };
+    staged.is_some_and(is_read_only)
+        || mount_options::parse(flags).is_ok_and(|options| mount_options::is_read_only(&options))
 }
 
 /// A single writer has the volume to itself; the others of this node may share it.

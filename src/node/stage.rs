@@ -4,9 +4,9 @@
 //! fresh → (head zeroed, mkfs, flushed; still fresh, so a crash redoes all of it) → tag cleared, flushed →
 //! mounted. From then on its content is its user's: it is looked at, never written.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::csi::request::capability::{Access, Capability};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::host::file_system::FileSystem;
 use crate::host::kernel::{MappedDevice, Mount, MountEntry, Stretch};
 use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
+use crate::host::superblock::Superblock;
 use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
 use crate::node::Node;
 use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system};
@@ -22,10 +23,6 @@ use crate::node::volume::{Volume, device_path};
 /// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
 /// encryption keep their signatures.
 const SIGNATURE_BYTES: u64 = 2 << 20;
-/// How often and how long a device that udev may be looking at is waited for.
-const SETTLE_TRIES: u32 = 20;
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
-
 /// A volume to be staged.
 #[derive(Debug, Clone)]
 pub struct Stage {
@@ -109,13 +106,13 @@ impl Node {
         if let Some(mount) = mounted_at(&self.mounts().await?, path) {
             return already_staged(volume, mount, &device, wanted);
         }
-        if volume.tags.fresh {
-            self.format(volume, &device, wanted.file_system).await?;
-        }
-        let content = probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await?;
-        let superblock = match content {
-            Content::FileSystem(found) if found.file_system == wanted.file_system => found,
-            other => return Err(unexpected(volume, wanted.file_system, &other)),
+        let superblock = if volume.tags.fresh {
+            self.format(volume, &device, wanted.file_system).await?
+        } else {
+            match probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await? {
+                Content::FileSystem(found) if found.file_system == wanted.file_system => found,
+                other => return Err(unexpected(volume, wanted.file_system, &other)),
+            }
         };
         let mount = Mount::FileSystem {
             device: device_path(&device),
@@ -123,16 +120,15 @@ impl Node {
             file_system: wanted.file_system.to_string(),
             options: wanted.options.clone(),
         };
-        self.kernel.mount(&mount).await.map_err(|source| {
-            Error::kernel(format!("could not mount {} at {}", volume.full_name(), path.display()), source)
-        })?;
+        let mounted = self.kernel.mount(&mount).await;
+        mounted.map_err(|source| not_mounted(volume, path, &wanted.options, source))?;
         if superblock.needs_growing(volume.bytes()) && !mount_options::is_read_only(&wanted.options) {
             self.commands.run_ok(&wanted.file_system.grow(&device_path(&device), path)).await?;
         }
         Ok(())
     }
 
-    async fn format(&self, volume: &Volume, device: &MappedDevice, file_system: FileSystem) -> Result<()> {
+    async fn format(&self, volume: &Volume, device: &MappedDevice, file_system: FileSystem) -> Result<Superblock> {
         if volume.bytes() < file_system.minimum_bytes() {
             return Err(Error::precondition(format!(
                 "volume {} has {} bytes; {file_system} needs at least {}",
@@ -148,18 +144,25 @@ impl Node {
         if !volume.tags.mkfs_options.is_empty() {
             options.clone_from(&volume.tags.mkfs_options);
         }
-        self.commands.run_ok(&file_system.mkfs(&path, &options)).await?;
+        let mkfs = file_system.mkfs(&path, &options);
+        self.commands.run_ok(&mkfs).await?;
         self.flush_device(volume, &path).await?;
-        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await
+        // Looked at before the tag goes: without it the volume could neither be mounted nor be formatted ever again.
+        let superblock = match probe(&*self.kernel, &*self.commands, &path, volume.bytes()).await? {
+            Content::FileSystem(found) if found.file_system == file_system => found,
+            other => {
+                let problem = format!("`{mkfs}` ended well, but {} holds {}", volume.full_name(), in_words(&other));
+                return Err(Error::Internal { problem });
+            }
+        };
+        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await?;
+        Ok(superblock)
     }
 
     /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.
     async fn ensure_nobody_has_it_open(&self, volume: &Volume) -> Result<()> {
-        for _ in 0..SETTLE_TRIES {
-            if self.active_device(volume).await?.is_none_or(|device| device.open_count == 0) {
-                return Ok(());
-            }
-            tokio::time::sleep(SETTLE_PAUSE).await;
+        if !self.stays_open(volume).await? {
+            return Ok(());
         }
         Err(Error::precondition(format!(
             "volume {} is new, but something has its device open, so it is not formatted; close it",
@@ -194,7 +197,8 @@ impl Node {
     async fn unstage_locked(&self, name: &str, staging_path: &std::path::Path) -> Result<()> {
         let path = resolved(staging_path).await;
         let snapshot = self.groups.read().await?;
-        let volume = Volume::find(&snapshot, name)?;
+        // The device of a volume that is being deleted belongs to its wipe.
+        let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
             Some(volume) => self.active_device(volume).await?,
             None => None,
@@ -286,12 +290,30 @@ fn already_staged(volume: &Volume, mount: &MountEntry, device: &MappedDevice, wa
     }
 }
 
-fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
-    let found = match content {
+/// The kernel answers EINVAL to every option that it does not take, without naming it.
+fn not_mounted(volume: &Volume, path: &Path, options: &[String], source: io::Error) -> Error {
+    let mut what = format!("could not mount {} at {}", volume.full_name(), path.display());
+    if !options.is_empty() {
+        what = format!("{what} with the options {}", options.join(","));
+    }
+    if source.kind() == io::ErrorKind::InvalidInput && options.iter().any(|option| option.contains("context=")) {
+        return Error::precondition(format!(
+            "{what}: {source}; a context needs SELinux, which this node's kernel may lack or have switched off"
+        ));
+    }
+    Error::kernel(what, source)
+}
+
+fn in_words(content: &Content) -> String {
+    match content {
         Content::Blank => String::from("nothing"),
         Content::FileSystem(found) => found.file_system.to_string(),
         Content::Other(description) => description.clone(),
-    };
+    }
+}
+
+fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
+    let found = in_words(content);
     Error::precondition(format!(
         "volume {} should hold {wanted} but holds {found}; it was in use before, so it is not formatted: ask for \
          what it holds, or look at it with blkid",

@@ -22,7 +22,7 @@ pub fn run(themes: &[&str], results: &Path) -> Result<usize> {
     };
     let site = Site::boot(&plan)?;
     let shared = site.shared("")?;
-    let command = site.inside(&["check", "--results", &shared])?.args(themes.iter().copied());
+    let command = site.inside(&["cases", "--results", &shared])?.args(themes.iter().copied());
     let output = site.run(&command.limit(LIMIT).streamed())?;
     println!("{:.1} s in all, boot included", begun.elapsed().as_secs_f64());
     let text = output.text();

@@ -118,14 +118,21 @@ async fn exported(ground: &Ground) -> Result<()> {
 async fn read_only(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 32)?;
     let volume = ground.volume_in("own", "own", "read-only", 4, block()).await?;
-    lvm(&["vgchange", "-qq", "--permission", "r", "own"])?;
+    // No command of lvm makes a group read-only; metadata that says so can be restored.
+    let folder = ground.folder("backup")?;
+    let [writable, read_only] = ["writable", "read-only"].map(|name| folder.join(name).to_string_lossy().into_owned());
+    lvm(&["vgcfgbackup", "-qq", "--file", &writable, "own"])?;
+    fs::write(&read_only, fs::read_to_string(&writable)?.replacen(", \"WRITE\"", "", 1))?;
+    lvm(&["vgcfgrestore", "-qq", "--file", &read_only, "own"])?;
     takes_nothing(ground, &volume.id, FailedPrecondition, "read-only").await?;
-    lvm(&["vgchange", "-qq", "--permission", "rw", "own"])?;
+    lvm(&["vgcfgrestore", "-qq", "--file", &writable, "own"])?;
+    fs::remove_dir_all(folder)?;
     volume.remove().await?;
     group.remove()
 }
 
-const OTHER_SYSTEM: [&str; 2] = ["--config", "local/extra_system_ids=[\"elsewhere\"]"];
+/// As the other system would act.
+const OTHER_SYSTEM: [&str; 2] = ["--config", "global/system_id_source=\"lvmlocal\" local/system_id=\"elsewhere\""];
 
 async fn foreign_system(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 32)?;
@@ -163,7 +170,6 @@ async fn metadata_area_full(ground: &Ground) -> Result<()> {
     // The room that is kept back is for what must still be possible.
     volumes[0].stage().await?;
     volumes[0].unstage().await?;
-    volumes[0].grow(8 * MIB).await?;
     for volume in &volumes {
         volume.delete().await?;
     }

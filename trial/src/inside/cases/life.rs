@@ -212,17 +212,16 @@ fn with_flags(flags: &[&str]) -> v1::VolumeCapability {
 
 async fn created_otherwise(ground: &Ground) -> Result<()> {
     let mut controller = ground.client().controller;
-    let volume = ground.volume("otherwise", 4, mounted("ext4")).await?;
-    let good = || ground.request("main", &volume.name, 4 * MIB, mounted("ext4"));
-    let other_class = ground.request("unwiped", &volume.name, 4 * MIB, mounted("ext4"));
+    let volume = ground.volume("otherwise", 304, mounted("ext4")).await?;
+    let good = || ground.request("main", &volume.name, 304 * MIB, mounted("ext4"));
+    let other_class = ground.request("unwiped", &volume.name, 304 * MIB, mounted("ext4"));
     refused(controller.create_volume(other_class).await, AlreadyExists, &["class", "main", "unwiped"])?;
     let mut other_options = good();
     other_options.parameters.insert(String::from("mkfsOptions"), String::from("-m 1"));
     refused(controller.create_volume(other_options).await, AlreadyExists, &["mkfsOptions"])?;
     volume.stage().await?;
-    let other = ground.request("main", &volume.name, 4 * MIB, mounted("xfs"));
-    let answer = controller.create_volume(v1::CreateVolumeRequest { capacity_range: None, ..other }).await;
-    refused(answer, AlreadyExists, &["ext4", "xfs"])?;
+    let other = ground.request("main", &volume.name, 304 * MIB, mounted("xfs"));
+    refused(controller.create_volume(other).await, AlreadyExists, &["ext4", "xfs"])?;
     volume.remove().await
 }
 

@@ -39,6 +39,7 @@ async fn absent(ground: &Ground) -> Result<()> {
     refused(controller.controller_expand_volume(grow).await, Internal, words)?;
     let target = volume.publish("user").await?;
     std::fs::write(target.join("f"), "data")?;
+    std::fs::remove_file(target.join("f"))?;
     capacity_of(ground, "main").await?;
     volume.unpublish(&target).await?;
     drop(stand_in);

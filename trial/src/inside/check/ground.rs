@@ -22,6 +22,8 @@ pub(super) const FOLDER: &str = "/srv/check";
 /// The group that is always there.
 pub(super) const MAIN: &str = "main";
 
+/// The MiB at which the first slice begins: at the head of the disk lvm would see its label twice.
+const FIRST_CUT: u64 = 8;
 const CLASSES_FILE: &str = "/run/check-classes.yaml";
 const CLASSES: &str = "
 classes:
@@ -71,7 +73,7 @@ impl Ground {
             node: Mutex::new(Some(node)),
             client: Mutex::new(client),
             names: AtomicU64::new(0),
-            cut: AtomicU64::new(0),
+            cut: AtomicU64::new(FIRST_CUT),
         })
     }
 
@@ -138,8 +140,8 @@ impl Ground {
         let size: u64 = run(&["blockdev", "--getsize64", &self.disk])?.parse()?;
         // Slices of earlier cases are gone long before the disk has been gone round.
         let start = if (start + mib) << 20 > size {
-            self.cut.store(mib, Ordering::Relaxed);
-            0
+            self.cut.store(FIRST_CUT + mib, Ordering::Relaxed);
+            FIRST_CUT
         } else {
             start
         };
