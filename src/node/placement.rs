@@ -77,7 +77,9 @@ pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
         return Some(format!("it belongs to the system {system_id:?} (lvmsystemid(7))"));
     }
     if !group.has_status("WRITE") {
-        return Some(String::from("its metadata is marked read-only; vgcfgrestore can put back metadata whose status has WRITE"));
+        return Some(String::from(
+            "its metadata is marked read-only; vgcfgrestore can put back metadata whose status has WRITE",
+        ));
     }
     if let Some(lock_type) = group.lock_type.as_deref().filter(|lock| !lock.is_empty() && *lock != "none") {
         return Some(format!("it is shared ({lock_type}); only local groups are supported"));
