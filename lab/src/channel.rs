@@ -13,9 +13,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::command::{Command, Status};
 use crate::flow::{Outlet, Reported};
-use crate::frame::{
-    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, edition, encode, receive,
-};
+use crate::frame::{Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, edition, encode, receive};
 use crate::running::{Running, Sink};
 
 const STALL_LIMIT: Duration = Duration::from_secs(20);
@@ -48,11 +46,7 @@ struct State {
 
 impl Channel {
     /// Takes the caller's ends of the sockets; messages are read by a thread that ends with the machine.
-    pub(crate) fn open(
-        reader: UnixStream,
-        writer: UnixStream,
-        console: Option<PathBuf>,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn open(reader: UnixStream, writer: UnixStream, console: Option<PathBuf>) -> Result<Arc<Self>> {
         let channel = Arc::new(Self {
             outlet: Outlet::new(writer, REQUEST_WINDOW),
             next: AtomicU64::new(1),
@@ -80,11 +74,7 @@ impl Channel {
             let tail = self.console_tail();
             format!("the machine died unexpectedly{tail}")
         });
-        for running in state
-            .running
-            .values_mut()
-            .filter(|running| running.result.is_none())
-        {
+        for running in state.running.values_mut().filter(|running| running.result.is_none()) {
             running.result = Some(Err(reason.clone()));
         }
         state.ended = Some(reason);
@@ -104,14 +94,8 @@ impl Channel {
             Event::Stderr { id, data } => {
                 change(running, id, |program| program.take(&data.0, false));
             }
-            Event::Ended {
-                id,
-                code,
-                signal,
-                seconds,
-            } => {
-                let status =
-                    code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
+            Event::Ended { id, code, signal, seconds } => {
+                let status = code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
                 change(running, id, |program| {
                     program.result = Some(Ok((status, seconds)));
                 });
@@ -128,25 +112,16 @@ impl Channel {
         let Some(path) = &self.console else {
             return String::new();
         };
-        let text = std::fs::read(path)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default();
+        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        format!(
-            "; the console's last lines:\n{}",
-            lines[lines.len().saturating_sub(50)..].join("\n")
-        )
+        format!("; the console's last lines:\n{}", lines[lines.len().saturating_sub(50)..].join("\n"))
     }
 
     /// Waits for the agent; the kernel's release.
     pub(crate) fn wait_ready(&self, limit: Duration) -> Result<String> {
         let ready = self.wait_until(limit, |state| state.ready.clone().map(Ok))?;
-        let (kernel, agent) = ready.with_context(|| {
-            format!(
-                "the machine was not ready within {limit:?}{}",
-                self.console_tail()
-            )
-        })?;
+        let (kernel, agent) =
+            ready.with_context(|| format!("the machine was not ready within {limit:?}{}", self.console_tail()))?;
         ensure!(
             agent == edition(),
             "the quarry-lab program is of another build than this one: build it anew (cargo build -p quarry-lab)"
@@ -156,21 +131,14 @@ impl Channel {
 
     /// From now on the machine's end is no accident.
     pub(crate) fn expect_end(&self, words: &str) {
-        locked(&self.state)
-            .expected
-            .get_or_insert_with(|| words.to_owned());
+        locked(&self.state).expected.get_or_insert_with(|| words.to_owned());
     }
 
     /// Waits until no process of the machine holds the channel; false when the limit passed.
     pub(crate) fn wait_end(&self, limit: Duration) -> bool {
         let state = locked(&self.state);
-        let wait = self
-            .changed
-            .wait_timeout_while(state, limit, |state| state.ended.is_none());
-        wait.unwrap_or_else(PoisonError::into_inner)
-            .0
-            .ended
-            .is_some()
+        let wait = self.changed.wait_timeout_while(state, limit, |state| state.ended.is_none());
+        wait.unwrap_or_else(PoisonError::into_inner).0.ended.is_some()
     }
 
     pub(crate) fn hang_up(&self) {
@@ -185,10 +153,7 @@ impl Channel {
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         for piece in line.chunks(REQUEST_PIECE) {
-            self.send(&encode(&Request::Part {
-                id,
-                data: Bytes(piece.to_vec()),
-            })?)?;
+            self.send(&encode(&Request::Part { id, data: Bytes(piece.to_vec()) })?)?;
         }
         self.send(&encode(&Request::Whole { id })?)
     }
@@ -197,8 +162,7 @@ impl Channel {
         let sent = self.outlet.send(line, STALL_LIMIT);
         match &locked(&self.state).ended {
             Some(reason) => bail!("{reason}"),
-            None => sent
-                .with_context(|| format!("the machine takes no requests{}", self.console_tail())),
+            None => sent.with_context(|| format!("the machine takes no requests{}", self.console_tail())),
         }
     }
 
@@ -222,10 +186,7 @@ impl Channel {
         })?;
         if let Some(input) = &command.input {
             for piece in input.chunks(REQUEST_PIECE) {
-                self.request(&Request::Input {
-                    id,
-                    data: Bytes(piece.to_vec()),
-                })?;
+                self.request(&Request::Input { id, data: Bytes(piece.to_vec()) })?;
             }
             self.request(&Request::InputEnd { id })?;
         }
@@ -249,11 +210,7 @@ impl Channel {
         })
     }
 
-    fn wait_until<T>(
-        &self,
-        limit: Duration,
-        mut look: impl FnMut(&State) -> Option<Result<T>>,
-    ) -> Result<Option<T>> {
+    fn wait_until<T>(&self, limit: Duration, mut look: impl FnMut(&State) -> Option<Result<T>>) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         let mut state = locked(&self.state);
         loop {
@@ -267,11 +224,7 @@ impl Channel {
             if left.is_zero() {
                 return Ok(None);
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

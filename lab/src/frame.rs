@@ -130,10 +130,7 @@ impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use base64::Engine as _;
         let text = String::deserialize(deserializer)?;
-        base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        base64::engine::general_purpose::STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -164,15 +161,9 @@ mod tests {
 
     #[test]
     fn every_byte_survives_the_channel() {
-        let event = Event::Stdout {
-            id: 7,
-            data: Bytes((0..=255).collect()),
-        };
+        let event = Event::Stdout { id: 7, data: Bytes((0..=255).collect()) };
         let wire = encode(&event).unwrap();
-        assert_eq!(
-            wire.iter().position(|byte| *byte == b'\n'),
-            Some(wire.len() - 1)
-        );
+        assert_eq!(wire.iter().position(|byte| *byte == b'\n'), Some(wire.len() - 1));
         assert_eq!(receive::<Event>(&mut wire.as_slice()).unwrap(), Some(event));
     }
 
@@ -181,18 +172,12 @@ mod tests {
         let mut wire = b"\0\xffkernel says hello\n{\"id\":\n".to_vec();
         wire.extend(encode(&Request::PowerOff).unwrap());
         let mut reader = wire.as_slice();
-        assert_eq!(
-            receive::<Request>(&mut reader).unwrap(),
-            Some(Request::PowerOff)
-        );
+        assert_eq!(receive::<Request>(&mut reader).unwrap(), Some(Request::PowerOff));
         assert_eq!(receive::<Request>(&mut reader).unwrap(), None);
     }
 
     #[test]
     fn a_cut_off_message_at_the_end_is_the_end() {
-        assert_eq!(
-            receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(),
-            None
-        );
+        assert_eq!(receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(), None);
     }
 }

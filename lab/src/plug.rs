@@ -47,26 +47,19 @@ impl Slots {
     }
 
     fn take(&mut self, disk: &Disk) -> Result<usize> {
-        ensure!(
-            self.find(&disk.name).is_none(),
-            "there is a disk `{}` already",
-            disk.name
-        );
+        ensure!(self.find(&disk.name).is_none(), "there is a disk `{}` already", disk.name);
         let slots = match disk.kind {
             DiskKind::Plain => &mut self.plain[..],
             DiskKind::Volatile => &mut self.volatile[..],
         };
-        let slot = slots
-            .iter()
-            .position(Option::is_none)
-            .context("a guest has no room for one more disk of this kind")?;
+        let slot =
+            slots.iter().position(Option::is_none).context("a guest has no room for one more disk of this kind")?;
         slots[slot] = Some(disk.name.clone());
         Ok(slot)
     }
 
     fn find(&self, name: &str) -> Option<(DiskKind, usize)> {
-        let position =
-            |slots: &[Option<String>]| slots.iter().position(|slot| slot.as_deref() == Some(name));
+        let position = |slots: &[Option<String>]| slots.iter().position(|slot| slot.as_deref() == Some(name));
         position(&self.plain)
             .map(|slot| (DiskKind::Plain, slot))
             .or_else(|| position(&self.volatile).map(|slot| (DiskKind::Volatile, slot)))
@@ -96,9 +89,7 @@ impl Guest {
     /// The device of a disk in the guest.
     pub fn device(&self, name: &str) -> Result<String> {
         let found = locked(&self.slots).find(name);
-        found
-            .map(|(kind, slot)| device(kind, slot))
-            .with_context(|| format!("the guest has no disk `{name}`"))
+        found.map(|(kind, slot)| device(kind, slot)).with_context(|| format!("the guest has no disk `{name}`"))
     }
 
     /// Plugs a disk in; its device. The image is made when missing.
@@ -120,9 +111,7 @@ impl Guest {
     /// Pulls a disk out. A volatile one may be in use: its users see I/O errors, what was not flushed is lost. A plain one
     /// that is in use is refused by the kernel: to fail that under its users, put a [`Fault`](crate::Fault) on it.
     pub fn pull_disk(&self, name: &str) -> Result<()> {
-        let (kind, slot) = locked(&self.slots)
-            .find(name)
-            .with_context(|| format!("the guest has no disk `{name}`"))?;
+        let (kind, slot) = locked(&self.slots).find(name).with_context(|| format!("the guest has no disk `{name}`"))?;
         match kind {
             DiskKind::Plain => self.pull_plain(slot)?,
             DiskKind::Volatile => {

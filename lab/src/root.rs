@@ -62,8 +62,7 @@ pub fn root() -> Result<PathBuf> {
         remove_folder(&building)?;
         return Err(error);
     }
-    fs::rename(&building, &finished)
-        .with_context(|| format!("cannot rename {}", building.display()))?;
+    fs::rename(&building, &finished).with_context(|| format!("cannot rename {}", building.display()))?;
     Ok(finished)
 }
 
@@ -78,24 +77,13 @@ fn recipe() -> String {
 fn build(folder: &Path) -> Result<()> {
     let mirror = apt::mirror(Path::new("/etc/apt"))?;
     let script = debootstrap_script()?;
-    eprintln!(
-        "building the guest's root file system (Debian {SUITE} from {mirror}), once, about two minutes …"
-    );
+    eprintln!("building the guest's root file system (Debian {SUITE} from {mirror}), once, about two minutes …");
     let log_path = folder.with_file_name("root.log");
-    let log = fs::File::create(&log_path)
-        .with_context(|| format!("cannot make {}", log_path.display()))?;
+    let log = fs::File::create(&log_path).with_context(|| format!("cannot make {}", log_path.display()))?;
     // In a mount and process namespace of its own: whatever debootstrap mounts or starts ends with it.
     let status = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-        ])
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"])
         .args(["debootstrap", "--variant=minbase"])
         .arg(format!("--include={}", PACKAGES.join(",")))
         .arg(SUITE)
@@ -111,10 +99,7 @@ fn build(folder: &Path) -> Result<()> {
         let text = fs::read_to_string(&log_path).unwrap_or_default();
         let tail: Vec<&str> = text.lines().rev().take(15).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        bail!(
-            "debootstrap failed ({status}), its last words:\n{}",
-            tail.join("\n")
-        );
+        bail!("debootstrap failed ({status}), its last words:\n{}", tail.join("\n"));
     }
     tidy(folder)?;
     fs::remove_file(&log_path).context("cannot remove debootstrap's log")
@@ -122,17 +107,10 @@ fn build(folder: &Path) -> Result<()> {
 
 /// What a guest never needs, and the one link that lets it find its kernel modules.
 fn tidy(root: &Path) -> Result<()> {
-    for folder in [
-        "var/cache/apt",
-        "var/lib/apt/lists",
-        "usr/share/doc",
-        "usr/share/man",
-        "usr/share/locale",
-    ] {
+    for folder in ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"] {
         let folder = root.join(folder);
         if folder.is_dir() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
             fs::create_dir(&folder)?;
         }
     }
@@ -141,10 +119,7 @@ fn tidy(root: &Path) -> Result<()> {
         fs::remove_dir_all(&modules).context("cannot remove the empty folder of modules")?;
     }
     symlink("uml/modules", &modules).context("cannot link the kernel modules")?;
-    ensure!(
-        root.join("usr/bin/linux.uml").is_file(),
-        "the package user-mode-linux brought no linux.uml"
-    );
+    ensure!(root.join("usr/bin/linux.uml").is_file(), "the package user-mode-linux brought no linux.uml");
     Ok(())
 }
 
@@ -160,13 +135,7 @@ fn debootstrap_script() -> Result<PathBuf> {
                 .output()
                 .context("cannot start apt-get")
         };
-        let packages = [
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "debootstrap",
-            "debian-archive-keyring",
-        ];
+        let packages = ["install", "--yes", "--no-install-recommends", "debootstrap", "debian-archive-keyring"];
         if !install(&packages)?.status.success() {
             install(&["update"])?;
             let output = install(&packages)?;

@@ -23,13 +23,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(sink: Sink) -> Self {
-        Self {
-            sink,
-            pid: None,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            result: None,
-        }
+        Self { sink, pid: None, stdout: Vec::new(), stderr: Vec::new(), result: None }
     }
 
     pub(crate) fn take(&mut self, data: &[u8], standard: bool) {
@@ -38,11 +32,7 @@ impl Running {
             Sink::Log(file) => drop(file.write_all(data)),
             Sink::Collect { streamed } => {
                 if *streamed && standard {
-                    drop(
-                        io::stdout()
-                            .write_all(data)
-                            .and_then(|()| io::stdout().flush()),
-                    );
+                    drop(io::stdout().write_all(data).and_then(|()| io::stdout().flush()));
                 } else if *streamed {
                     drop(io::stderr().write_all(data));
                 }

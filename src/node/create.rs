@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::lvm::groups::Snapshot;
 use crate::lvm::names::{fits_device_mapper, logical_volume_name};
 use crate::lvm::tags::{Claim, VolumeTags};
+use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
 use crate::node::volume::Volume;
-use crate::node::Node;
 
 /// A volume to be made.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct NewVolume {
 
 /// What came of a try in one group.
 enum Tried {
-    Made(Volume),
+    Made(Box<Volume>),
     NoRoom,
 }
 
@@ -51,7 +51,7 @@ impl Node {
         if let Some(volume) = Volume::find(&snapshot, name)? {
             return self.existing(volume, new).await;
         }
-        if let Some(group) = super::vanished_group(&snapshot, name) {
+        if let Some(group) = self.missing_group(&snapshot, name).await {
             // Another volume under the same name would be a second truth once the disks are back.
             return Err(Error::Unavailable {
                 problem: format!("volume {name} exists in volume group {group}, which is not there now"),
@@ -68,7 +68,7 @@ impl Node {
             let Some(extents) = fitting(candidate, name, new)? else { continue };
             largest_wish = extents * candidate.group.extent_bytes;
             if let Tried::Made(volume) = self.try_in(&candidate.group.name, name, extents, new).await? {
-                return Ok(volume);
+                return Ok(*volume);
             }
         }
         let snapshot = self.groups.read().await?;
@@ -105,7 +105,7 @@ impl Node {
         if let Some(volume) = Volume::find(&after, name)? {
             self.writer.flush(&volume.group).await?;
             self.reaper.changed(&volume.group.name);
-            return Ok(Tried::Made(volume));
+            return Ok(Tried::Made(Box::new(volume)));
         }
         made?;
         Err(Error::Internal { problem: format!("lvcreate ended well, but {}/{name} is not there", group.name) })
@@ -176,7 +176,10 @@ pub fn chosen_class(node: &Node, name: Option<&str>) -> Result<Class> {
             Error::invalid("parameters.class", format!("{name:?} is no class here; there are: {}", classes.names()))
         }),
         None => classes.default_class().ok_or_else(|| {
-            Error::invalid("parameters.class", format!("is missing and no class is the default; there are: {}", classes.names()))
+            Error::invalid(
+                "parameters.class",
+                format!("is missing and no class is the default; there are: {}", classes.names()),
+            )
         }),
     };
     class.cloned()

@@ -7,9 +7,10 @@ use crate::host::kernel::{MappedDevice, MountEntry};
 use crate::lvm::tags::deleting_tag;
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::wipe::Wipe;
+use crate::node::Node;
+use crate::node::device::mounts_of;
 use crate::node::placement::why_unwritable;
 use crate::node::volume::Volume;
-use crate::node::Node;
 
 impl Node {
     /// Deletes the volume; one that is known to be gone is fine, one that is out of reach is not.
@@ -32,7 +33,7 @@ impl Node {
     async fn delete_locked(&self, name: &str) -> Result<()> {
         let snapshot = self.groups.read().await?;
         let Some(volume) = Volume::find(&snapshot, name)? else {
-            return self.why_unknown(&snapshot, name).map_or(Ok(()), Err);
+            return self.why_unknown(&snapshot, name).await.map_or(Ok(()), Err);
         };
         if volume.tags.deleting.is_some() {
             self.writer.flush(&volume.group).await?;
@@ -52,7 +53,7 @@ impl Node {
                 return Err(Error::Internal { problem: format!("{} took no tag", volume.full_name()) });
             }
             Some(volume) => self.writer.flush(&volume.group).await?,
-            None => self.why_unknown(&after, name).map_or(Ok(()), Err)?,
+            None => self.why_unknown(&after, name).await.map_or(Ok(()), Err)?,
         }
         self.reaper.changed(&volume.group.name);
         self.reaper.wake();
@@ -69,7 +70,8 @@ impl Node {
 /// An open or mounted volume is never removed.
 fn ensure_unused(volume: &Volume, devices: &[MappedDevice], mounts: &[MountEntry]) -> Result<()> {
     let Some(device) = volume.device(devices) else { return Ok(()) };
-    if let Some(mount) = mounts.iter().find(|mount| mount.device == device.number) {
+    // A published block device is a mount of its node, which nobody need have open.
+    if let Some(mount) = mounts_of(mounts, device).first() {
         return Err(Error::precondition(format!(
             "volume {} is mounted at {}; unpublish and unstage it first",
             volume.full_name(),

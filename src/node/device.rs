@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry};
+use crate::node::Node;
 use crate::node::delete::ensure_writable;
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 impl Node {
     /// The volume's device, activated if it was not, set going again if it was suspended.
@@ -80,6 +80,13 @@ pub fn shows_device(mount: &MountEntry, device: &MappedDevice) -> bool {
     let node = format!("dm-{}", device.number.minor);
     matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
         && mount.root.file_name().is_some_and(|name| name == node.as_str())
+}
+
+/// Whether a mount shows what is on a device-mapper device, or its node, whichever it is.
+pub fn shows_some_mapped_device(mount: &MountEntry) -> bool {
+    let is_node = matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
+        && mount.root.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dm-"));
+    is_node || mount.source.starts_with("/dev/dm-") || mount.source.starts_with("/dev/mapper/")
 }
 
 /// All mounts of a volume, in the order of the mount table.

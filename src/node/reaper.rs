@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::host::kernel::Stretch;
 use crate::lvm::wipe::Wipe;
-use crate::node::volume::{Volume, device_path};
 use crate::node::Node;
+use crate::node::volume::{Volume, device_path};
 
 /// Bytes wiped by one call: small enough that progress is seen and a stop is not held up.
 const WIPE_STEP_BYTES: u64 = 64 << 20;
@@ -20,6 +20,8 @@ const WIPE_STEP_BYTES: u64 = 64 << 20;
 const WIPES_AT_ONCE: usize = 2;
 /// How long until a volume that could not be wiped or removed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the tags are looked at when nobody has said that there is something to do.
+const IDLE: Duration = Duration::from_mins(1);
 /// How long a group must rest before its backup is written.
 const BACKUP_REST: Duration = Duration::from_secs(2);
 
@@ -83,19 +85,23 @@ impl Reaper {
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let wipes = Arc::new(Semaphore::new(WIPES_AT_ONCE));
+    let mut backup_rest = BACKUP_REST;
     loop {
         let pause = match node.reap(&wipes, &stop).await {
             Ok(true) => RETRY,
-            Ok(false) => Duration::from_secs(60),
+            Ok(false) => IDLE,
             Err(error) => {
                 tracing::warn!(%error, "could not look for deleted volumes");
                 RETRY
             }
         };
-        let pause = if node.reaper.state().changed.is_empty() { pause } else { BACKUP_REST };
+        let pause = if node.reaper.state().changed.is_empty() { pause } else { pause.min(backup_rest) };
         tokio::select! {
             () = node.reaper.wake.notified() => {}
-            () = tokio::time::sleep(pause) => node.back_up_changed().await,
+            () = tokio::time::sleep(pause) => {
+                // A folder that cannot be written may stay so.
+                backup_rest = if node.back_up_changed().await { BACKUP_REST } else { IDLE };
+            }
             () = stop.cancelled() => return,
         }
     }
@@ -147,13 +153,14 @@ impl Node {
         if device.open_count > 0 {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
         }
-        let path = device_path(&device);
         let mut discards = volume.tags.deleting == Some(Wipe::Discard);
         let mut offset = 0;
         while offset < volume.bytes() {
             if stop.is_cancelled() {
                 return Ok(false);
             }
+            // Looked up each time: should somebody deactivate the volume, another one may get its device's number.
+            let path = device_path(&self.activated(volume).await?);
             let length = WIPE_STEP_BYTES.min(volume.bytes() - offset);
             let stretch = Stretch { device: path.clone(), offset, length };
             if discards && self.kernel.discard(stretch.clone()).await.is_err() {
@@ -168,7 +175,7 @@ impl Node {
             self.reaper.state().wiping.insert(volume.logical.uuid.clone(), offset);
         }
         let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
-        self.kernel.flush(&path).await.map_err(failed)?;
+        self.kernel.flush(&device_path(&self.activated(volume).await?)).await.map_err(failed)?;
         Ok(true)
     }
 
@@ -190,26 +197,40 @@ impl Node {
         if names.is_empty() {
             return Ok(());
         }
-        self.writer.remove(&turn, group, &names).await?;
-        self.writer.flush(current).await?;
+        let ran = self.writer.remove(&turn, group, &names).await;
+        self.reaper.state().changed.insert(group.to_owned());
+        let after = self.groups.read().await?;
+        let Some(after) = after.group(group) else {
+            return Err(Error::Unavailable { problem: format!("volume group {group} cannot be read") });
+        };
+        self.writer.flush(after).await?;
+        let is_left = |volume: &Volume| after.logical_volumes.iter().any(|left| left.uuid == volume.logical.uuid);
         let mut state = self.reaper.state();
-        state.changed.insert(group.to_owned());
-        for volume in volumes {
+        for volume in volumes.iter().filter(|volume| !is_left(volume)) {
             state.wiped.remove(&volume.logical.uuid);
         }
         drop(state);
+        if names.iter().any(|name| after.logical_volume(name).is_some()) {
+            ran?;
+            return Err(Error::Internal { problem: format!("{} are still there", names.join(" ")) });
+        }
         tracing::info!(group, volumes = names.join(" "), "removed deleted volumes");
         Ok(())
     }
 
-    async fn back_up_changed(&self) {
+    /// Answers whether all backups could be written; the others are still to be.
+    async fn back_up_changed(&self) -> bool {
         let changed = std::mem::take(&mut self.reaper.state().changed);
+        let mut all = true;
         for group in changed {
             let turn = self.writer.turn(&group).await;
             if let Err(error) = self.writer.back_up(&turn, &group).await {
-                tracing::warn!(%error, group, "could not write the backup of the metadata");
+                tracing::warn!(%error, group, "could not write the backup of the metadata; trying again");
+                self.reaper.state().changed.insert(group);
+                all = false;
             }
         }
+        all
     }
 
     /// Volumes that are deleted but not gone yet.

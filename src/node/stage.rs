@@ -14,10 +14,13 @@ use crate::host::file_system::FileSystem;
 use crate::host::kernel::{MappedDevice, Mount, MountEntry, Stretch};
 use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
+use crate::host::superblock::Superblock;
 use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
-use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system};
-use crate::node::volume::{Volume, device_path};
 use crate::node::Node;
+use crate::node::device::{
+    is_read_only, mounted_at, mounts_of, resolved, shows_file_system, shows_some_mapped_device,
+};
+use crate::node::volume::{Volume, device_path};
 
 /// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
 /// encryption keep their signatures.
@@ -112,18 +115,16 @@ impl Node {
             // The try that mounted it may have ended before it grew.
             return if is_read_only(mount) { Ok(()) } else { self.grow_mounted(volume, &device_path(&device), path).await };
         }
-        if volume.tags.fresh {
-            self.format(volume, &device, wanted.file_system).await?;
+        let superblock = if volume.tags.fresh {
+            self.format(volume, &device, wanted.file_system).await?
         } else {
             // A try that formatted it may have ended before the cleared tag was flushed. Were it mounted
             // like that, a power cut would make it fresh again, with its user's data.
             self.writer.flush(&volume.group).await?;
-        }
-        let content =
-            probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await?;
-        let superblock = match content {
-            Content::FileSystem(found) if found.file_system == wanted.file_system => found,
-            other => return Err(unexpected(volume, wanted.file_system, &other)),
+            match probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await? {
+                Content::FileSystem(found) if found.file_system == wanted.file_system => found,
+                other => return Err(unexpected(volume, wanted.file_system, &other)),
+            }
         };
         let mount = Mount::FileSystem {
             device: device_path(&device),
@@ -140,7 +141,7 @@ impl Node {
         Ok(())
     }
 
-    async fn format(&self, volume: &Volume, device: &MappedDevice, file_system: FileSystem) -> Result<()> {
+    async fn format(&self, volume: &Volume, device: &MappedDevice, file_system: FileSystem) -> Result<Superblock> {
         if volume.bytes() < file_system.minimum_bytes() {
             return Err(Error::precondition(format!(
                 "volume {} has {} bytes; {file_system} needs at least {}",
@@ -156,9 +157,19 @@ impl Node {
         if !volume.tags.mkfs_options.is_empty() {
             options.clone_from(&volume.tags.mkfs_options);
         }
-        self.commands.run_ok(&file_system.mkfs(&path, &options)).await?;
+        let mkfs = file_system.mkfs(&path, &options);
+        self.commands.run_ok(&mkfs).await?;
         self.flush_device(volume, &path).await?;
-        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await
+        // Looked at before the tag goes: without it the volume could neither be mounted nor be formatted ever again.
+        let superblock = match probe(&*self.kernel, &*self.commands, &path, volume.bytes()).await? {
+            Content::FileSystem(found) if found.file_system == file_system => found,
+            other => {
+                let problem = format!("`{mkfs}` ended well, but {} holds {}", volume.full_name(), in_words(&other));
+                return Err(Error::Internal { problem });
+            }
+        };
+        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await?;
+        Ok(superblock)
     }
 
     /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.
@@ -202,7 +213,8 @@ impl Node {
     async fn unstage_locked(&self, name: &str, staging_path: &std::path::Path) -> Result<()> {
         let path = resolved(staging_path).await;
         let snapshot = self.groups.read().await?;
-        let volume = Volume::find(&snapshot, name)?;
+        // The device of a volume that is being deleted belongs to its wipe.
+        let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
             Some(volume) => self.running_device(volume).await?,
             None => None,
@@ -255,8 +267,8 @@ impl Node {
             let Some(mount) = mounted_at(&mounts, path) else { return Ok(()) };
             let is_of_volume = match device {
                 Some(device) => !mounts_of(std::slice::from_ref(mount), device).is_empty(),
-                // The volume is gone; a mount of a device-mapper device left here can only be its.
-                None => mount.source.starts_with("/dev/dm-") || mount.source.starts_with("/dev/mapper/"),
+                // The volume is gone or cannot be seen; a mount of a device-mapper device left here can only be its.
+                None => shows_some_mapped_device(mount),
             };
             if !is_of_volume {
                 return Err(Error::precondition(format!(
@@ -299,12 +311,16 @@ fn already_staged(volume: &Volume, mount: &MountEntry, device: &MappedDevice, wa
     }
 }
 
-fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
-    let found = match content {
+fn in_words(content: &Content) -> String {
+    match content {
         Content::Blank => String::from("nothing"),
         Content::FileSystem(found) => found.file_system.to_string(),
         Content::Other(description) => description.clone(),
-    };
+    }
+}
+
+fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
+    let found = in_words(content);
     Error::precondition(format!(
         "volume {} should hold {wanted} but holds {found}; it was in use before, so it is not formatted: ask for \
          what it holds, or look at it with blkid",

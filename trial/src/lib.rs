@@ -2,8 +2,11 @@
 //! a volume group and a `quarry node` ([`site`]); inside, on that machine, it is the node's client over
 //! the unix socket ([`client`], [`inside`]), since a guest's socket cannot be reached from without.
 
+pub mod checks;
 pub mod client;
 pub mod demo;
 pub mod inside;
+pub mod power_cuts;
+pub mod races;
 pub mod sanity;
 pub mod site;

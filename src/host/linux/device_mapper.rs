@@ -9,6 +9,7 @@ use nix::libc;
 use super::super::kernel::{DeviceNumber, MappedDevice};
 use super::system_calls::{self, MAPPER_HEADER};
 
+const VERSION: u8 = 0;
 const LIST_DEVICES: u8 = 2;
 const DEVICE_STATUS: u8 = 7;
 
@@ -42,13 +43,16 @@ const _: () = assert!(size_of::<Header>() == MAPPER_HEADER);
 const _: () = assert!(std::mem::offset_of!(Header, device) == 40);
 const _: () = assert!(std::mem::offset_of!(Header, data) == 305);
 
+/// The version of the kernel's interface; `None` where the kernel has no device-mapper.
+pub(super) fn version(control: &Path) -> io::Result<Option<[u32; 3]>> {
+    let Some(control) = open(control)? else { return Ok(None) };
+    let answer = ask(&control, VERSION, 0, MAPPER_HEADER)?;
+    Ok(Some([u32_at(&answer, 0)?, u32_at(&answer, 4)?, u32_at(&answer, 8)?]))
+}
+
 /// All devices; none where the kernel has no device-mapper.
 pub(super) fn devices(control: &Path) -> io::Result<Vec<MappedDevice>> {
-    let control = match OpenOptions::new().read(true).write(true).open(control) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => return Ok(Vec::new()),
-        control => control?,
-    };
+    let Some(control) = open(control)? else { return Ok(Vec::new()) };
     let mut devices = Vec::new();
     for device in list(&control)? {
         match ask(&control, DEVICE_STATUS, device, MAPPER_HEADER) {
@@ -59,6 +63,14 @@ pub(super) fn devices(control: &Path) -> io::Result<Vec<MappedDevice>> {
         }
     }
     Ok(devices)
+}
+
+fn open(control: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().read(true).write(true).open(control) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => Ok(None),
+        control => control.map(Some),
+    }
 }
 
 fn list(control: &File) -> io::Result<Vec<u64>> {
@@ -183,6 +195,7 @@ mod tests {
     #[test]
     fn a_kernel_without_device_mapper_has_no_devices() {
         assert_eq!(devices(Path::new("/nonexistent/control")).unwrap(), []);
+        assert_eq!(version(Path::new("/nonexistent/control")).unwrap(), None);
     }
 
     #[test]
