@@ -99,6 +99,13 @@ pub fn shows_device(mount: &MountEntry, device: &MappedDevice) -> bool {
         && mount.root.file_name().is_some_and(|name| name == node.as_str())
 }
 
+/// Whether a mount shows what is on a device-mapper device, or its node, whichever it is.
+pub fn shows_some_mapped_device(mount: &MountEntry) -> bool {
+    let is_node = matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
+        && mount.root.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dm-"));
+    is_node || mount.source.starts_with("/dev/dm-") || mount.source.starts_with("/dev/mapper/")
+}
+
 /// All mounts of a volume, in the order of the mount table.
 pub fn mounts_of<'m>(mounts: &'m [MountEntry], device: &MappedDevice) -> Vec<&'m MountEntry> {
     mounts.iter().filter(|mount| shows_file_system(mount, device) || shows_device(mount, device)).collect()

@@ -1,5 +1,6 @@
 //! Growth: of the logical volume (`ControllerExpandVolume`) and of the file system on it (`NodeExpandVolume`).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,7 +61,8 @@ impl Node {
         let turn = self.writer.turn(&group).await;
         let snapshot = self.groups.read().await?;
         let Some(volume) = Volume::find(&snapshot, &name)? else {
-            return Err(Error::no_volume(&self.volume_id(&name)));
+            let unknown = self.why_unknown(&snapshot, &name).await;
+            return Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(&name))));
         };
         if volume.logical.extents < extents {
             self.ensure_room(&volume, extents)?;
@@ -111,7 +113,10 @@ impl Node {
         if mounts.iter().any(|mount| mount.target == target && shows_file_system(mount, &device)) {
             return Ok(());
         }
-        let number = self.kernel.device_at(path).await.map_err(|_| missing())?;
+        let number = self.kernel.device_at(path).await.map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => missing(),
+            _ => Error::kernel(format!("could not look at {}", path.display()), source),
+        })?;
         if number == Some(device.number) { Ok(()) } else { Err(missing()) }
     }
 

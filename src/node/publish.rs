@@ -71,7 +71,8 @@ impl Node {
         };
         let made = make_target(&target, publish.capability.access == Access::Block).await?;
         if let Err(source) = self.kernel.mount(&bind).await {
-            if made {
+            // It may have been made all the same; what shows something is not taken away.
+            if made && self.mounts().await.is_ok_and(|mounts| mounted_at(&mounts, &target).is_none()) {
                 remove_target(&target).await.ok();
             }
             return Err(Error::kernel(format!("could not show volume {name} at {}", target.display()), source));

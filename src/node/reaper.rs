@@ -40,6 +40,8 @@ struct State {
     wiped: HashSet<String>,
     /// Groups whose backup is out of date.
     changed: BTreeSet<String>,
+    /// Whether the last backup could not be written; a folder that cannot be written may stay so.
+    backups_fail: bool,
     /// Groups that an lvm command of the reaper runs on. It may hang: then the other groups go on.
     busy: HashSet<String>,
     /// Permits for wipes, by group.
@@ -66,6 +68,13 @@ impl Reaper {
             None if state.wiped.contains(&volume.logical.uuid) => String::from("removed"),
             None => String::from("wiped (not begun yet)"),
         }
+    }
+
+    /// How long until backups are to be written; `None` when all are up to date.
+    fn backup_pause(&self) -> Option<Duration> {
+        let state = self.state();
+        let rest = if state.backups_fail { IDLE } else { BACKUP_REST };
+        (!state.changed.is_empty()).then_some(rest)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -107,7 +116,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
                 RETRY
             }
         };
-        let pause = if node.reaper.state().changed.is_empty() { pause } else { BACKUP_REST };
+        let pause = node.reaper.backup_pause().map_or(pause, |rest| pause.min(rest));
         tokio::select! {
             () = node.reaper.wake.notified() => {}
             () = tokio::time::sleep(pause) => node.back_up_changed(),
@@ -222,18 +231,28 @@ impl Node {
         if names.is_empty() {
             return Ok(false);
         }
-        self.writer.remove(&turn, group, &names).await?;
-        self.writer.flush(current).await?;
+        let ran = self.writer.remove(&turn, group, &names).await;
+        self.reaper.state().changed.insert(group.to_owned());
+        let after = self.groups.read().await?;
+        let Some(after) = after.group(group) else {
+            return Err(Error::Unavailable { problem: format!("volume group {group} cannot be read") });
+        };
+        self.writer.flush(after).await?;
+        let is_left = |volume: &Volume| after.logical_volumes.iter().any(|left| left.uuid == volume.logical.uuid);
         let mut state = self.reaper.state();
-        state.changed.insert(group.to_owned());
-        for volume in volumes {
+        for volume in volumes.iter().filter(|volume| !is_left(volume)) {
             state.wiped.remove(&volume.logical.uuid);
         }
         drop(state);
+        if names.iter().any(|name| after.logical_volume(name).is_some()) {
+            ran?;
+            return Err(Error::Internal { problem: format!("{} are still there", names.join(" ")) });
+        }
         tracing::info!(group, volumes = names.join(" "), "removed deleted volumes");
         Ok(true)
     }
 
+    /// Writes the backups that are out of date; one that cannot be written is tried again later.
     fn back_up_changed(self: &Arc<Self>) {
         let changed = std::mem::take(&mut self.reaper.state().changed);
         for group in changed {
@@ -247,8 +266,10 @@ impl Node {
                 let written = node.writer.back_up(&turn, &group).await;
                 drop(turn);
                 node.reaper.state().busy.remove(&group);
+                node.reaper.state().backups_fail = written.is_err();
                 if let Err(error) = written {
-                    tracing::warn!(%error, group, "could not write the backup of the metadata");
+                    tracing::warn!(%error, group, "could not write the backup of the metadata; trying again");
+                    node.reaper.state().changed.insert(group);
                 }
                 node.reaper.wake();
             });

@@ -17,7 +17,7 @@ use crate::host::probe::{Content, probe};
 use crate::host::superblock::Superblock;
 use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
 use crate::node::Node;
-use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system};
+use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system, shows_some_mapped_device};
 use crate::node::volume::{Volume, device_path};
 
 /// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
@@ -261,8 +261,8 @@ impl Node {
             let Some(mount) = mounted_at(&mounts, path) else { return Ok(()) };
             let is_of_volume = match device {
                 Some(device) => !mounts_of(std::slice::from_ref(mount), device).is_empty(),
-                // The volume is gone; a mount of a device-mapper device left here can only be its.
-                None => mount.source.starts_with("/dev/dm-") || mount.source.starts_with("/dev/mapper/"),
+                // The volume is gone or cannot be seen; a mount of a device-mapper device left here can only be its.
+                None => shows_some_mapped_device(mount),
             };
             if !is_of_volume {
                 return Err(Error::precondition(format!(

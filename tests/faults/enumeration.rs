@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::Call;
 use crate::observation::Observation;
@@ -19,6 +20,15 @@ pub(crate) struct Scenario {
     pub(crate) calls: &'static [Call],
 }
 
+/// What comes when the last call is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The driver finishes its background work.
+    Rest,
+    /// The power fails at once: no answer may rest on what was not flushed.
+    LosePower,
+}
+
 struct Outcome {
     /// The effects from the start of `calls`.
     effects: Vec<String>,
@@ -30,14 +40,14 @@ struct Outcome {
 }
 
 impl Scenario {
-    fn run(&self, plan: Option<(usize, Mode)>) -> Outcome {
+    fn run(&self, plan: Option<(usize, Mode)>, then: Then) -> Outcome {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        let outcome = runtime.block_on(self.run_on(&Bench::new(plan)));
+        let outcome = runtime.block_on(self.run_on(&Bench::new(plan), then));
         runtime.shutdown_background();
         outcome
     }
 
-    async fn run_on(&self, bench: &Arc<Bench>) -> Outcome {
+    async fn run_on(&self, bench: &Arc<Bench>, then: Then) -> Outcome {
         let mut orchestrator = Orchestrator::new(bench);
         for call in self.before {
             orchestrator.perform(*call).await;
@@ -45,16 +55,21 @@ impl Scenario {
         // The calls meet a driver that has seen nothing yet.
         orchestrator.restart();
         bench.count();
-        orchestrator.start_reaper();
+        // Nor does its background work look before them, unless they are many.
+        let head_start = if self.calls.len() > 3 { Duration::ZERO } else { Duration::from_millis(500) };
+        orchestrator.start_reaper_after(head_start);
         for call in self.calls {
             orchestrator.perform(*call).await;
+        }
+        if then == Then::LosePower {
+            orchestrator.lose_power().await;
         }
         orchestrator.settle().await;
         let effects = bench.counted();
         let end = Observation::of(&orchestrator);
         let is_backed_up = {
             let machine = bench.machine();
-            machine.backups.get("vg").is_none_or(|seqno| machine.group("vg").is_some_and(|group| group.seqno == *seqno))
+            machine.backups.get("vg") == machine.group("vg").map(|group| &group.seqno)
         };
         orchestrator.lose_power().await;
         orchestrator.settle().await;
@@ -66,22 +81,24 @@ impl Scenario {
 
     /// All runs; panics with a list of what went wrong.
     pub(crate) fn enumerate(&self) {
-        let calm = self.run(None);
+        let calm = self.run(None, Then::Rest);
         let (mut runs, mut problems) = (0, Vec::new());
-        for mode in Mode::ALL {
+        let in_use = Mode::ALL.map(|mode| (mode, Then::Rest));
+        let after_answer = Mode::ALL.map(|mode| (mode, Then::LosePower));
+        for (mode, then) in in_use.into_iter().chain(after_answer) {
             for at in 1.. {
                 let effect = calm.effects.get(at - 1).map_or("", String::as_str);
                 let is_meant = mode != Mode::LeavesSuspended || effect.starts_with("lvm lvextend");
                 if !is_meant && !effect.is_empty() {
                     continue;
                 }
-                let outcome = catch_unwind(AssertUnwindSafe(|| self.run(Some((at, mode)))));
+                let outcome = catch_unwind(AssertUnwindSafe(|| self.run(Some((at, mode)), then)));
                 if outcome.as_ref().is_ok_and(|outcome| outcome.effects.len() < at) {
                     break;
                 }
                 runs += 1;
-                if let Err(problem) = verdict(outcome, &calm, mode) {
-                    problems.push(format!("{mode:?} at effect {at} ({effect}): {problem}"));
+                if let Err(problem) = verdict(outcome, &calm, mode, then) {
+                    problems.push(format!("{mode:?} at effect {at} ({effect}), then {then:?}: {problem}"));
                 }
             }
         }
@@ -96,7 +113,7 @@ impl Scenario {
     }
 }
 
-fn verdict(outcome: std::thread::Result<Outcome>, calm: &Outcome, mode: Mode) -> Result<(), String> {
+fn verdict(outcome: std::thread::Result<Outcome>, calm: &Outcome, mode: Mode, then: Then) -> Result<(), String> {
     let outcome = outcome.map_err(|panic| {
         let words = panic.downcast_ref::<String>().cloned();
         words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()
@@ -111,8 +128,8 @@ fn verdict(outcome: std::thread::Result<Outcome>, calm: &Outcome, mode: Mode) ->
         ));
     }
     // What is to be backed up is only remembered, so a restart may leave it to the next change.
-    let is_alive = matches!(mode, Mode::FailsBefore | Mode::FailsAfter | Mode::LeavesSuspended);
-    if is_alive && !outcome.is_backed_up {
+    let is_alive = then == Then::Rest && matches!(mode, Mode::FailsBefore | Mode::FailsAfter | Mode::LeavesSuspended);
+    if is_alive && outcome.is_backed_up != calm.is_backed_up {
         return Err(String::from("the last change is not backed up"));
     }
     Ok(())

@@ -90,8 +90,12 @@ impl Orchestrator {
         self.stop = CancellationToken::new();
     }
 
-    pub(crate) fn start_reaper(&self) {
-        tokio::spawn(reaper::run(Arc::clone(&self.node), self.stop.clone()));
+    pub(crate) fn start_reaper_after(&self, pause: Duration) {
+        let (node, stop) = (Arc::clone(&self.node), self.stop.clone());
+        tokio::spawn(async move {
+            sleep(pause).await;
+            reaper::run(node, stop).await;
+        });
     }
 
     /// The folder in which everything is shown.
@@ -141,7 +145,7 @@ impl Orchestrator {
             return;
         }
         self.restart();
-        self.start_reaper();
+        self.start_reaper_after(Duration::ZERO);
         if self.bench.take_power_cut() {
             self.come_back().await;
         }
@@ -163,7 +167,7 @@ impl Orchestrator {
     pub(crate) async fn lose_power(&mut self) {
         self.bench.machine().lose_power(crate::disk::Survivors::Nothing);
         self.restart();
-        self.start_reaper();
+        self.start_reaper_after(Duration::ZERO);
         self.come_back().await;
     }
 

@@ -81,7 +81,7 @@ fn a_volume_grows_by_the_nodes_call_alone() {
 
 #[test]
 fn a_block_volume_grows_under_its_user() {
-    enumerate("grow block", BLOCK_IN_USE, &[Grow(PVC, 4)]);
+    enumerate("grow block", BLOCK_IN_USE, &[Grow(PVC, 4), GrowMounted(PVC, "one", 4)]);
 }
 
 #[test]
