@@ -9,10 +9,7 @@ const PROTOCOL: &str = "proto/csi.proto";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={PROTOCOL}");
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_file(PROTOCOL)?;
+    compiler.include_imports(true).include_source_info(true).open_file(PROTOCOL)?;
     tonic_prost_build::configure()
         .skip_debug(secret_bearers(&compiler.descriptor_pool())?)
         .compile_fds(compiler.file_descriptor_set())?;
@@ -23,14 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 ///
 /// The compiled set above does not know the spec's own options, the pool does.
 fn secret_bearers(pool: &DescriptorPool) -> Result<Vec<String>, Box<dyn Error>> {
-    let secret = pool
-        .get_extension_by_name("csi.v1.csi_secret")
-        .ok_or("the protocol does not define the option csi_secret")?;
+    let secret =
+        pool.get_extension_by_name("csi.v1.csi_secret").ok_or("the protocol does not define the option csi_secret")?;
     let bears_secret = |message: &MessageDescriptor| {
-        message.fields().any(|field| {
-            field.name() == "secrets"
-                || field.options().get_extension(&secret).as_bool() == Some(true)
-        })
+        message
+            .fields()
+            .any(|field| field.name() == "secrets" || field.options().get_extension(&secret).as_bool() == Some(true))
     };
     let bearers: Vec<String> = pool
         .all_messages()

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use quarry::commands::{check_config, node, version};
+use quarry::commands::{check_config, doctor, node, version, volumes};
 use quarry::config::flags::{Arguments, Mode};
 use quarry::host::check_options;
 
@@ -28,7 +28,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             node::run(&flags)?;
             Ok(ExitCode::SUCCESS)
         }
-        Mode::Volumes(_) => anyhow::bail!("`quarry volumes` is not built in yet"),
-        Mode::Doctor(_) => anyhow::bail!("`quarry doctor` is not built in yet"),
+        Mode::Volumes(flags) => volumes::run(&flags, &mut out),
+        Mode::Doctor(flags) => doctor::run(&flags, &mut out),
     }
 }

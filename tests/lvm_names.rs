@@ -137,6 +137,7 @@ fn lvm_takes_every_name_and_tag_and_reports_them_the_same() {
             deleting: (index % 3 == 0).then_some(Wipe::Zero),
             file_system: (index % 2 == 1).then(|| String::from("ext4")),
             block: index % 5 == 0,
+            mkfs_options: vec![String::from("-O"), String::from("^has_journal")],
             claim: Some(Claim { namespace: String::from("shop"), name: "c".repeat(253) }),
         };
         group

@@ -24,10 +24,7 @@ fn our_protocol_file_compiles_to_the_descriptors_of_the_spec() {
     );
     // The facts name list members by their names; the bytes also hold the order in which they stand.
     let encode = |file: &DynamicMessage| protox::prost::Message::encode_to_vec(file);
-    assert!(
-        encode(&ours) == encode(&theirs),
-        "proto/csi.proto has the spec's facts, but in another order"
-    );
+    assert!(encode(&ours) == encode(&theirs), "proto/csi.proto has the spec's facts, but in another order");
 }
 
 #[test]
@@ -37,28 +34,12 @@ fn the_comparison_sees_numbers_options_and_reserved_ranges() {
     let expect = |path: &str, value: &str| {
         assert_eq!(facts.get(path).map(String::as_str), Some(value), "{path}");
     };
-    expect(
-        "message_type[CreateVolumeRequest].field[name].number",
-        "I32(1)",
-    );
-    expect(
-        "message_type[CreateVolumeRequest].field[secrets].options.csi.v1.csi_secret",
-        "Bool(true)",
-    );
-    expect(
-        "service[SnapshotMetadata].options.csi.v1.alpha_service",
-        "Bool(true)",
-    );
-    expect(
-        "message_type[NodeGetVolumeStatsResponse].reserved_range[0].start",
-        "I32(2)",
-    );
+    expect("message_type[CreateVolumeRequest].field[name].number", "I32(1)");
+    expect("message_type[CreateVolumeRequest].field[secrets].options.csi.v1.csi_secret", "Bool(true)");
+    expect("service[SnapshotMetadata].options.csi.v1.alpha_service", "Bool(true)");
+    expect("message_type[NodeGetVolumeStatsResponse].reserved_range[0].start", "I32(2)");
     expect("extension[csi_secret].number", "I32(1059)");
-    assert!(
-        facts.len() > 2000,
-        "only {} facts: the comparison has become blind",
-        facts.len()
-    );
+    assert!(facts.len() > 2000, "only {} facts: the comparison has become blind", facts.len());
 }
 
 /// The descriptor of `csi.proto` in `directory`, read with the options that the file itself defines.
@@ -70,9 +51,7 @@ fn compile(directory: &Path) -> DynamicMessage {
         .unwrap_or_else(|error| panic!("{}: {error:?}", directory.display()));
     let pool: DescriptorPool = compiler.descriptor_pool();
     let bytes = pool.get_file_by_name("csi.proto").unwrap().encode_to_vec();
-    let kind = pool
-        .get_message_by_name("google.protobuf.FileDescriptorProto")
-        .unwrap();
+    let kind = pool.get_message_by_name("google.protobuf.FileDescriptorProto").unwrap();
     let mut file = DynamicMessage::decode(kind, bytes.as_slice()).unwrap();
     file.clear_field_by_name("name");
     file.clear_field_by_name("source_code_info");
@@ -92,12 +71,7 @@ fn go(arguments: &[&str]) -> String {
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools"))
         .output()
         .expect("this test needs Go in PATH");
-    assert!(
-        output.status.success(),
-        "go {}: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "go {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -154,12 +128,6 @@ fn differences(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String
     paths
         .into_iter()
         .filter(|path| ours.get(*path) != theirs.get(*path))
-        .map(|path| {
-            format!(
-                "{path}: ours {}, the spec's {}",
-                show(ours.get(path)),
-                show(theirs.get(path))
-            )
-        })
+        .map(|path| format!("{path}: ours {}, the spec's {}", show(ours.get(path)), show(theirs.get(path))))
         .collect()
 }

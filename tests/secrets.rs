@@ -39,10 +39,8 @@ macro_rules! send {
     ($count:ident, $client:ident.$method:ident($request:ident)) => {
         let () = <v1::$request as WithoutDebug<_>>::HOLDS;
         #[allow(clippy::needless_update, reason = "one has no other field")]
-        let request = v1::$request {
-            secrets: HashMap::from([("key".to_owned(), CANARY.to_owned())]),
-            ..v1::$request::default()
-        };
+        let request =
+            v1::$request { secrets: HashMap::from([("key".to_owned(), CANARY.to_owned())]), ..v1::$request::default() };
         // Most are answered with UNIMPLEMENTED; every one of them has then passed through all layers.
         drop($client.$method(request).await);
         $count += 1;
@@ -68,16 +66,10 @@ async fn no_secret_of_any_request_is_logged_at_the_most_talkative_level() {
     let stop = server.stop.clone();
     let routes = Routes::new(NodeServer::new(Machine));
     let serving = tokio::spawn(server.serve(routes, incoming));
-    let channel = tonic::transport::Endpoint::try_from(url)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
+    let channel = tonic::transport::Endpoint::try_from(url).unwrap().connect().await.unwrap();
 
     let sent = send_all(channel).await;
-    let secrets = include_str!("../proto/csi.proto")
-        .matches("(csi_secret) = true")
-        .count();
+    let secrets = include_str!("../proto/csi.proto").matches("(csi_secret) = true").count();
     assert_eq!(sent, secrets, "a request with secrets is not in this test");
 
     stop.cancel();
@@ -87,11 +79,7 @@ async fn no_secret_of_any_request_is_logged_at_the_most_talkative_level() {
     assert!(!lines.contains(CANARY), "a secret is in the log:\n{lines}");
     // What follows shows that the log was on, and that the secrets did arrive.
     assert!(lines.contains("TRACE"), "{lines}");
-    for staged in [
-        "NodeStageVolume",
-        "subject=\"node-1/pvc-1\"",
-        "the secret is 13 bytes long",
-    ] {
+    for staged in ["NodeStageVolume", "subject=\"node-1/pvc-1\"", "the secret is 13 bytes long"] {
         assert!(lines.contains(staged), "{staged} in\n{lines}");
     }
 }
@@ -101,65 +89,29 @@ async fn send_all(channel: Channel) -> usize {
     let mut controller = ControllerClient::new(channel.clone());
     send!(sent, controller.create_volume(CreateVolumeRequest));
     send!(sent, controller.delete_volume(DeleteVolumeRequest));
-    send!(
-        sent,
-        controller.controller_publish_volume(ControllerPublishVolumeRequest)
-    );
-    send!(
-        sent,
-        controller.controller_unpublish_volume(ControllerUnpublishVolumeRequest)
-    );
-    send!(
-        sent,
-        controller.validate_volume_capabilities(ValidateVolumeCapabilitiesRequest)
-    );
-    send!(
-        sent,
-        controller.controller_list_volume_health(ControllerListVolumeHealthRequest)
-    );
-    send!(
-        sent,
-        controller.controller_get_volume_health(ControllerGetVolumeHealthRequest)
-    );
-    send!(
-        sent,
-        controller.controller_modify_volume(ControllerModifyVolumeRequest)
-    );
-    send!(
-        sent,
-        controller.controller_expand_volume(ControllerExpandVolumeRequest)
-    );
+    send!(sent, controller.controller_publish_volume(ControllerPublishVolumeRequest));
+    send!(sent, controller.controller_unpublish_volume(ControllerUnpublishVolumeRequest));
+    send!(sent, controller.validate_volume_capabilities(ValidateVolumeCapabilitiesRequest));
+    send!(sent, controller.controller_list_volume_health(ControllerListVolumeHealthRequest));
+    send!(sent, controller.controller_get_volume_health(ControllerGetVolumeHealthRequest));
+    send!(sent, controller.controller_modify_volume(ControllerModifyVolumeRequest));
+    send!(sent, controller.controller_expand_volume(ControllerExpandVolumeRequest));
     send!(sent, controller.create_snapshot(CreateSnapshotRequest));
     send!(sent, controller.delete_snapshot(DeleteSnapshotRequest));
     send!(sent, controller.list_snapshots(ListSnapshotsRequest));
     send!(sent, controller.get_snapshot(GetSnapshotRequest));
     let mut groups = GroupControllerClient::new(channel.clone());
-    send!(
-        sent,
-        groups.create_volume_group_snapshot(CreateVolumeGroupSnapshotRequest)
-    );
-    send!(
-        sent,
-        groups.delete_volume_group_snapshot(DeleteVolumeGroupSnapshotRequest)
-    );
-    send!(
-        sent,
-        groups.get_volume_group_snapshot(GetVolumeGroupSnapshotRequest)
-    );
+    send!(sent, groups.create_volume_group_snapshot(CreateVolumeGroupSnapshotRequest));
+    send!(sent, groups.delete_volume_group_snapshot(DeleteVolumeGroupSnapshotRequest));
+    send!(sent, groups.get_volume_group_snapshot(GetVolumeGroupSnapshotRequest));
     let mut blocks = SnapshotMetadataClient::new(channel.clone());
-    send!(
-        sent,
-        blocks.get_metadata_allocated(GetMetadataAllocatedRequest)
-    );
+    send!(sent, blocks.get_metadata_allocated(GetMetadataAllocatedRequest));
     send!(sent, blocks.get_metadata_delta(GetMetadataDeltaRequest));
     let mut node = NodeClient::new(channel);
     send!(sent, node.node_stage_volume(NodeStageVolumeRequest));
     send!(sent, node.node_publish_volume(NodePublishVolumeRequest));
     send!(sent, node.node_expand_volume(NodeExpandVolumeRequest));
-    send!(
-        sent,
-        node.node_get_storage_health(NodeGetStorageHealthRequest)
-    );
+    send!(sent, node.node_get_storage_health(NodeGetStorageHealthRequest));
     sent
 }
 
@@ -200,9 +152,7 @@ impl Node for Machine {
         observe::subject("node-1/pvc-1");
         let length = request.get_ref().secrets["key"].len();
         tracing::trace!("the secret is {length} bytes long");
-        Err(Status::internal(
-            "cannot open the volume with the key given",
-        ))
+        Err(Status::internal("cannot open the volume with the key given"))
     }
 
     async fn node_publish_volume(
@@ -261,10 +211,7 @@ impl Node for Machine {
         Ok(fine())
     }
 
-    async fn node_get_info(
-        &self,
-        _: Request<v1::NodeGetInfoRequest>,
-    ) -> Answer<v1::NodeGetInfoResponse> {
+    async fn node_get_info(&self, _: Request<v1::NodeGetInfoRequest>) -> Answer<v1::NodeGetInfoResponse> {
         Ok(fine())
     }
 }

@@ -18,9 +18,7 @@ use nix::unistd::Pid;
 
 use crate::channel::locked;
 use crate::flow::{Outlet, Reported};
-use crate::frame::{
-    Bytes, EVENT_PIECE, EVENT_WINDOW, Event, REQUEST_WINDOW, Request, encode, receive,
-};
+use crate::frame::{Bytes, EVENT_PIECE, EVENT_WINDOW, Event, REQUEST_WINDOW, Request, edition, encode, receive};
 use crate::power;
 
 /// A daemon may keep the pipes of the program that started it: no longer than this is waited for their end.
@@ -39,22 +37,16 @@ struct Programs {
 
 /// Serves until the caller hangs up.
 pub fn serve() -> Result<()> {
-    let port = File::from(
-        std::io::stdin()
-            .as_fd()
-            .try_clone_to_owned()
-            .context("no channel as standard input")?,
-    );
+    let port = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("no channel as standard input")?);
     let input = port.try_clone().context("cannot share the channel")?;
     let port: Port = Arc::new(Outlet::new(port, EVENT_WINDOW));
     let report = |bytes| say(&port, &Event::Taken { bytes });
     let mut reader = BufReader::new(Reported::new(input, REQUEST_WINDOW, report));
     let mut parts: HashMap<u64, Vec<u8>> = HashMap::new();
     let programs = Arc::new(Mutex::new(Programs::default()));
-    let kernel = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    say(&port, &Event::Ready { kernel });
+    let kernel =
+        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    say(&port, &Event::Ready { kernel, edition: edition() });
     let mut hangup = None;
     while let Ok(Some(mut request)) = receive::<Request>(&mut reader) {
         if let Request::Whole { id } = request {
@@ -79,11 +71,7 @@ pub fn serve() -> Result<()> {
     }
     if let Some(script) = hangup {
         let mut shell = Command::new("sh");
-        shell
-            .args(["-c", &script])
-            .stdin(Stdio::null())
-            .status()
-            .context("cannot start the shell that tidies up")?;
+        shell.args(["-c", &script]).stdin(Stdio::null()).status().context("cannot start the shell that tidies up")?;
     }
     Ok(())
 }
@@ -102,21 +90,13 @@ fn handle(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) {
         }
         Request::InputEnd { id } => drop(locked(programs).inputs.remove(&id)),
         Request::Signal { id, signal } => {
-            if let (Some(group), Ok(signal)) =
-                (locked(programs).groups.get(&id), Signal::try_from(signal))
-            {
+            if let (Some(group), Ok(signal)) = (locked(programs).groups.get(&id), Signal::try_from(signal)) {
                 let _ = killpg(*group, signal);
             }
         }
         Request::Start { id, .. } => {
             if let Err(error) = start(request, port, programs) {
-                say(
-                    port,
-                    &Event::Failed {
-                        id,
-                        message: format!("{error:#}"),
-                    },
-                );
+                say(port, &Event::Failed { id, message: format!("{error:#}") });
             }
         }
         _ => {}
@@ -124,32 +104,18 @@ fn handle(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) {
 }
 
 fn start(request: Request, port: &Port, programs: &Arc<Mutex<Programs>>) -> Result<()> {
-    let Request::Start {
-        id,
-        arguments,
-        environment,
-        folder,
-        input,
-    } = request
-    else {
+    let Request::Start { id, arguments, environment, folder, input } = request else {
         return Ok(());
     };
     let (program, arguments) = arguments.split_first().context("no program was named")?;
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .envs(environment)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+    command.args(arguments).envs(environment).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.stdin(if input { Stdio::piped() } else { Stdio::null() });
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
     let begun = Instant::now();
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("cannot start {program}"))?;
+    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
     let pid = child.id();
     let group = Pid::from_raw(i32::try_from(pid).context("impossible process id")?);
     locked(programs).groups.insert(id, group);
@@ -174,14 +140,8 @@ fn feed(mut pipe: ChildStdin, pieces: &mpsc::Receiver<Vec<u8>>) {
 
 fn follow(mut child: Child, id: u64, begun: Instant, port: &Port, programs: &Arc<Mutex<Programs>>) {
     let pumps = [
-        child
-            .stdout
-            .take()
-            .map(|pipe| pump(pipe, port, move |data| Event::Stdout { id, data })),
-        child
-            .stderr
-            .take()
-            .map(|pipe| pump(pipe, port, move |data| Event::Stderr { id, data })),
+        child.stdout.take().map(|pipe| pump(pipe, port, move |data| Event::Stdout { id, data })),
+        child.stderr.take().map(|pipe| pump(pipe, port, move |data| Event::Stderr { id, data })),
     ];
     let status = child.wait();
     let seconds = begun.elapsed().as_secs_f64();
@@ -199,16 +159,8 @@ fn follow(mut child: Child, id: u64, begun: Instant, port: &Port, programs: &Arc
     say(
         port,
         &match status {
-            Ok(status) => Event::Ended {
-                id,
-                code: status.code(),
-                signal: status.signal(),
-                seconds,
-            },
-            Err(error) => Event::Failed {
-                id,
-                message: format!("cannot wait for it: {error}"),
-            },
+            Ok(status) => Event::Ended { id, code: status.code(), signal: status.signal(), seconds },
+            Err(error) => Event::Failed { id, message: format!("cannot wait for it: {error}") },
         },
     );
 }

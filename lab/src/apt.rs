@@ -10,10 +10,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) fn mirror(etc_apt: &Path) -> Result<String> {
     let mut files = vec![etc_apt.join("sources.list")];
     if let Ok(entries) = fs::read_dir(etc_apt.join("sources.list.d")) {
-        let mut parts: Vec<_> = entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .collect();
+        let mut parts: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
         parts.sort();
         files.extend(parts);
     }
@@ -34,8 +31,11 @@ pub(crate) fn mirror(etc_apt: &Path) -> Result<String> {
             etc_apt.display()
         );
     }
-    found.into_iter().find(|source| source.is_archive()).map(|source| source.uri).with_context(|| {
-        format!("none of the apt sources in {} is a Debian archive (component main, no security suite)", etc_apt.display())
+    found.into_iter().find(Source::is_archive).map(|source| source.uri).with_context(|| {
+        format!(
+            "none of the apt sources in {} is a Debian archive (component main, no security suite)",
+            etc_apt.display()
+        )
     })
 }
 
@@ -64,10 +64,7 @@ fn one_line(text: &str) -> Vec<Source> {
     let mut sources = Vec::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
-        let Some(rest) = line
-            .strip_prefix("deb ")
-            .or_else(|| line.strip_prefix("deb\t"))
-        else {
+        let Some(rest) = line.strip_prefix("deb ").or_else(|| line.strip_prefix("deb\t")) else {
             continue;
         };
         let rest = rest.trim_start();
@@ -79,21 +76,15 @@ fn one_line(text: &str) -> Vec<Source> {
         let (Some(uri), Some(suite)) = (rest.next(), rest.next()) else {
             continue;
         };
-        sources.push(Source {
-            uri,
-            suites: vec![suite],
-            components: rest.collect(),
-        });
+        sources.push(Source { uri, suites: vec![suite], components: rest.collect() });
     }
     sources
 }
 
 /// Paragraphs of `Types:`, `URIs:`, `Suites:`, `Components:` with continuation lines.
 fn deb822(text: &str) -> Vec<Source> {
-    let text: String = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .fold(String::new(), |all, line| all + line + "\n");
+    let text: String =
+        text.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |all, line| all + line + "\n");
     let mut sources = Vec::new();
     for paragraph in text.split("\n\n") {
         let mut fields: Vec<(String, String)> = Vec::new();
@@ -106,23 +97,14 @@ fn deb822(text: &str) -> Vec<Source> {
                 fields.push((name.trim().to_lowercase(), value.trim().to_owned()));
             }
         }
-        let field = |name: &str| {
-            fields
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| words(value))
-                .unwrap_or_default()
-        };
+        let field =
+            |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| words(value)).unwrap_or_default();
         let disabled = field("enabled").iter().any(|value| value == "no");
         if disabled || !field("types").iter().any(|kind| kind == "deb") {
             continue;
         }
         for uri in field("uris") {
-            sources.push(Source {
-                uri,
-                suites: field("suites"),
-                components: field("components"),
-            });
+            sources.push(Source { uri, suites: field("suites"), components: field("components") });
         }
     }
     sources
@@ -146,7 +128,10 @@ mod tests {
 
     #[test]
     fn a_disabled_paragraph_is_skipped() {
-        assert!(deb822("Enabled: no\nTypes: deb\nURIs: http://mirror.example/debian\nSuites: sid\nComponents: main\n").is_empty());
+        assert!(
+            deb822("Enabled: no\nTypes: deb\nURIs: http://mirror.example/debian\nSuites: sid\nComponents: main\n")
+                .is_empty()
+        );
     }
 
     #[test]
@@ -163,19 +148,11 @@ mod tests {
     #[test]
     fn another_vendors_source_is_never_taken_for_the_archive() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(
-            folder.path().join("sources.list"),
-            "deb https://cloud.example/apt sdk main\n",
-        )
-        .unwrap();
+        fs::write(folder.path().join("sources.list"), "deb https://cloud.example/apt sdk main\n").unwrap();
         assert!(mirror(folder.path()).is_err());
         fs::create_dir(folder.path().join("sources.list.d")).unwrap();
-        let own =
-            "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\n";
+        let own = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\n";
         fs::write(folder.path().join("sources.list.d/debian.sources"), own).unwrap();
-        assert_eq!(
-            mirror(folder.path()).unwrap(),
-            "http://mirror.example/debian"
-        );
+        assert_eq!(mirror(folder.path()).unwrap(), "http://mirror.example/debian");
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 const LOCK: &str = "lock";
 
@@ -15,8 +15,7 @@ const LOCK: &str = "lock";
 pub fn cache_folder() -> Result<PathBuf> {
     let folder = match env::var_os("QUARRY_CACHE") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => PathBuf::from(env::var_os("HOME").context("neither QUARRY_CACHE nor HOME is set")?)
-            .join(".cache/quarry"),
+        _ => PathBuf::from(env::var_os("HOME").context("neither QUARRY_CACHE nor HOME is set")?).join(".cache/quarry"),
     };
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::canonicalize(&folder).with_context(|| format!("cannot resolve {}", folder.display()))
@@ -49,11 +48,7 @@ impl RunFolder {
         let all = lock_file(&runs.join(LOCK))?;
         all.lock().context("cannot lock the folder of runs")?;
         sweep(&runs)?;
-        let path = runs.join(format!(
-            "{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let path = runs.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Self::hold(&path)
     }
@@ -61,12 +56,8 @@ impl RunFolder {
     /// Joins in holding a folder that another process made.
     pub(crate) fn hold(path: &Path) -> Result<Self> {
         let lock = lock_file(&path.join(LOCK))?;
-        lock.lock_shared()
-            .with_context(|| format!("cannot lock {}", path.display()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        lock.lock_shared().with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -74,11 +65,25 @@ impl RunFolder {
     }
 
     /// Removes the folder; that it is gone already is fine.
-    pub(crate) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    pub(crate) fn remove(&self) -> Result<()> {
+        remove_folder(&self.path)
+    }
+}
+
+/// Removes a folder with all that is in it, unless something is mounted there: that may be anybody's data.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    let escaped = folder.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
+    let mounted = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .any(|target| target.strip_prefix(&escaped).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    ensure!(!mounted, "{} still has something mounted in it: unmount it first", folder.display());
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
         }
+        _ => Ok(()),
     }
 }
 
@@ -90,8 +95,7 @@ fn sweep(runs: &Path) -> Result<()> {
         }
         let abandoned = lock_file(&path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
         if abandoned {
-            fs::remove_dir_all(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?;
+            remove_folder(&path)?;
         }
     }
     Ok(())

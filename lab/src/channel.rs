@@ -1,8 +1,7 @@
 //! The caller's end of a machine's channel: many programs at once over one stream, output as it comes, no polling.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::BufReader;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::command::{Command, Status};
 use crate::flow::{Outlet, Reported};
-use crate::frame::{
-    Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, encode, receive,
-};
+use crate::frame::{Bytes, EVENT_WINDOW, Event, REQUEST_PIECE, REQUEST_WINDOW, Request, edition, encode, receive};
+use crate::running::{Running, Sink};
 
 const STALL_LIMIT: Duration = Duration::from_secs(20);
 
@@ -37,7 +35,8 @@ pub(crate) struct Channel {
 
 #[derive(Debug, Default)]
 struct State {
-    kernel: Option<String>,
+    /// The kernel's release and the agent's edition.
+    ready: Option<(String, String)>,
     running: HashMap<u64, Running>,
     /// Why there is no machine any more.
     ended: Option<String>,
@@ -45,29 +44,9 @@ struct State {
     expected: Option<String>,
 }
 
-/// Where a program's output goes.
-#[derive(Debug)]
-pub(crate) enum Sink {
-    Collect { streamed: bool },
-    Log(File),
-}
-
-#[derive(Debug)]
-pub(crate) struct Running {
-    sink: Sink,
-    pub(crate) pid: Option<u32>,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-    pub(crate) result: Option<Result<(Status, f64), String>>,
-}
-
 impl Channel {
     /// Takes the caller's ends of the sockets; messages are read by a thread that ends with the machine.
-    pub(crate) fn open(
-        reader: UnixStream,
-        writer: UnixStream,
-        console: Option<PathBuf>,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn open(reader: UnixStream, writer: UnixStream, console: Option<PathBuf>) -> Result<Arc<Self>> {
         let channel = Arc::new(Self {
             outlet: Outlet::new(writer, REQUEST_WINDOW),
             next: AtomicU64::new(1),
@@ -95,11 +74,7 @@ impl Channel {
             let tail = self.console_tail();
             format!("the machine died unexpectedly{tail}")
         });
-        for running in state
-            .running
-            .values_mut()
-            .filter(|running| running.result.is_none())
-        {
+        for running in state.running.values_mut().filter(|running| running.result.is_none()) {
             running.result = Some(Err(reason.clone()));
         }
         state.ended = Some(reason);
@@ -108,45 +83,28 @@ impl Channel {
 
     fn accept(&self, event: Event) {
         let mut state = locked(&self.state);
-        let (id, change): (u64, Box<dyn FnOnce(&mut Running)>) = match event {
-            Event::Ready { kernel } => {
-                state.kernel = Some(kernel);
-                self.changed.notify_all();
-                return;
-            }
-            Event::Taken { bytes } => {
-                self.outlet.window.release(bytes);
-                return;
-            }
-            Event::Started { id, pid } => (id, Box::new(move |running| running.pid = Some(pid))),
+        let running = &mut state.running;
+        match event {
+            Event::Ready { kernel, edition } => state.ready = Some((kernel, edition)),
+            Event::Taken { bytes } => self.outlet.window.release(bytes),
+            Event::Started { id, pid } => change(running, id, |program| program.pid = Some(pid)),
             Event::Stdout { id, data } => {
-                (id, Box::new(move |running| running.take(&data.0, true)))
+                change(running, id, |program| program.take(&data.0, true));
             }
             Event::Stderr { id, data } => {
-                (id, Box::new(move |running| running.take(&data.0, false)))
+                change(running, id, |program| program.take(&data.0, false));
             }
-            Event::Ended {
-                id,
-                code,
-                signal,
-                seconds,
-            } => {
-                let status =
-                    code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
-                (
-                    id,
-                    Box::new(move |running| running.result = Some(Ok((status, seconds)))),
-                )
+            Event::Ended { id, code, signal, seconds } => {
+                let status = code.map_or(Status::Killed(signal.unwrap_or_default()), Status::Exited);
+                change(running, id, |program| {
+                    program.result = Some(Ok((status, seconds)));
+                });
             }
-            Event::Failed { id, message } => (
-                id,
-                Box::new(move |running| running.result = Some(Err(message))),
-            ),
-        };
-        if let Some(running) = state.running.get_mut(&id) {
-            change(running);
-            self.changed.notify_all();
+            Event::Failed { id, message } => {
+                change(running, id, |program| program.result = Some(Err(message)));
+            }
         }
+        self.changed.notify_all();
     }
 
     /// The last 50 lines of the console, as the end of a message.
@@ -154,44 +112,33 @@ impl Channel {
         let Some(path) = &self.console else {
             return String::new();
         };
-        let text = std::fs::read(path)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default();
+        let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        format!(
-            "; the console's last lines:\n{}",
-            lines[lines.len().saturating_sub(50)..].join("\n")
-        )
+        format!("; the console's last lines:\n{}", lines[lines.len().saturating_sub(50)..].join("\n"))
     }
 
     /// Waits for the agent; the kernel's release.
     pub(crate) fn wait_ready(&self, limit: Duration) -> Result<String> {
-        self.wait_until(limit, |state| state.kernel.clone().map(Ok))?
-            .with_context(|| {
-                format!(
-                    "the machine was not ready within {limit:?}{}",
-                    self.console_tail()
-                )
-            })
+        let ready = self.wait_until(limit, |state| state.ready.clone().map(Ok))?;
+        let (kernel, agent) =
+            ready.with_context(|| format!("the machine was not ready within {limit:?}{}", self.console_tail()))?;
+        ensure!(
+            agent == edition(),
+            "the quarry-lab program is of another build than this one: build it anew (cargo build -p quarry-lab)"
+        );
+        Ok(kernel)
     }
 
     /// From now on the machine's end is no accident.
     pub(crate) fn expect_end(&self, words: &str) {
-        locked(&self.state)
-            .expected
-            .get_or_insert_with(|| words.to_owned());
+        locked(&self.state).expected.get_or_insert_with(|| words.to_owned());
     }
 
     /// Waits until no process of the machine holds the channel; false when the limit passed.
     pub(crate) fn wait_end(&self, limit: Duration) -> bool {
         let state = locked(&self.state);
-        let wait = self
-            .changed
-            .wait_timeout_while(state, limit, |state| state.ended.is_none());
-        wait.unwrap_or_else(PoisonError::into_inner)
-            .0
-            .ended
-            .is_some()
+        let wait = self.changed.wait_timeout_while(state, limit, |state| state.ended.is_none());
+        wait.unwrap_or_else(PoisonError::into_inner).0.ended.is_some()
     }
 
     pub(crate) fn hang_up(&self) {
@@ -206,10 +153,7 @@ impl Channel {
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         for piece in line.chunks(REQUEST_PIECE) {
-            self.send(&encode(&Request::Part {
-                id,
-                data: Bytes(piece.to_vec()),
-            })?)?;
+            self.send(&encode(&Request::Part { id, data: Bytes(piece.to_vec()) })?)?;
         }
         self.send(&encode(&Request::Whole { id })?)
     }
@@ -218,21 +162,13 @@ impl Channel {
         let sent = self.outlet.send(line, STALL_LIMIT);
         match &locked(&self.state).ended {
             Some(reason) => bail!("{reason}"),
-            None => sent
-                .with_context(|| format!("the machine takes no requests{}", self.console_tail())),
+            None => sent.with_context(|| format!("the machine takes no requests{}", self.console_tail())),
         }
     }
 
     pub(crate) fn start(&self, command: &Command, sink: Sink) -> Result<u64> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let running = Running {
-            sink,
-            pid: None,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            result: None,
-        };
-        locked(&self.state).running.insert(id, running);
+        locked(&self.state).running.insert(id, Running::new(sink));
         let sent = self.send_start(id, command);
         if sent.is_err() {
             self.forget(id);
@@ -250,10 +186,7 @@ impl Channel {
         })?;
         if let Some(input) = &command.input {
             for piece in input.chunks(REQUEST_PIECE) {
-                self.request(&Request::Input {
-                    id,
-                    data: Bytes(piece.to_vec()),
-                })?;
+                self.request(&Request::Input { id, data: Bytes(piece.to_vec()) })?;
             }
             self.request(&Request::InputEnd { id })?;
         }
@@ -277,11 +210,7 @@ impl Channel {
         })
     }
 
-    fn wait_until<T>(
-        &self,
-        limit: Duration,
-        mut look: impl FnMut(&State) -> Option<Result<T>>,
-    ) -> Result<Option<T>> {
+    fn wait_until<T>(&self, limit: Duration, mut look: impl FnMut(&State) -> Option<Result<T>>) -> Result<Option<T>> {
         let deadline = Instant::now() + limit;
         let mut state = locked(&self.state);
         loop {
@@ -295,36 +224,14 @@ impl Channel {
             if left.is_zero() {
                 return Ok(None);
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-impl Running {
-    fn take(&mut self, data: &[u8], standard: bool) {
-        // Output that cannot be shown (a closed pipe, a full disk) must not take the machine down.
-        match &mut self.sink {
-            Sink::Log(file) => drop(file.write_all(data)),
-            Sink::Collect { streamed } => {
-                if *streamed && standard {
-                    drop(
-                        io::stdout()
-                            .write_all(data)
-                            .and_then(|()| io::stdout().flush()),
-                    );
-                } else if *streamed {
-                    drop(io::stderr().write_all(data));
-                }
-                if standard {
-                    self.stdout.extend(data)
-                } else {
-                    self.stderr.extend(data)
-                }
-            }
-        }
+/// A program that was waited for already takes no more news.
+fn change(running: &mut HashMap<u64, Running>, id: u64, change: impl FnOnce(&mut Running)) {
+    if let Some(program) = running.get_mut(&id) {
+        change(program);
     }
 }

@@ -145,12 +145,6 @@ impl Output {
         if self.status.success() {
             return Ok(self);
         }
-        bail!(
-            "`{}`: {}\n{}\n{}",
-            self.command,
-            self.status,
-            self.error_text(),
-            self.text()
-        );
+        bail!("`{}`: {}\n{}\n{}", self.command, self.status, self.error_text(), self.text());
     }
 }

@@ -25,11 +25,7 @@ pub struct Disk {
 impl Disk {
     /// The image is `NAME.img` in the machine's folder of disks; made when missing, kept as it is otherwise.
     pub fn new(name: impl Into<String>, size: u64, kind: DiskKind) -> Self {
-        Self {
-            name: name.into(),
-            size,
-            kind,
-        }
+        Self { name: name.into(), size, kind }
     }
 
     pub fn plain(name: impl Into<String>, size: u64) -> Self {
@@ -46,30 +42,17 @@ impl Disk {
 
     /// Makes the image unless it is there; its path.
     pub(crate) fn image(&self, folder: &Path) -> Result<PathBuf> {
-        let legal = |character: char| {
-            character.is_ascii_alphanumeric() || character == '-' || character == '_'
-        };
+        let legal = |character: char| character.is_ascii_alphanumeric() || character == '-' || character == '_';
         ensure!(
             !self.name.is_empty() && self.name.chars().all(legal),
             "a disk's name is made of letters, digits, - and _, not `{}`",
             self.name
         );
         let path = folder.join(format!("{}.img", self.name));
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        let file =
-            file.with_context(|| format!("cannot open the disk image {}", path.display()))?;
-        if file
-            .metadata()
-            .context("cannot look at the disk image")?
-            .len()
-            < self.size
-        {
-            file.set_len(self.size)
-                .with_context(|| format!("cannot size {}", path.display()))?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.with_context(|| format!("cannot open the disk image {}", path.display()))?;
+        if file.metadata().context("cannot look at the disk image")?.len() < self.size {
+            file.set_len(self.size).with_context(|| format!("cannot size {}", path.display()))?;
         }
         Ok(path)
     }
@@ -86,12 +69,8 @@ pub fn parse_size(text: &str) -> Result<u64> {
         "T" => 40,
         other => bail!("`{text}`: unknown unit `{other}`, use K, M, G or T"),
     };
-    let number: u64 = digits
-        .parse()
-        .with_context(|| format!("`{text}` is not a size such as 4G"))?;
-    number
-        .checked_mul(1 << unit)
-        .with_context(|| format!("`{text}` is too large"))
+    let number: u64 = digits.parse().with_context(|| format!("`{text}` is not a size such as 4G"))?;
+    number.checked_mul(1 << unit).with_context(|| format!("`{text}` is too large"))
 }
 
 #[cfg(test)]

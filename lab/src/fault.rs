@@ -47,8 +47,7 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn put(channel: &Arc<Channel>, disk: &str, below: String) -> Result<Self> {
-        let size = process::run(channel, &Command::new("blockdev").args(["--getsz", &below]))?
-            .checked()?;
+        let size = process::run(channel, &Command::new("blockdev").args(["--getsz", &below]))?.checked()?;
         let fault = Self {
             channel: Arc::clone(channel),
             name: format!("lab-{disk}"),
@@ -61,11 +60,7 @@ impl Fault {
                 .context("the disk is too small")?,
         };
         let table = fault.table(&Behaviour::Healthy);
-        process::run(
-            channel,
-            &Command::new("dmsetup").args(["create", &fault.name, "--table", &table]),
-        )?
-        .checked()?;
+        process::run(channel, &Command::new("dmsetup").args(["create", &fault.name, "--table", &table]))?.checked()?;
         Ok(fault)
     }
 
@@ -79,7 +74,9 @@ impl Fault {
             "dmsetup load \"$1\" --table \"$2\"; dmsetup suspend --noflush --nolockfs \"$1\"; dmsetup resume \"$1\"\n",
         );
         if let Behaviour::BadBlocks(blocks) = behaviour {
-            script.push_str("name=$1; shift 2; for block in \"$@\"; do dmsetup message \"$name\" 0 addbadblock \"$block\"; done\n");
+            script.push_str(
+                "name=$1; shift 2; for block in \"$@\"; do dmsetup message \"$name\" 0 addbadblock \"$block\"; done\n",
+            );
             script.push_str("dmsetup message \"$name\" 0 enable\n");
             let command = Command::shell(script).args(["sh", &self.name, &self.table(behaviour)]);
             let command = command.args(blocks.iter().map(|block| (START + block).to_string()));
@@ -100,10 +97,7 @@ impl Fault {
             Behaviour::DropWrites => {
                 format!("0 {sectors} flakey {below} {START} 0 3600 1 drop_writes")
             }
-            Behaviour::Flakey {
-                up_seconds,
-                down_seconds,
-            } => {
+            Behaviour::Flakey { up_seconds, down_seconds } => {
                 format!("0 {sectors} flakey {below} {START} {up_seconds} {down_seconds}")
             }
             Behaviour::Delay { milliseconds } => {

@@ -21,11 +21,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(size: usize) -> Self {
-        Self {
-            size,
-            under_way: Mutex::new(Some(0)),
-            changed: Condvar::new(),
-        }
+        Self { size, under_way: Mutex::new(Some(0)), changed: Condvar::new() }
     }
 
     /// Takes room for a message; false when there was none within the limit or the channel is closed.
@@ -43,11 +39,7 @@ impl Window {
             if left.is_zero() {
                 return false;
             }
-            under_way = self
-                .changed
-                .wait_timeout(under_way, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            under_way = self.changed.wait_timeout(under_way, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -81,30 +73,20 @@ pub(crate) struct Outlet<W> {
 
 impl<W: Write> Outlet<W> {
     pub(crate) fn new(writer: W, window: usize) -> Self {
-        Self {
-            writer: Mutex::new(writer),
-            window: Window::new(window),
-        }
+        Self { writer: Mutex::new(writer), window: Window::new(window) }
     }
 
     /// Sends a message when there is room for it.
     pub(crate) fn send(&self, line: &[u8], limit: Duration) -> Result<()> {
-        ensure!(
-            self.window.take(line.len(), limit),
-            "the other end took nothing for {limit:?} or is gone"
-        );
-        locked(&self.writer)
-            .write_all(line)
-            .context("the other end is gone")
+        ensure!(self.window.take(line.len(), limit), "the other end took nothing for {limit:?} or is gone");
+        locked(&self.writer).write_all(line).context("the other end is gone")
     }
 
     /// Sends a short message that must not wait for room: the reading half sends it, on which the room depends.
     pub(crate) fn force<T: Serialize>(&self, message: &T) -> Result<()> {
         let line = encode(message)?;
         self.window.force(line.len());
-        locked(&self.writer)
-            .write_all(&line)
-            .context("the other end is gone")
+        locked(&self.writer).write_all(&line).context("the other end is gone")
     }
 }
 
@@ -118,12 +100,7 @@ pub(crate) struct Reported<R, F> {
 
 impl<R: Read, F: Fn(usize)> Reported<R, F> {
     pub(crate) fn new(input: R, window: usize, report: F) -> Self {
-        Self {
-            input,
-            report,
-            portion: window / 4,
-            unreported: 0,
-        }
+        Self { input, report, portion: window / 4, unreported: 0 }
     }
 }
 

@@ -2,11 +2,13 @@
 //! because a serial port carries them, JSON because a log of them can be read.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, BufRead};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// From the caller to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +57,7 @@ pub(crate) enum Request {
 pub(crate) enum Event {
     Ready {
         kernel: String,
+        edition: String,
     },
     /// So many bytes of requests were read since the last such word: the caller may send as many again.
     Taken {
@@ -95,6 +98,23 @@ pub(crate) const EVENT_WINDOW: usize = 48 * 1024;
 /// So much output goes into one event.
 pub(crate) const EVENT_PIECE: usize = 8 * 1024;
 
+/// Names the source of what runs on the machine: a library and a program of different builds would misunderstand each other.
+pub(crate) fn edition() -> String {
+    let sources = [
+        include_str!("frame.rs"),
+        include_str!("flow.rs"),
+        include_str!("agent.rs"),
+        include_str!("init.rs"),
+        include_str!("launch.rs"),
+        include_str!("power.rs"),
+    ];
+    let digest = Sha256::digest(sources.concat());
+    digest.iter().take(6).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// Bytes that travel as base64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) Vec<u8>);
@@ -110,10 +130,7 @@ impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use base64::Engine as _;
         let text = String::deserialize(deserializer)?;
-        base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .map(Self)
-            .map_err(serde::de::Error::custom)
+        base64::engine::general_purpose::STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -144,12 +161,9 @@ mod tests {
 
     #[test]
     fn every_byte_survives_the_channel() {
-        let event = Event::Stdout {
-            id: 7,
-            data: Bytes((0..=255).collect()),
-        };
+        let event = Event::Stdout { id: 7, data: Bytes((0..=255).collect()) };
         let wire = encode(&event).unwrap();
-        assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(wire.iter().position(|byte| *byte == b'\n'), Some(wire.len() - 1));
         assert_eq!(receive::<Event>(&mut wire.as_slice()).unwrap(), Some(event));
     }
 
@@ -158,18 +172,12 @@ mod tests {
         let mut wire = b"\0\xffkernel says hello\n{\"id\":\n".to_vec();
         wire.extend(encode(&Request::PowerOff).unwrap());
         let mut reader = wire.as_slice();
-        assert_eq!(
-            receive::<Request>(&mut reader).unwrap(),
-            Some(Request::PowerOff)
-        );
+        assert_eq!(receive::<Request>(&mut reader).unwrap(), Some(Request::PowerOff));
         assert_eq!(receive::<Request>(&mut reader).unwrap(), None);
     }
 
     #[test]
     fn a_cut_off_message_at_the_end_is_the_end() {
-        assert_eq!(
-            receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(),
-            None
-        );
+        assert_eq!(receive::<Request>(&mut b"{\"signal\":{\"id\":1".as_slice()).unwrap(), None);
     }
 }

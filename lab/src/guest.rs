@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::RunFolder;
 use crate::channel::{Channel, locked};
 use crate::command::{Command, Output};
+use crate::console::console;
 use crate::fault::Fault;
 use crate::frame::Request;
 use crate::launch::{Launch, Share};
@@ -50,33 +51,18 @@ impl Guest {
         let disk_folder = options.made_disk_folder(&run)?;
         let (mut slots, disk_arguments) = Slots::at_boot(&options.disks, &disk_folder)?;
         let mut shares = options.shares.clone();
-        shares.push(Share {
-            host: disk_folder.clone(),
-            guest: "/lab/disks".into(),
-            writable: true,
-        });
+        shares.push(Share { host: disk_folder.clone(), guest: "/lab/disks".into(), writable: true });
         let mut kernel = vec![
             format!("mem={}M", options.memory >> 20),
-            "seccomp=on rootfstype=hostfs root=/dev/root rw con=null con0=null,fd:1 ssl=null"
-                .into(),
+            "seccomp=on rootfstype=hostfs root=/dev/root rw con=null con0=null,fd:1 ssl=null".into(),
             "init=/lab/quarry-lab umid=guest uml_dir=/lab/uml/".into(),
         ];
-        kernel = kernel
-            .iter()
-            .flat_map(|words| words.split(' '))
-            .map(str::to_owned)
-            .collect();
+        kernel = kernel.iter().flat_map(|words| words.split(' ')).map(str::to_owned).collect();
         kernel.extend(disk_arguments);
         kernel.extend(options.kernel_arguments.iter().cloned());
         kernel.extend(["--".to_owned(), "init".to_owned()]);
-        let launch = Launch {
-            root,
-            shares: shares.clone(),
-            kernel,
-            memory: options.memory,
-        };
-        fs::write(run.path().join("launch.json"), serde_json::to_vec(&launch)?)
-            .context("cannot write launch.json")?;
+        let launch = Launch { root, shares: shares.clone(), kernel, memory: options.memory };
+        fs::write(run.path().join("launch.json"), serde_json::to_vec(&launch)?).context("cannot write launch.json")?;
 
         let (requests, standard_input) = UnixStream::pair().context("cannot make a channel")?;
         let (events, standard_output) = UnixStream::pair().context("cannot make a channel")?;
@@ -108,10 +94,7 @@ impl Guest {
             boot_seconds: 0.0,
         };
         // From here on an error drops the guest, which ends its processes.
-        guest.kernel = guest
-            .channel
-            .wait_ready(BOOT_LIMIT)
-            .context("the guest did not boot")?;
+        guest.kernel = guest.channel.wait_ready(BOOT_LIMIT).context("the guest did not boot")?;
         for disk in volatile {
             guest.add_disk(&disk)?;
         }
@@ -129,8 +112,14 @@ impl Guest {
         self.boot_seconds
     }
 
+    /// Says something to the kernel's management console (`config ubdb=…`, `sysrq t`, …); its answer.
+    pub fn console_command(&self, command: &str) -> Result<String> {
+        let launcher = locked(&self.launcher).id();
+        console(self.run.path(), launcher, command)
+    }
+
     /// The log of the guest's console; it vanishes with the guest.
-    pub fn console(&self) -> PathBuf {
+    pub fn console_log(&self) -> PathBuf {
         self.run.path().join("console.log")
     }
 
@@ -146,23 +135,13 @@ impl Guest {
 
     /// The path by which programs in the guest reach a file or folder of this side, through the shares.
     pub fn path(&self, here: &Path) -> Result<String> {
-        let here =
-            fs::canonicalize(here).with_context(|| format!("cannot resolve {}", here.display()))?;
+        let here = fs::canonicalize(here).with_context(|| format!("cannot resolve {}", here.display()))?;
         let inside = self.shares.iter().rev().find_map(|share| {
             let host = fs::canonicalize(&share.host).ok()?;
             let rest = here.strip_prefix(&host).ok()?;
-            Some(if rest.as_os_str().is_empty() {
-                share.guest.clone()
-            } else {
-                share.guest.join(rest)
-            })
+            Some(if rest.as_os_str().is_empty() { share.guest.clone() } else { share.guest.join(rest) })
         });
-        let inside = inside.with_context(|| {
-            format!(
-                "{} is not in a folder shared with the guest",
-                here.display()
-            )
-        })?;
+        let inside = inside.with_context(|| format!("{} is not in a folder shared with the guest", here.display()))?;
         Ok(inside.to_string_lossy().into_owned())
     }
 
@@ -184,10 +163,7 @@ impl Guest {
         self.channel.expect_end("the guest was switched off");
         self.channel.request(&Request::PowerOff)?;
         if !self.channel.wait_end(POWER_OFF_LIMIT) {
-            bail!(
-                "the guest did not switch off within {POWER_OFF_LIMIT:?}{}",
-                self.channel.console_tail()
-            );
+            bail!("the guest did not switch off within {POWER_OFF_LIMIT:?}{}", self.channel.console_tail());
         }
         self.end()
     }
@@ -196,12 +172,8 @@ impl Guest {
     fn end(&self) -> Result<()> {
         let mut launcher = locked(&self.launcher);
         // The kernel kills the namespace's first process with the launcher, and all others with the first.
-        launcher
-            .kill()
-            .context("cannot kill the guest's launcher")?;
-        launcher
-            .wait()
-            .context("cannot wait for the guest's launcher")?;
+        launcher.kill().context("cannot kill the guest's launcher")?;
+        launcher.wait().context("cannot wait for the guest's launcher")?;
         if !self.channel.wait_end(END_LIMIT) {
             bail!("processes of the guest are still there {END_LIMIT:?} after they were killed");
         }

@@ -23,21 +23,31 @@ use crate::process;
 use crate::program::program;
 
 const READY_LIMIT: Duration = Duration::from_secs(10);
-const UNDO_LIMIT: Duration = Duration::from_secs(60);
+const UNDO_LIMIT: Duration = Duration::from_mins(1);
 
-/// Whatever stands on loop devices over our disk images, from the top down, then the loop devices, then the run's folder.
+/// Whatever was mounted since the start (all programs are gone when this runs), whatever stands on loop devices over our disk images, from the top down, then the loop devices, then the run's folder.
 /// Never a device that does not lead to one of our images.
 const UNDO: &str = r#"
+tac /proc/self/mountinfo | while read -r id _ _ _ target _; do
+    case " $known " in *" $id "*) continue ;; esac
+    target=$(printf %b "$target")
+    umount "$target" 2>/dev/null || umount -l "$target"
+done
 drop() {
     for holder in /sys/block/"$1"/holders/*; do [ -e "$holder" ] && drop "${holder##*/}"; done
     case $1 in dm-*) [ -e "/sys/block/$1/dm/name" ] && dmsetup remove --retry "$(cat "/sys/block/$1/dm/name")" ;; esac
 }
 for loop in /sys/block/loop*; do
     case "$(cat "$loop/loop/backing_file" 2>/dev/null)" in
-        "$disks"/*) drop "${loop##*/}"; losetup --detach "/dev/${loop##*/}" ;;
+        "$disks"/*)
+            drop "${loop##*/}"
+            losetup --detach "/dev/${loop##*/}"
+            # Who still looks at it, as udev may, keeps it for a moment.
+            for turn in $(seq 100); do [ -e "$loop/loop/backing_file" ] || break; sleep 0.05; done
+            ;;
     esac
 done
-rm -rf "$run"
+rm -rf --one-file-system "$run"
 "#;
 
 /// The machine's own kernel. Dropping it, or the end of this process in whatever way, undoes all that it set up.
@@ -54,9 +64,7 @@ pub struct Host {
 impl Host {
     /// Refuses where the kernel has no device-mapper. Shares mean nothing here: every path is what it is.
     pub fn start(options: &Options) -> Result<Self> {
-        let _ = HostCommand::new("modprobe")
-            .args(["-a", "dm-mod", "loop"])
-            .output();
+        let _ = HostCommand::new("modprobe").args(["-a", "dm-mod", "loop"]).output();
         File::options().read(true).write(true).open("/dev/mapper/control").context(
             "this machine's kernel has no device-mapper (no usable /dev/mapper/control): leave out LAB=host to use a guest",
         )?;
@@ -64,15 +72,7 @@ impl Host {
         let disk_folder = options.made_disk_folder(&run)?;
         let (own, theirs) = UnixStream::pair().context("cannot make a channel")?;
         let agent = HostCommand::new("unshare")
-            .args([
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-                "--propagation",
-                "slave",
-            ])
+            .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave"])
             .arg(program()?)
             .arg("agent")
             .env("LVM_SUPPRESS_FD_WARNINGS", "1")
@@ -82,11 +82,7 @@ impl Host {
             .spawn()
             .context("cannot start unshare")?;
         let mut host = Self {
-            channel: Channel::open(
-                own.try_clone().context("cannot share the channel")?,
-                own,
-                None,
-            )?,
+            channel: Channel::open(own.try_clone().context("cannot share the channel")?, own, None)?,
             agent: Mutex::new(agent),
             disk_folder,
             loops: Mutex::default(),
@@ -94,13 +90,11 @@ impl Host {
             run,
         };
         host.kernel = host.channel.wait_ready(READY_LIMIT)?;
-        let quoted =
-            |path: &std::path::Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
-        let script = format!(
-            "disks={}\nrun={}\n{UNDO}",
-            quoted(&host.disk_folder),
-            quoted(host.run.path())
-        );
+        let quoted = |path: &std::path::Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
+        let mounts = process::run(&host.channel, &Command::new("cut").args(["-d ", "-f1", "/proc/self/mountinfo"]))?;
+        let known = mounts.checked()?.text().replace('\n', " ");
+        let script =
+            format!("known='{known}'\ndisks={}\nrun={}\n{UNDO}", quoted(&host.disk_folder), quoted(host.run.path()));
         host.channel.request(&Request::OnHangup { script })?;
         for disk in &options.disks {
             host.add_disk(disk)?;
@@ -114,23 +108,13 @@ impl Host {
 
     /// The loop device of a disk.
     pub fn device(&self, name: &str) -> Result<String> {
-        locked(&self.loops)
-            .get(name)
-            .cloned()
-            .with_context(|| format!("there is no disk `{name}`"))
+        locked(&self.loops).get(name).cloned().with_context(|| format!("there is no disk `{name}`"))
     }
 
     /// Makes the image unless it is there and a loop device over it.
     pub fn add_disk(&self, disk: &Disk) -> Result<String> {
-        ensure!(
-            self.device(&disk.name).is_err(),
-            "there is a disk `{}` already",
-            disk.name
-        );
-        let image = disk
-            .image(&self.disk_folder)?
-            .to_string_lossy()
-            .into_owned();
+        ensure!(self.device(&disk.name).is_err(), "there is a disk `{}` already", disk.name);
+        let image = disk.image(&self.disk_folder)?.to_string_lossy().into_owned();
         let command = Command::new("losetup").args(["--find", "--show", &image]);
         let device = process::run(&self.channel, &command)?.checked()?.text();
         locked(&self.loops).insert(disk.name.clone(), device.clone());
@@ -142,15 +126,8 @@ impl Host {
         let device = self.device(name)?;
         let holders = format!("/sys/block/{}/holders", device.trim_start_matches("/dev/"));
         let busy = fs::read_dir(&holders).is_ok_and(|mut entries| entries.next().is_some());
-        ensure!(
-            !busy,
-            "{device} is in use: to fail it under its users, put a fault on it"
-        );
-        process::run(
-            &self.channel,
-            &Command::new("losetup").args(["--detach", &device]),
-        )?
-        .checked()?;
+        ensure!(!busy, "{device} is in use: to fail it under its users, put a fault on it");
+        process::run(&self.channel, &Command::new("losetup").args(["--detach", &device]))?.checked()?;
         locked(&self.loops).remove(name);
         Ok(())
     }
@@ -161,15 +138,8 @@ impl Host {
         self.channel.hang_up();
         let deadline = Instant::now() + UNDO_LIMIT;
         let mut agent = locked(&self.agent);
-        while agent
-            .try_wait()
-            .context("cannot wait for the agent")?
-            .is_none()
-        {
-            ensure!(
-                Instant::now() < deadline,
-                "undoing took longer than {UNDO_LIMIT:?}"
-            );
+        while agent.try_wait().context("cannot wait for the agent")?.is_none() {
+            ensure!(Instant::now() < deadline, "undoing took longer than {UNDO_LIMIT:?}");
             sleep(Duration::from_millis(5));
         }
         Ok(())

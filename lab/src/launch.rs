@@ -20,7 +20,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, wait};
@@ -66,18 +66,10 @@ pub fn launch(run: &Path) -> Result<()> {
         wait_for_hangup();
         let _ = kill(inside, Signal::SIGKILL);
     });
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
-        .context("cannot make namespaces (root is needed)")?;
-    mount(
-        NOTHING,
-        "/",
-        NOTHING,
-        MsFlags::MS_REC | MsFlags::MS_SLAVE,
-        NOTHING,
-    )
-    .context("cannot make mounts private")?;
-    let launch: Launch =
-        serde_json::from_slice(&fs::read(run.join("launch.json"))?).context("launch.json")?;
+    let outside = File::open("/proc/self/ns/mnt").context("no mount namespace")?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).context("cannot make namespaces (root is needed)")?;
+    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING).context("cannot make mounts private")?;
+    let launch: Launch = serde_json::from_slice(&fs::read(run.join("launch.json"))?).context("launch.json")?;
     let root = file_system(run, &launch)?;
     let mut child = Command::new("/proc/self/exe")
         .arg0("quarry-lab-guest")
@@ -87,12 +79,12 @@ pub fn launch(run: &Path) -> Result<()> {
         .args(&launch.kernel)
         .spawn()
         .context("cannot start the first process of the namespace")?;
-    tell.send(Pid::from_raw(
-        i32::try_from(child.id()).context("impossible process id")?,
-    ))?;
+    tell.send(Pid::from_raw(i32::try_from(child.id()).context("impossible process id")?))?;
     child.wait().context("cannot wait for the guest")?;
     drop(alive);
     if hung_up(PollTimeout::ZERO) {
+        // Outside the folder is just a folder; in here, the guest's root and the shares are mounted in it.
+        setns(&outside, CloneFlags::CLONE_NEWNS).context("cannot leave the mount namespace")?;
         folder.remove().context("cannot remove the run's folder")?;
     }
     Ok(())
@@ -103,10 +95,7 @@ fn hung_up(limit: PollTimeout) -> bool {
     let input = io::stdin();
     let mut watched = [PollFd::new(input.as_fd(), PollFlags::empty())];
     let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
-    poll(&mut watched, limit).is_ok()
-        && watched[0]
-            .revents()
-            .is_some_and(|seen| seen.intersects(gone))
+    poll(&mut watched, limit).is_ok() && watched[0].revents().is_some_and(|seen| seen.intersects(gone))
 }
 
 fn wait_for_hangup() {
@@ -119,70 +108,29 @@ fn file_system(run: &Path, launch: &Launch) -> Result<PathBuf> {
     fs::create_dir(&space).context("cannot make a mount point")?;
     let tmpfs = |target: &Path, options: &str| {
         fs::create_dir_all(target).with_context(|| format!("cannot make {}", target.display()))?;
-        mount(
-            Some("tmpfs"),
-            target,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some(options),
-        )
-        .with_context(|| format!("cannot mount a tmpfs on {}", target.display()))
+        mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(options))
+            .with_context(|| format!("cannot mount a tmpfs on {}", target.display()))
     };
     tmpfs(&space, "mode=755,size=100%")?;
     let [upper, work, root] = ["upper", "work", "root"].map(|name| space.join(name));
     for folder in [&upper, &work, &root] {
         fs::create_dir(folder)?;
     }
-    let layers = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        launch.root.display(),
-        upper.display(),
-        work.display()
-    );
-    mount(
-        Some("overlay"),
-        &root,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(layers.as_str()),
-    )
-    .context("cannot mount the overlay")?;
+    let layers = format!("lowerdir={},upperdir={},workdir={}", launch.root.display(), upper.display(), work.display());
+    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(layers.as_str()))
+        .context("cannot mount the overlay")?;
     tmpfs(&root.join("dev"), "mode=755")?;
-    tmpfs(
-        &root.join("dev/shm"),
-        &format!("mode=1777,size={}", launch.memory + (64 << 20)),
-    )?;
+    tmpfs(&root.join("dev/shm"), &format!("mode=1777,size={}", launch.memory + (64 << 20)))?;
     for device in ["null", "zero", "random", "urandom", "net/tun"] {
         let device = Path::new("/dev").join(device);
         if device.try_exists().unwrap_or(false) {
-            bind(
-                &Share {
-                    host: device.clone(),
-                    guest: device,
-                    writable: true,
-                },
-                &root,
-            )?;
+            bind(&Share { host: device.clone(), guest: device, writable: true }, &root)?;
         }
     }
     fs::create_dir_all(run.join("uml")).context("cannot make the folder of the kernel's socket")?;
-    bind(
-        &Share {
-            host: run.join("uml"),
-            guest: "/lab/uml".into(),
-            writable: true,
-        },
-        &root,
-    )?;
+    bind(&Share { host: run.join("uml"), guest: "/lab/uml".into(), writable: true }, &root)?;
     let program = fs::read_link("/proc/self/exe").context("no path of this program")?;
-    bind(
-        &Share {
-            host: program,
-            guest: "/lab/quarry-lab".into(),
-            writable: false,
-        },
-        &root,
-    )?;
+    bind(&Share { host: program, guest: "/lab/quarry-lab".into(), writable: false }, &root)?;
     for share in &launch.shares {
         bind(share, &root)?;
     }
@@ -190,36 +138,17 @@ fn file_system(run: &Path, launch: &Launch) -> Result<PathBuf> {
 }
 
 fn bind(share: &Share, root: &Path) -> Result<()> {
-    let inside = share
-        .guest
-        .strip_prefix("/")
-        .context("the guest's path of a share must be absolute")?;
-    ensure!(
-        !inside.components().any(|part| part.as_os_str() == ".."),
-        "a share's path must not contain `..`"
-    );
+    let inside = share.guest.strip_prefix("/").context("the guest's path of a share must be absolute")?;
+    ensure!(!inside.components().any(|part| part.as_os_str() == ".."), "a share's path must not contain `..`");
     let target = root.join(inside);
-    let failed = || {
-        format!(
-            "cannot share {} as {}",
-            share.host.display(),
-            share.guest.display()
-        )
-    };
+    let failed = || format!("cannot share {} as {}", share.host.display(), share.guest.display());
     if share.host.is_dir() {
         fs::create_dir_all(&target).with_context(failed)?;
     } else {
         fs::create_dir_all(target.parent().unwrap_or(root)).with_context(failed)?;
         File::create(&target).with_context(failed)?;
     }
-    mount(
-        Some(&share.host),
-        &target,
-        NOTHING,
-        MsFlags::MS_BIND,
-        NOTHING,
-    )
-    .with_context(failed)?;
+    mount(Some(&share.host), &target, NOTHING, MsFlags::MS_BIND, NOTHING).with_context(failed)?;
     if !share.writable {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(NOTHING, &target, NOTHING, flags, NOTHING).with_context(failed)?;
@@ -235,34 +164,16 @@ pub fn launch_inside(run: &Path, root: &Path, kernel: &[String]) -> Result<()> {
     ensure!(alive.try_lock_shared().is_err(), "the launcher is gone");
     drop(alive);
     fs::create_dir_all(root.join("proc"))?;
-    mount(
-        Some("proc"),
-        &root.join("proc"),
-        Some("proc"),
-        MsFlags::empty(),
-        NOTHING,
-    )
-    .context("cannot mount /proc")?;
+    mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), NOTHING).context("cannot mount /proc")?;
     chroot(root).context("cannot enter the root")?;
     std::env::set_current_dir("/").context("cannot enter the root")?;
     // The kernel says things of its own on standard output: the events get another descriptor, their own.
     let events = dup(io::stdout()).context("cannot share standard output")?;
-    let log = io::stderr()
-        .as_fd()
-        .try_clone_to_owned()
-        .context("cannot share standard error")?;
+    let log = io::stderr().as_fd().try_clone_to_owned().context("cannot share standard error")?;
     let mut kernel_process = Command::new("linux.uml");
-    kernel_process
-        .arg(format!("ssl0=fd:0,fd:{}", events.as_raw_fd()))
-        .stdout(log);
-    kernel_process
-        .args(kernel)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("TMPDIR", "/dev/shm");
-    let kernel_process = kernel_process
-        .spawn()
-        .context("cannot start the guest's kernel")?;
+    kernel_process.arg(format!("ssl0=fd:0,fd:{}", events.as_raw_fd())).stdout(log);
+    kernel_process.args(kernel).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TMPDIR", "/dev/shm");
+    let kernel_process = kernel_process.spawn().context("cannot start the guest's kernel")?;
     loop {
         match wait().context("cannot wait for the guest's kernel")? {
             WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)

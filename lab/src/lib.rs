@@ -1,4 +1,32 @@
 //! The lab of Quarry: machines with a real kernel, real LVM and disks that can fail, for tests, demos and benchmarks.
+//!
+//! A [`Guest`] is a User-Mode Linux kernel over a root file system that [`root()`] builds once and keeps in
+//! [`cache_folder`]. However the process that booted it ends, nothing of the guest stays but the disk images in a folder of
+//! the caller's own. [`Host`] is the same on this machine's kernel; [`Machine`] is either.
+//!
+//! The library starts the program `quarry-lab` (launcher, init and agent of a guest): `cargo build -p quarry-lab` puts it
+//! where it is found, or name it in `QUARRY_LAB`. Root is needed.
+//!
+//! ```no_run
+//! use quarry_lab::{Command, Disk, Guest, Options};
+//! # fn main() -> anyhow::Result<()> {
+//! let options = Options::new()
+//!     .disk_folder("target/disks")
+//!     .disk(Disk::volatile("pv0", 4 << 30))
+//!     .share("target/release", "/programs")
+//!     .share_writable("target/results", "/results");
+//! let guest = Guest::boot(&options)?;
+//! let device = guest.device("pv0")?;
+//! guest.run(&Command::new("vgcreate").args(["data", &device]))?.checked()?;
+//! let node = guest.spawn(&Command::new("/programs/quarry").arg("node"), "target/results/node.log".as_ref())?;
+//! println!("{}", guest.run(&Command::shell("lvs; df -h"))?.checked()?.text());
+//! guest.cut_power()?; // what was not flushed is lost; the images stay
+//! drop(node);
+//! let guest = Guest::boot(&options)?;
+//! guest.power_off()?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod agent;
 mod apt;
@@ -21,6 +49,7 @@ mod power;
 mod process;
 mod program;
 mod root;
+mod running;
 
 pub use agent::serve;
 pub use cache::cache_folder;

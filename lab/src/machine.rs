@@ -17,6 +17,7 @@ use crate::process::{self, Process};
 
 /// A machine to run programs on.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and they stay where they are")]
 pub enum Machine {
     Guest(Guest),
     Host(Host),

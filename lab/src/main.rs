@@ -63,18 +63,9 @@ fn parse_share(text: &str) -> Result<Share> {
         matches!(parts.as_slice(), [_, _] | [_, _, "rw" | "ro"]),
         "`{text}` is not HOST:GUEST, HOST:GUEST:ro or HOST:GUEST:rw"
     );
-    let host =
-        std::fs::canonicalize(parts[0]).with_context(|| format!("cannot share {}", parts[0]))?;
-    ensure!(
-        parts[1].starts_with('/'),
-        "the guest's path must be absolute: {}",
-        parts[1]
-    );
-    Ok(Share {
-        host,
-        guest: PathBuf::from(parts[1]),
-        writable: parts.get(2) == Some(&"rw"),
-    })
+    let host = std::fs::canonicalize(parts[0]).with_context(|| format!("cannot share {}", parts[0]))?;
+    ensure!(parts[1].starts_with('/'), "the guest's path must be absolute: {}", parts[1]);
+    Ok(Share { host, guest: PathBuf::from(parts[1]), writable: parts.get(2) == Some(&"rw") })
 }
 
 fn main() -> ExitCode {
@@ -95,7 +86,7 @@ fn act(action: Action) -> Result<ExitCode> {
         Action::Init { .. } => quarry_lab::init(),
         Action::Launch { run } => quarry_lab::launch(&run)?,
         Action::LaunchInside { run, root, kernel } => {
-            quarry_lab::launch_inside(&run, &root, &kernel)?
+            quarry_lab::launch_inside(&run, &root, &kernel)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -106,29 +97,17 @@ fn run(run: Run) -> Result<ExitCode> {
     options.disk_folder = run.disk_folder;
     options.shares = run.share;
     let plain = run.disk.iter().map(|size| (*size, DiskKind::Plain));
-    let volatile = run
-        .volatile_disk
-        .iter()
-        .map(|size| (*size, DiskKind::Volatile));
+    let volatile = run.volatile_disk.iter().map(|size| (*size, DiskKind::Volatile));
     for (number, (size, kind)) in plain.chain(volatile).enumerate() {
         options = options.disk(Disk::new(format!("disk{number}"), size, kind));
     }
     let begun = Instant::now();
     let machine = Machine::start(&options)?;
-    eprintln!(
-        "quarry-lab: Linux {} ready after {:.2} s",
-        machine.kernel(),
-        begun.elapsed().as_secs_f64()
-    );
+    eprintln!("quarry-lab: Linux {} ready after {:.2} s", machine.kernel(), begun.elapsed().as_secs_f64());
     let (program, arguments) = run.command.split_first().context("no command")?;
     // Whoever sits before it decides how long it may take.
-    let command = Command::new(program)
-        .args(arguments)
-        .limit(Duration::from_hours(24 * 365))
-        .streamed();
+    let command = Command::new(program).args(arguments).limit(Duration::from_hours(24 * 365)).streamed();
     let output = machine.run(&command)?;
     machine.stop()?;
-    Ok(ExitCode::from(
-        u8::try_from(output.status.code()).unwrap_or(1),
-    ))
+    Ok(ExitCode::from(u8::try_from(output.status.code()).unwrap_or(1)))
 }

@@ -63,22 +63,14 @@ impl Options {
     /// Shows a file or folder of this machine to the guest, read-only.
     #[must_use]
     pub fn share(mut self, host: impl Into<PathBuf>, guest: impl Into<PathBuf>) -> Self {
-        self.shares.push(Share {
-            host: host.into(),
-            guest: guest.into(),
-            writable: false,
-        });
+        self.shares.push(Share { host: host.into(), guest: guest.into(), writable: false });
         self
     }
 
     /// Shows a folder of this machine to the guest, which may write there.
     #[must_use]
     pub fn share_writable(mut self, host: impl Into<PathBuf>, guest: impl Into<PathBuf>) -> Self {
-        self.shares.push(Share {
-            host: host.into(),
-            guest: guest.into(),
-            writable: true,
-        });
+        self.shares.push(Share { host: host.into(), guest: guest.into(), writable: true });
         self
     }
 
@@ -98,10 +90,7 @@ impl Options {
 
     /// The folder of disks, made when missing, in one unambiguous spelling.
     pub(crate) fn made_disk_folder(&self, run: &RunFolder) -> Result<PathBuf> {
-        let folder = self
-            .disk_folder
-            .clone()
-            .unwrap_or_else(|| run.path().join("disks"));
+        let folder = self.disk_folder.clone().unwrap_or_else(|| run.path().join("disks"));
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         fs::canonicalize(&folder).with_context(|| format!("cannot resolve {}", folder.display()))
     }

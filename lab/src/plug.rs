@@ -10,19 +10,20 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::channel::locked;
 use crate::command::Command;
-use crate::console::console;
 use crate::disk::{Disk, DiskKind};
 use crate::guest::Guest;
 
 /// How long a disk may still be held by programs that are about to let it go.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
-const SLOTS: usize = 16;
+/// As many as the kernel has of each kind.
+const PLAIN: usize = 16;
+const VOLATILE: usize = 8;
 
 /// Which disk is in which device of its kind.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    plain: [Option<String>; SLOTS],
-    volatile: [Option<String>; SLOTS],
+    plain: [Option<String>; PLAIN],
+    volatile: [Option<String>; VOLATILE],
     /// Volatile disks that wait for the guest to be up.
     pub(crate) to_attach: Vec<Disk>,
 }
@@ -46,26 +47,19 @@ impl Slots {
     }
 
     fn take(&mut self, disk: &Disk) -> Result<usize> {
-        ensure!(
-            self.find(&disk.name).is_none(),
-            "there is a disk `{}` already",
-            disk.name
-        );
+        ensure!(self.find(&disk.name).is_none(), "there is a disk `{}` already", disk.name);
         let slots = match disk.kind {
-            DiskKind::Plain => &mut self.plain,
-            DiskKind::Volatile => &mut self.volatile,
+            DiskKind::Plain => &mut self.plain[..],
+            DiskKind::Volatile => &mut self.volatile[..],
         };
-        let slot = slots
-            .iter()
-            .position(Option::is_none)
-            .with_context(|| format!("a guest has {SLOTS} disks of a kind at most"))?;
+        let slot =
+            slots.iter().position(Option::is_none).context("a guest has no room for one more disk of this kind")?;
         slots[slot] = Some(disk.name.clone());
         Ok(slot)
     }
 
     fn find(&self, name: &str) -> Option<(DiskKind, usize)> {
-        let position =
-            |slots: &[Option<String>]| slots.iter().position(|slot| slot.as_deref() == Some(name));
+        let position = |slots: &[Option<String>]| slots.iter().position(|slot| slot.as_deref() == Some(name));
         position(&self.plain)
             .map(|slot| (DiskKind::Plain, slot))
             .or_else(|| position(&self.volatile).map(|slot| (DiskKind::Volatile, slot)))
@@ -95,9 +89,7 @@ impl Guest {
     /// The device of a disk in the guest.
     pub fn device(&self, name: &str) -> Result<String> {
         let found = locked(&self.slots).find(name);
-        found
-            .map(|(kind, slot)| device(kind, slot))
-            .with_context(|| format!("the guest has no disk `{name}`"))
+        found.map(|(kind, slot)| device(kind, slot)).with_context(|| format!("the guest has no disk `{name}`"))
     }
 
     /// Plugs a disk in; its device. The image is made when missing.
@@ -119,9 +111,7 @@ impl Guest {
     /// Pulls a disk out. A volatile one may be in use: its users see I/O errors, what was not flushed is lost. A plain one
     /// that is in use is refused by the kernel: to fail that under its users, put a [`Fault`](crate::Fault) on it.
     pub fn pull_disk(&self, name: &str) -> Result<()> {
-        let (kind, slot) = locked(&self.slots)
-            .find(name)
-            .with_context(|| format!("the guest has no disk `{name}`"))?;
+        let (kind, slot) = locked(&self.slots).find(name).with_context(|| format!("the guest has no disk `{name}`"))?;
         match kind {
             DiskKind::Plain => self.pull_plain(slot)?,
             DiskKind::Volatile => {
@@ -141,7 +131,7 @@ impl Guest {
         loop {
             // udev looks into a disk after each change and holds it open for a moment.
             self.run(&Command::new("udevadm").arg("settle"))?;
-            match console(self.run.path(), &format!("remove ubd{}", letter(slot))) {
+            match self.console_command(&format!("remove ubd{}", letter(slot))) {
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => sleep(Duration::from_millis(20)),
                 Ok(_) => return Ok(()),
@@ -150,18 +140,19 @@ impl Guest {
     }
 
     fn add_plain(&self, slot: usize, image: &str) -> Result<()> {
-        console(
-            self.run.path(),
-            &format!("config ubd{}={image}", letter(slot)),
-        )?;
+        self.console_command(&format!("config ubd{}={image}", letter(slot)))?;
         self.wait_for_device(&device(DiskKind::Plain, slot))
     }
 
     fn add_volatile(&self, slot: usize, image: &str) -> Result<()> {
+        // Whoever has the device open, as udev for a moment after each change, makes connecting fail.
         let script = format!(
-            "[ -b /dev/nbd0 ] || modprobe nbd\n\
+            "[ -b /dev/nbd0 ] || {{ modprobe nbd nbds_max={VOLATILE}; udevadm settle; }}\n\
              nbdkit -U /run/lab-nbd{slot}.sock -P /run/lab-nbd{slot}.pid --filter=cache file {image} cache=writeback\n\
-             nbd-client -unix /run/lab-nbd{slot}.sock /dev/nbd{slot} -b 512\n"
+             for turn in $(seq 100); do\n\
+             nbd-client -unix /run/lab-nbd{slot}.sock /dev/nbd{slot} -b 512 >/run/lab-nbd{slot}.log 2>&1 && exit\n\
+             sleep 0.02; done\n\
+             cat /run/lab-nbd{slot}.log >&2; exit 1\n"
         );
         self.run(&Command::shell(script))?.checked()?;
         self.wait_for_device(&device(DiskKind::Volatile, slot))

@@ -28,16 +28,8 @@ pub(crate) fn off() {
     }
     sync();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    for line in mounts
-        .lines()
-        .rev()
-        .filter(|line| line.starts_with("/dev/"))
-    {
-        let target = line
-            .split(' ')
-            .nth(1)
-            .unwrap_or_default()
-            .replace("\\040", " ");
+    for line in mounts.lines().rev().filter(|line| line.starts_with("/dev/")) {
+        let target = line.split(' ').nth(1).unwrap_or_default().replace("\\040", " ");
         let _ = umount2(target.as_str(), MntFlags::empty());
     }
     // LVM does not flush what it wrote; an fsync of the disk itself does.
@@ -46,10 +38,7 @@ pub(crate) fn off() {
             let _ = disk.sync_all();
         }
     }
-    for disk in block_devices()
-        .iter()
-        .filter(|disk| disk.starts_with("/dev/nbd"))
-    {
+    for disk in block_devices().iter().filter(|disk| disk.starts_with("/dev/nbd")) {
         let _ = Command::new("nbd-client").args(["-d", disk]).output();
     }
     let _ = reboot(RebootMode::RB_POWER_OFF);
@@ -60,21 +49,12 @@ fn others() -> Vec<Pid> {
     let own = std::process::id();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        let zombie = stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('Z'));
-        let kernel = fs::read(entry.path().join("cmdline"))
-            .unwrap_or_default()
-            .is_empty();
+        let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));
+        let kernel = fs::read(entry.path().join("cmdline")).unwrap_or_default().is_empty();
         let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         if pid > 1 && pid != own && !zombie && !kernel && !DISK_PROGRAMS.contains(&name.trim()) {
             found.extend(i32::try_from(pid).ok().map(Pid::from_raw));

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::channel::{Channel, Sink};
+use crate::channel::Channel;
 use crate::command::{Command, Output, Status};
 use crate::frame::Request;
+use crate::running::Sink;
 
 /// How long a program may take to begin, and to go once it was killed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,27 +27,18 @@ pub struct Process {
 impl Process {
     pub(crate) fn start(channel: &Arc<Channel>, command: &Command, sink: Sink) -> Result<Self> {
         let id = channel.start(command, sink)?;
-        let pid = channel.wait_program(id, PATIENCE, |running| {
-            match (&running.result, running.pid) {
-                (Some(Err(message)), _) => Some(Err(anyhow!("{message}"))),
-                (_, Some(pid)) => Some(Ok(pid)),
-                _ => None,
-            }
+        let pid = channel.wait_program(id, PATIENCE, |running| match (&running.result, running.pid) {
+            (Some(Err(message)), _) => Some(Err(anyhow!("{message}"))),
+            (_, Some(pid)) => Some(Ok(pid)),
+            _ => None,
         });
         match pid {
-            Ok(Some(pid)) => Ok(Self {
-                channel: Arc::clone(channel),
-                id,
-                pid,
-                name: command.to_string(),
-                ended: false,
-            }),
+            Ok(Some(pid)) => {
+                Ok(Self { channel: Arc::clone(channel), id, pid, name: command.to_string(), ended: false })
+            }
             Ok(None) => {
                 channel.forget(id);
-                bail!(
-                    "`{command}` did not start within {PATIENCE:?}{}",
-                    channel.console_tail()
-                )
+                bail!("`{command}` did not start within {PATIENCE:?}{}", channel.console_tail())
             }
             Err(error) => {
                 channel.forget(id);
@@ -62,10 +54,7 @@ impl Process {
 
     /// Sends a signal (a number as in signal(7)) to the program and all it started in its process group.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        self.channel.request(&Request::Signal {
-            id: self.id,
-            signal,
-        })
+        self.channel.request(&Request::Signal { id: self.id, signal })
     }
 
     /// SIGKILL, and waits for the end.
@@ -83,9 +72,7 @@ impl Process {
 
     /// Waits for its end; an error when the limit passes first (it goes on then).
     pub fn wait(&mut self, limit: Duration) -> Result<Status> {
-        let Some((status, _)) = self.look(limit)? else {
-            bail!("`{}` did not end within {limit:?}", self.name)
-        };
+        let Some((status, _)) = self.look(limit)? else { bail!("`{}` did not end within {limit:?}", self.name) };
         self.ended = true;
         Ok(status)
     }
@@ -93,10 +80,7 @@ impl Process {
     fn look(&self, limit: Duration) -> Result<Option<(Status, f64)>> {
         self.channel
             .wait_program(self.id, limit, |running| {
-                running
-                    .result
-                    .as_ref()
-                    .map(|result| result.clone().map_err(|message| anyhow!("{message}")))
+                running.result.as_ref().map(|result| result.clone().map_err(|message| anyhow!("{message}")))
             })
             .with_context(|| format!("`{}`", self.name))
     }
@@ -105,25 +89,12 @@ impl Process {
     pub(crate) fn finish(mut self, limit: Duration) -> Result<Output> {
         let Some((status, seconds)) = self.look(limit)? else {
             let _ = self.kill();
-            bail!(
-                "`{}` did not end within {limit:?} and was killed{}",
-                self.name,
-                self.channel.console_tail()
-            );
+            bail!("`{}` did not end within {limit:?} and was killed{}", self.name, self.channel.console_tail());
         };
         self.ended = true;
-        let running = self
-            .channel
-            .forget(self.id)
-            .context("the program was waited for already")?;
+        let running = self.channel.forget(self.id).context("the program was waited for already")?;
         let command = std::mem::take(&mut self.name);
-        Ok(Output {
-            status,
-            stdout: running.stdout,
-            stderr: running.stderr,
-            seconds,
-            command,
-        })
+        Ok(Output { status, stdout: running.stdout, stderr: running.stderr, seconds, command })
     }
 }
 
@@ -139,9 +110,7 @@ impl Drop for Process {
 
 /// Runs to the end.
 pub(crate) fn run(channel: &Arc<Channel>, command: &Command) -> Result<Output> {
-    let sink = Sink::Collect {
-        streamed: command.streamed,
-    };
+    let sink = Sink::Collect { streamed: command.streamed };
     Process::start(channel, command, sink)?.finish(command.limit)
 }
 

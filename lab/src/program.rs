@@ -15,15 +15,7 @@ pub(crate) fn program() -> Result<PathBuf> {
     if own.file_name().is_some_and(|own| own == name) {
         return Ok(own);
     }
-    own.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
-        .with_context(|| {
-            format!(
-                "no {name} near {}: build it (cargo build -p quarry-lab) or name it in QUARRY_LAB",
-                own.display()
-            )
-        })
+    own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file()).with_context(|| {
+        format!("no {name} near {}: build it (cargo build -p quarry-lab) or name it in QUARRY_LAB", own.display())
+    })
 }

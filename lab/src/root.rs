@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::apt;
-use crate::cache::{cache_folder, lock_file};
+use crate::cache::{cache_folder, lock_file, remove_folder};
 
 const SUITE: &str = "forky";
 /// debootstrap of an older Debian does not know the suite's name; sid's script is the one that fits a new suite.
@@ -54,16 +54,15 @@ pub fn root() -> Result<PathBuf> {
     for entry in fs::read_dir(&cache).context("cannot read the cache")? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("building-") {
-            remove(&entry.path())?;
+            remove_folder(&entry.path())?;
         }
     }
     let building = cache.join(format!("building-{}", std::process::id()));
     if let Err(error) = build(&building) {
-        remove(&building)?;
+        remove_folder(&building)?;
         return Err(error);
     }
-    fs::rename(&building, &finished)
-        .with_context(|| format!("cannot rename {}", building.display()))?;
+    fs::rename(&building, &finished).with_context(|| format!("cannot rename {}", building.display()))?;
     Ok(finished)
 }
 
@@ -75,44 +74,16 @@ fn recipe() -> String {
     })
 }
 
-/// Removes a root that was not finished; refuses while something is still mounted in it.
-fn remove(folder: &Path) -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read the mount table")?;
-    let inside = format!(" {}/", folder.display());
-    ensure!(
-        !mounts.contains(&inside),
-        "{} still has something mounted in it: unmount it first",
-        folder.display()
-    );
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn build(folder: &Path) -> Result<()> {
     let mirror = apt::mirror(Path::new("/etc/apt"))?;
     let script = debootstrap_script()?;
-    eprintln!(
-        "building the guest's root file system (Debian {SUITE} from {mirror}), once, about two minutes …"
-    );
+    eprintln!("building the guest's root file system (Debian {SUITE} from {mirror}), once, about two minutes …");
     let log_path = folder.with_file_name("root.log");
-    let log = fs::File::create(&log_path)
-        .with_context(|| format!("cannot make {}", log_path.display()))?;
+    let log = fs::File::create(&log_path).with_context(|| format!("cannot make {}", log_path.display()))?;
     // In a mount and process namespace of its own: whatever debootstrap mounts or starts ends with it.
     let status = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare"])
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "--propagation",
-            "private",
-        ])
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"])
         .args(["debootstrap", "--variant=minbase"])
         .arg(format!("--include={}", PACKAGES.join(",")))
         .arg(SUITE)
@@ -128,10 +99,7 @@ fn build(folder: &Path) -> Result<()> {
         let text = fs::read_to_string(&log_path).unwrap_or_default();
         let tail: Vec<&str> = text.lines().rev().take(15).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        bail!(
-            "debootstrap failed ({status}), its last words:\n{}",
-            tail.join("\n")
-        );
+        bail!("debootstrap failed ({status}), its last words:\n{}", tail.join("\n"));
     }
     tidy(folder)?;
     fs::remove_file(&log_path).context("cannot remove debootstrap's log")
@@ -139,17 +107,10 @@ fn build(folder: &Path) -> Result<()> {
 
 /// What a guest never needs, and the one link that lets it find its kernel modules.
 fn tidy(root: &Path) -> Result<()> {
-    for folder in [
-        "var/cache/apt",
-        "var/lib/apt/lists",
-        "usr/share/doc",
-        "usr/share/man",
-        "usr/share/locale",
-    ] {
+    for folder in ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"] {
         let folder = root.join(folder);
         if folder.is_dir() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
             fs::create_dir(&folder)?;
         }
     }
@@ -158,10 +119,7 @@ fn tidy(root: &Path) -> Result<()> {
         fs::remove_dir_all(&modules).context("cannot remove the empty folder of modules")?;
     }
     symlink("uml/modules", &modules).context("cannot link the kernel modules")?;
-    ensure!(
-        root.join("usr/bin/linux.uml").is_file(),
-        "the package user-mode-linux brought no linux.uml"
-    );
+    ensure!(root.join("usr/bin/linux.uml").is_file(), "the package user-mode-linux brought no linux.uml");
     Ok(())
 }
 
@@ -177,13 +135,7 @@ fn debootstrap_script() -> Result<PathBuf> {
                 .output()
                 .context("cannot start apt-get")
         };
-        let packages = [
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "debootstrap",
-            "debian-archive-keyring",
-        ];
+        let packages = ["install", "--yes", "--no-install-recommends", "debootstrap", "debian-archive-keyring"];
         if !install(&packages)?.status.success() {
             install(&["update"])?;
             let output = install(&packages)?;

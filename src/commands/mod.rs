@@ -2,5 +2,9 @@
 //! status to end.
 
 pub mod check_config;
+pub mod doctor;
+mod machine;
 pub mod node;
 pub mod version;
+pub mod volumes;
+mod words;

@@ -203,14 +203,13 @@ impl Source for NodeSource {
             return Gauges { stuck_commands, ..Gauges::default() };
         };
         let classes = self.node.classes.current();
-        let volume_groups = snapshot.groups.iter().filter(|group| classes.use_group(&group.name)).map(|group| {
-            VolumeGroupGauges {
+        let volume_groups =
+            snapshot.groups.iter().filter(|group| classes.use_group(&group.name)).map(|group| VolumeGroupGauges {
                 volume_group: group.name.clone(),
                 size_bytes: group.extents() * group.extent_bytes,
                 free_bytes: group.free_extents() * group.extent_bytes,
                 metadata_free_bytes: metadata_free(group),
-            }
-        });
+            });
         let mut volumes: BTreeMap<String, u64> = classes.iter().map(|class| (class.name.clone(), 0)).collect();
         let all = Volume::all(&snapshot);
         for volume in all.iter().filter(|volume| volume.tags.deleting.is_none()) {

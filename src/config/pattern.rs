@@ -37,6 +37,11 @@ impl Characters {
 }
 
 impl Pattern {
+    /// Whether it has wildcards, so that it may well match nothing.
+    pub fn is_glob(&self) -> bool {
+        self.parts.iter().any(|part| !matches!(part, Part::One(Characters::Exactly(_))))
+    }
+
     /// Whether a volume group of this name is meant.
     pub fn matches(&self, name: &str) -> bool {
         let name = name.as_bytes();

@@ -88,11 +88,7 @@ impl Endpoint {
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> BindError {
-        move |source| BindError::Io {
-            action,
-            path: self.0.clone(),
-            source,
-        }
+        move |source| BindError::Io { action, path: self.0.clone(), source }
     }
 }
 
@@ -127,9 +123,7 @@ mod tests {
     use super::*;
 
     fn endpoint_in(directory: &Path) -> Endpoint {
-        format!("unix://{}/csi.sock", directory.display())
-            .parse()
-            .unwrap()
+        format!("unix://{}/csi.sock", directory.display()).parse().unwrap()
     }
 
     #[test]
@@ -149,23 +143,11 @@ mod tests {
 
     #[test]
     fn what_is_no_unix_socket_is_refused() {
-        for text in [
-            "",
-            "csi.sock",
-            "tcp://0.0.0.0:1",
-            "http://a/b.sock",
-            "UNIX:/a.sock",
-        ] {
+        for text in ["", "csi.sock", "tcp://0.0.0.0:1", "http://a/b.sock", "UNIX:/a.sock"] {
             let refusal = EndpointError::NotUnix(text.to_owned());
             assert_eq!(text.parse::<Endpoint>(), Err(refusal), "{text}");
         }
-        for text in [
-            "unix:///csi/csi",
-            "/csi/.sock",
-            "unix:",
-            "/csi/a.sock/b",
-            "/a.sock~",
-        ] {
+        for text in ["unix:///csi/csi", "/csi/.sock", "unix:", "/csi/a.sock/b", "/a.sock~"] {
             let refusal = EndpointError::NotSock(text.to_owned());
             assert_eq!(text.parse::<Endpoint>(), Err(refusal), "{text}");
         }

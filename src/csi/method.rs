@@ -57,18 +57,9 @@ impl Method {
         let called = path.rsplit('/').next().unwrap_or_default();
         let find = |names: &[&'static str]| names.iter().copied().find(|name| *name == called);
         match (find(&MUTATIONS), find(&READS)) {
-            (Some(name), _) => Self {
-                name,
-                mutates: true,
-            },
-            (None, Some(name)) => Self {
-                name,
-                mutates: false,
-            },
-            (None, None) => Self {
-                name: "unknown",
-                mutates: false,
-            },
+            (Some(name), _) => Self { name, mutates: true },
+            (None, Some(name)) => Self { name, mutates: false },
+            (None, None) => Self { name: "unknown", mutates: false },
         }
     }
 }
@@ -92,12 +83,7 @@ mod tests {
 
     #[test]
     fn a_path_that_is_no_call_of_ours_shares_one_name() {
-        for path in [
-            "/csi.v1.Node/Nonsense",
-            "/",
-            "",
-            "/grpc.health.v1.Health/Check",
-        ] {
+        for path in ["/csi.v1.Node/Nonsense", "/", "", "/grpc.health.v1.Health/Check"] {
             assert_eq!(Method::of_path(path).name, "unknown", "{path}");
         }
         assert!(Method::of_path("/csi.v1.Node/NodeStageVolume").mutates);

@@ -16,12 +16,7 @@ pub mod request;
 pub mod server;
 
 /// The Container Storage Interface, generated. Messages that hold secrets have no `Debug`.
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    unreachable_pub,
-    reason = "generated code follows no taste of ours"
-)]
+#[allow(clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code follows no taste of ours")]
 pub mod v1 {
     tonic::include_proto!("csi.v1");
 }

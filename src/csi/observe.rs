@@ -34,10 +34,7 @@ pub fn subject(id: &str) {
 
 impl ObserveLayer {
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self {
-            metrics,
-            calls: Arc::default(),
-        }
+        Self { metrics, calls: Arc::default() }
     }
 
     fn begin(&self, path: &str) -> Call {
@@ -45,13 +42,7 @@ impl ObserveLayer {
         let number = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         // At error level the span is there whatever the log's level is, and a warning within has its context.
         let span = tracing::error_span!("call", method = method.name, number, subject = Empty);
-        Call {
-            method,
-            span,
-            metrics: Arc::clone(&self.metrics),
-            started: Instant::now(),
-            end: None,
-        }
+        Call { method, span, metrics: Arc::clone(&self.metrics), started: Instant::now(), end: None }
     }
 }
 
@@ -59,10 +50,7 @@ impl Layer<Routes> for ObserveLayer {
     type Service = Observe;
 
     fn layer(&self, inner: Routes) -> Observe {
-        Observe {
-            layer: self.clone(),
-            inner,
-        }
+        Observe { layer: self.clone(), inner }
     }
 }
 
@@ -134,12 +122,11 @@ impl Drop for Call {
         // To the millisecond, for people.
         let seconds = (seconds * 1000.0).round() / 1000.0;
         let message = end.message();
-        self.span
-            .in_scope(|| match (end.code(), self.method.mutates) {
-                (Code::Ok, true) => tracing::info!(seconds, "done"),
-                (Code::Ok, false) => tracing::debug!(seconds, "done"),
-                _ => tracing::warn!(seconds, code, error = message, "failed"),
-            });
+        self.span.in_scope(|| match (end.code(), self.method.mutates) {
+            (Code::Ok, true) => tracing::info!(seconds, "done"),
+            (Code::Ok, false) => tracing::debug!(seconds, "done"),
+            _ => tracing::warn!(seconds, code, error = message, "failed"),
+        });
     }
 }
 
@@ -153,10 +140,7 @@ impl http_body::Body for ObservedBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let mut polled = Pin::new(&mut this.body).poll_frame(context);
         match &mut polled {

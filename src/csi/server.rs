@@ -46,12 +46,7 @@ impl Server {
         Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
         AcceptError: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self {
-            observe,
-            stop,
-            detached,
-            grace,
-        } = self;
+        let Self { observe, stop, detached, grace } = self;
         let serving = tonic::transport::Server::builder()
             .layer(observe)
             .add_routes(routes)

@@ -64,7 +64,6 @@ pub(super) const GENERIC: Table = &[
 ];
 
 const EXT4: Table = &[
-    ("nobarrier", ALONE),
     ("discard", ALONE),
     ("nodiscard", ALONE),
     ("journal_checksum", ALONE),
@@ -93,7 +92,6 @@ const EXT4: Table = &[
     ("data_err", Pattern::OneOf(&["ignore", "abort"])),
     ("commit", COUNT),
     ("barrier", ALONE),
-    ("barrier", BIT),
     ("errors", Pattern::OneOf(&["continue", "remount-ro"])),
     ("stripe", COUNT),
     ("inode_readahead_blks", COUNT),
@@ -118,7 +116,6 @@ const XFS: Table = &[
     ("largeio", ALONE),
     ("nolargeio", ALONE),
     ("noalign", ALONE),
-    ("norecovery", ALONE),
     ("nouuid", ALONE),
     ("swalloc", ALONE),
     ("wsync", ALONE),
@@ -162,7 +159,6 @@ const BTRFS: Table = &[
     ("flushoncommit", ALONE),
     ("noflushoncommit", ALONE),
     ("barrier", ALONE),
-    ("nobarrier", ALONE),
     ("treelog", ALONE),
     ("notreelog", ALONE),
     ("user_subvol_rm_allowed", ALONE),

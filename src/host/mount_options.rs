@@ -110,11 +110,8 @@ mod tests {
             allowed(file_system, CONTEXT);
             allowed(file_system, "fscontext=system_u:object_r:container_file_t:s0");
         }
-        allowed(
-            FileSystem::Ext4,
-            "data=ordered,commit=30,barrier=1,errors=remount-ro,stripe=16,init_itable=10,prjquota",
-        );
-        allowed(FileSystem::Xfs, "inode64,allocsize=64m,logbufs=8,logbsize=256k,nouuid,norecovery,pquota");
+        allowed(FileSystem::Ext4, "data=ordered,commit=30,barrier,errors=remount-ro,stripe=16,init_itable=10,prjquota");
+        allowed(FileSystem::Xfs, "inode64,allocsize=64m,logbufs=8,logbsize=256k,nouuid,pquota");
         allowed(FileSystem::Btrfs, "compress=zstd:3,compress-force,space_cache=v2,ssd,discard=async,commit=30,datacow");
     }
 

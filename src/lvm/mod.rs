@@ -2,6 +2,7 @@
 //! tags, names and the arithmetic of layouts. Knows no CSI and no Kubernetes.
 
 pub mod area;
+pub mod backup;
 pub mod checksum;
 pub mod groups;
 pub mod label;

@@ -183,6 +183,7 @@ mod tests {
             fresh: true,
             deleting: Some(Wipe::Zero),
             file_system: Some(String::from("ext4")),
+            mkfs_options: vec![String::from("-m"), String::from("0")],
             block: true,
             claim: Some(Claim { namespace: String::from("shop"), name: String::from("data-db-0") }),
         };
@@ -193,6 +194,7 @@ mod tests {
             "quarry.fresh",
             "quarry.deleting=zero",
             "quarry.fs=ext4",
+            "quarry.mkfs=-m:200",
             "quarry.block",
             "quarry.pvc=shop/data-db-0",
         ];
@@ -241,13 +243,15 @@ mod tests {
         let wipe = proptest::option::of(proptest::sample::select(Wipe::ALL.to_vec()));
         let claim = (text(), text()).prop_map(|(namespace, name)| Claim { namespace, name });
         let texts = (text(), text(), proptest::option::of(text()), proptest::option::of(claim));
-        (texts, any::<bool>(), wipe, any::<bool>()).prop_map(
-            |((name, class, file_system, claim), fresh, deleting, block)| VolumeTags {
+        let words = proptest::collection::vec("[a-zA-Z0-9=,-]{1,12}", 0..4);
+        (texts, any::<bool>(), wipe, any::<bool>(), words).prop_map(
+            |((name, class, file_system, claim), fresh, deleting, block, mkfs_options)| VolumeTags {
                 name,
                 class,
                 fresh,
                 deleting,
                 file_system,
+                mkfs_options,
                 block,
                 claim,
             },

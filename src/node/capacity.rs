@@ -2,8 +2,8 @@
 
 use crate::config::classes::Class;
 use crate::error::Result;
-use crate::node::placement;
 use crate::node::Node;
+use crate::node::placement;
 
 /// Room for volumes of a class, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -57,7 +57,10 @@ impl ControllerService {
         check_uses(&class, &create.capabilities, &create.parameters)?;
         if !create.topologies.is_empty() && !create.topologies.iter().any(|segments| self.node.is_here(segments)) {
             return Err(Error::NoRoom {
-                reason: format!("accessibility_requirements name other nodes; this is node {:?}", self.node.identity.topology),
+                reason: format!(
+                    "accessibility_requirements name other nodes; this is node {:?}",
+                    self.node.identity.topology
+                ),
             });
         }
         check_least_size(&class, &create)?;
@@ -105,17 +108,16 @@ impl ControllerService {
                 }),
                 message: String::new(),
             },
-            Err(problem) => {
-                v1::ValidateVolumeCapabilitiesResponse { confirmed: None, message: problem.to_string() }
-            }
+            Err(problem) => v1::ValidateVolumeCapabilitiesResponse { confirmed: None, message: problem.to_string() },
         })
     }
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
         let page = self.node.list(request.max_entries, &request.starting_token).await?;
-        let entries = page.volumes.iter().map(|volume| {
-            Ok(v1::list_volumes_response::Entry { volume: Some(self.volume(volume)?), status: None })
-        });
+        let entries = page
+            .volumes
+            .iter()
+            .map(|volume| Ok(v1::list_volumes_response::Entry { volume: Some(self.volume(volume)?), status: None }));
         Ok(v1::ListVolumesResponse { entries: entries.collect::<Result<_>>()?, next_token: page.next_token })
     }
 

@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use crate::config::classes::Class;
+use crate::config::pattern::Pattern;
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::lvm::groups::Snapshot;
 use crate::lvm::names::{fits_device_mapper, logical_volume_name};
 use crate::lvm::tags::{Claim, VolumeTags};
 use crate::lvm::writer::Quiet;
+use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
 use crate::node::volume::Volume;
-use crate::node::Node;
 
 /// A volume to be made.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub struct NewVolume {
 
 /// What came of a try in one group.
 enum Tried {
-    Made(Volume),
+    Made(Box<Volume>),
     NoRoom,
 }
 
@@ -52,11 +53,16 @@ impl Node {
         if let Some(volume) = Volume::find(&snapshot, name)? {
             return self.existing(volume, new).await;
         }
-        if let Some(group) = super::vanished_group(&snapshot, name) {
+        if let Some(group) = self.missing_group(&snapshot, name).await {
             // Another volume under the same name would be a second truth once the disks are back.
             return Err(Error::Unavailable {
                 problem: format!("volume {name} exists in volume group {group}, which is not there now"),
             });
+        }
+        if let Some(unreadable) = hidden_group(&snapshot, &new.class) {
+            // It may hold this volume already: then "no room" would leave it behind for good, and a volume
+            // in another group would be a second one.
+            return Err(Error::Unavailable { problem: unreadable });
         }
         let candidates = placement::candidates(&snapshot, &new.class);
         let mut largest_wish = new.size.required.unwrap_or(new.class.default_size);
@@ -64,7 +70,7 @@ impl Node {
             let Some(extents) = fitting(candidate, name, new)? else { continue };
             largest_wish = extents * candidate.group.extent_bytes;
             if let Tried::Made(volume) = self.try_in(candidate, (quiet, &snapshot), name, extents, new).await? {
-                return Ok(volume);
+                return Ok(*volume);
             }
         }
         let snapshot = self.groups.read().await?;
@@ -81,7 +87,8 @@ impl Node {
         extents: u64,
         new: &NewVolume,
     ) -> Result<Tried> {
-        let turn = self.writer.turn(&candidate.group.name).await;
+        let group = &candidate.group.name;
+        let turn = self.writer.turn(group).await;
         // Who had no others before it need not look again: what an administrator's command did meanwhile lvcreate
         // sees by itself, under lvm's own lock.
         let snapshot = match (quiet, turn.inherited()) {
@@ -89,7 +96,9 @@ impl Node {
             (_, Some(inherited)) => Arc::clone(inherited),
             _ => self.groups.read().await?,
         };
-        let Some(group) = snapshot.group(&candidate.group.name) else { return Ok(Tried::NoRoom) };
+        let Some(group) = snapshot.group(group) else {
+            return Err(Error::Unavailable { problem: format!("volume group {group} was there, but is not now") });
+        };
         if group.logical_volume(name).is_some() {
             return Err(Error::AlreadyExists {
                 what: format!("logical volume {}/{name}", group.name),
@@ -118,7 +127,7 @@ impl Node {
         if let Some(volume) = Volume::find(&*after?, name)? {
             flushed?;
             self.reaper.changed(&volume.group.name);
-            return Ok(Tried::Made(volume));
+            return Ok(Tried::Made(Box::new(volume)));
         }
         made?;
         Err(Error::Internal { problem: format!("lvcreate ended well, but {}/{name} is not there", group.name) })
@@ -139,6 +148,16 @@ impl Node {
         self.writer.flush(&volume.group).await?;
         Ok(volume)
     }
+}
+
+/// Why a group of the class may be here unseen: one is missing while a device cannot be read. Where all of
+/// them are seen, a dead disk of somebody else keeps nobody from making volumes.
+fn hidden_group(snapshot: &Snapshot, class: &Class) -> Option<String> {
+    let unreadable = snapshot.unreadable.first()?;
+    let is_seen = |pattern: &&Pattern| snapshot.groups.iter().any(|group| pattern.matches(&group.name));
+    let missing = class.volume_groups.iter().find(|pattern| !is_seen(pattern))?;
+    let (device, reason) = (unreadable.device.display(), &unreadable.reason);
+    Some(format!("volume group {missing} is not found, but may be on {device}, which cannot be read: {reason}"))
 }
 
 /// The extents of the volume in that group's measure; `None` when they do not fit there.
@@ -179,7 +198,10 @@ pub fn chosen_class(node: &Node, name: Option<&str>) -> Result<Class> {
             Error::invalid("parameters.class", format!("{name:?} is no class here; there are: {}", classes.names()))
         }),
         None => classes.default_class().ok_or_else(|| {
-            Error::invalid("parameters.class", format!("is missing and no class is the default; there are: {}", classes.names()))
+            Error::invalid(
+                "parameters.class",
+                format!("is missing and no class is the default; there are: {}", classes.names()),
+            )
         }),
     };
     class.cloned()

@@ -3,9 +3,9 @@
 use crate::error::Result;
 use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
 use crate::host::superblock;
+use crate::node::Node;
 use crate::node::device::{is_read_only, mounts_of};
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 /// Bytes read to see what a file system says of itself.
 const HEAD_BYTES: u64 = 128 << 10;
@@ -119,7 +119,8 @@ impl Node {
     }
 }
 
-fn conditions(volume: &Volume, device: Option<&MappedDevice>, mounts: &[MountEntry]) -> Vec<Condition> {
+/// What LVM, device-mapper and the mount table say is wrong with a volume.
+pub fn conditions(volume: &Volume, device: Option<&MappedDevice>, mounts: &[MountEntry]) -> Vec<Condition> {
     let mut conditions = Vec::new();
     let name = volume.full_name();
     let is_missing = |pv: &&crate::lvm::model::PhysicalVolume| {

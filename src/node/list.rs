@@ -1,8 +1,8 @@
 //! `ListVolumes`: what is on this node, in the order of the names, page by page.
 
 use crate::error::{Error, Result};
-use crate::node::volume::Volume;
 use crate::node::Node;
+use crate::node::volume::Volume;
 
 /// Begins every token, so that one that was not given out here is told apart.
 const TOKEN_PREFIX: &str = "after:";

@@ -28,10 +28,12 @@ pub mod stats;
 pub mod volume;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use self::create::unusable_group;
 use self::locks::Locks;
 use self::reaper::Reaper;
 use self::volume::Volume;
@@ -40,7 +42,10 @@ use crate::config::watch::ClassesInForce;
 use crate::error::{Error, Result};
 use crate::host::commands::Commands;
 use crate::host::kernel::{Kernel, MappedDevice, MountEntry};
+use crate::lvm::backup;
 use crate::lvm::groups::{Groups, Snapshot};
+use crate::lvm::model::VolumeGroup;
+use crate::lvm::tags::VolumeTags;
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::writer::Writer;
 
@@ -139,12 +144,47 @@ impl Node {
         if let Some(volume) = volume.filter(|volume| volume.tags.deleting.is_none()) {
             return Ok(volume);
         }
-        match vanished_group(&snapshot, logical_name) {
-            Some(group) => Err(Error::Unavailable {
-                problem: format!("volume group {group} with volume {logical_name} is not there now; attach its disks"),
-            }),
-            None => Err(Error::no_volume(&self.volume_id(logical_name))),
+        let unknown = self.why_unknown(&snapshot, logical_name).await;
+        Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(logical_name))))
+    }
+
+    /// Why a volume that was not found may exist all the same: what it is on is not there, or cannot be
+    /// read now. `None` when it certainly does not exist.
+    async fn why_unknown(&self, snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
+        let Some(group) = self.missing_group(snapshot, logical_name).await else {
+            return self.why_unread(snapshot, logical_name);
+        };
+        let problem =
+            format!("volume {logical_name} is in volume group {group}, which is not there now; attach its disks");
+        Some(Error::Unavailable { problem })
+    }
+
+    /// The part of it that is about disks which are there. One that fails to answer once must not make
+    /// anybody believe that a volume is gone.
+    fn why_unread(&self, snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
+        let problem = if let Some((group, reason)) = unusable_group(self, snapshot) {
+            format!("volume {logical_name} may be in volume group {group}, which cannot be used: {reason}")
+        } else {
+            let unreadable = snapshot.unreadable.first()?;
+            let device = unreadable.device.display();
+            format!("volume {logical_name} may be on {device}, which cannot be read: {}", unreadable.reason)
+        };
+        Some(Error::Unavailable { problem })
+    }
+
+    /// The group that holds the volume but is not there now, from what this process saw earlier, else from
+    /// lvm's backups. A volume that is out of reach is not deleted.
+    async fn missing_group(&self, snapshot: &Snapshot, logical_name: &str) -> Option<String> {
+        let holds = |group: &VolumeGroup| {
+            let volume = group.logical_volume(logical_name).and_then(|volume| VolumeTags::parse(&volume.tags));
+            volume.is_some_and(|tags| tags.deleting.is_none())
+        };
+        if let Some(group) = snapshot.vanished.iter().find(|group| holds(group)) {
+            return Some(group.name.clone());
         }
+        let here: Vec<&str> = snapshot.groups.iter().map(|group| group.uuid.as_str()).collect();
+        let backups = backup::groups(Path::new(backup::FOLDER), &here).await;
+        backups.into_iter().find(|group| holds(group) && !here.contains(&group.uuid.as_str())).map(|group| group.name)
     }
 
     /// The class of that name.
@@ -165,11 +205,4 @@ impl Node {
     async fn mounts(&self) -> Result<Vec<MountEntry>> {
         self.kernel.mounts().await.map_err(|source| Error::kernel("could not read the mount table", source))
     }
-}
-
-/// The group that held the volume when it was last seen, if that group is not there now. A volume
-/// that is out of reach is not deleted.
-fn vanished_group<'s>(snapshot: &'s Snapshot, logical_name: &str) -> Option<&'s str> {
-    let holds = |group: &&Arc<crate::lvm::model::VolumeGroup>| group.logical_volume(logical_name).is_some();
-    snapshot.vanished.iter().find(holds).map(|group| group.name.as_str())
 }

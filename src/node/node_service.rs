@@ -57,7 +57,9 @@ impl NodeService {
         let target_path = text::path("target_path", &request.target_path)?;
         let capability = Capability::required("volume_capability", request.volume_capability.as_ref())?;
         if request.staging_target_path.is_empty() {
-            return Err(Error::precondition("staging_target_path is missing; volumes are staged before they are published"));
+            return Err(Error::precondition(
+                "staging_target_path is missing; volumes are staged before they are published",
+            ));
         }
         let staging_path = text::path("staging_target_path", &request.staging_target_path)?;
         let (volume_id, read_only) = (request.volume_id.clone(), request.readonly);
@@ -102,24 +104,28 @@ impl NodeService {
         text::required("volume_id", &request.volume_id)?;
         let volume = self.node.volume(&self.node.known_name(&request.volume_id)?).await?;
         let mut conditions = self.node.volume_health(&volume).await?;
-        let path = [&request.volume_publish_path, &request.staging_target_path].into_iter().find(|path| !path.is_empty());
+        let path =
+            [&request.volume_publish_path, &request.staging_target_path].into_iter().find(|path| !path.is_empty());
         if let Some(path) = path {
             conditions.extend(self.node.inactive(&volume, path).await?);
         }
-        Ok(v1::NodeGetVolumeHealthResponse { volume_health: Some(volume_health(request.volume_id.clone(), conditions)) })
+        Ok(v1::NodeGetVolumeHealthResponse {
+            volume_health: Some(volume_health(request.volume_id.clone(), conditions)),
+        })
     }
 
     async fn storage_health(&self) -> Result<v1::NodeGetStorageHealthResponse> {
         let conditions = self.node.storage_health().await?;
-        let backends = conditions.into_iter().map(|condition| v1::node_get_storage_health_response::StorageBackendHealth {
-            status: match condition.severity {
-                Severity::Degraded => v1::StorageHealthErrorType::StorageDegraded.into(),
-                Severity::Inaccessible => v1::StorageHealthErrorType::StorageUnreachable.into(),
-            },
-            reason: condition.reason.to_owned(),
-            message: condition.message,
-            volume_capability: None,
-        });
+        let backends =
+            conditions.into_iter().map(|condition| v1::node_get_storage_health_response::StorageBackendHealth {
+                status: match condition.severity {
+                    Severity::Degraded => v1::StorageHealthErrorType::StorageDegraded.into(),
+                    Severity::Inaccessible => v1::StorageHealthErrorType::StorageUnreachable.into(),
+                },
+                reason: condition.reason.to_owned(),
+                message: condition.message,
+                volume_capability: None,
+            });
         Ok(v1::NodeGetStorageHealthResponse { backend_health: backends.collect() })
     }
 }
@@ -214,7 +220,9 @@ impl NodeRpc for NodeService {
         _request: Request<v1::NodeGetCapabilitiesRequest>,
     ) -> Answer<v1::NodeGetCapabilitiesResponse> {
         let capabilities = CAPABILITIES.map(|rpc| v1::NodeServiceCapability {
-            r#type: Some(v1::node_service_capability::Type::Rpc(v1::node_service_capability::Rpc { r#type: rpc.into() })),
+            r#type: Some(v1::node_service_capability::Type::Rpc(v1::node_service_capability::Rpc {
+                r#type: rpc.into(),
+            })),
         });
         Ok(Response::new(v1::NodeGetCapabilitiesResponse { capabilities: capabilities.to_vec() }))
     }

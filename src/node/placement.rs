@@ -73,11 +73,13 @@ pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
     if group.has_status("EXPORTED") {
         return Some(String::from("it is exported; run vgimport to use it here"));
     }
-    if !group.has_status("WRITE") {
-        return Some(String::from("it is read-only; run vgchange --permission rw to change that"));
-    }
     if let Some(system_id) = group.system_id.as_deref().filter(|id| !id.is_empty()) {
         return Some(format!("it belongs to the system {system_id:?} (lvmsystemid(7))"));
+    }
+    if !group.has_status("WRITE") {
+        return Some(String::from(
+            "its metadata is marked read-only; vgcfgrestore can put back metadata whose status has WRITE",
+        ));
     }
     if let Some(lock_type) = group.lock_type.as_deref().filter(|lock| !lock.is_empty() && *lock != "none") {
         return Some(format!("it is shared ({lock_type}); only local groups are supported"));
@@ -94,9 +96,7 @@ pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
 /// A sentence on why none of the groups takes a volume of so many bytes.
 pub fn why_no_room(snapshot: &Snapshot, class: &Class, candidates: &[Candidate], bytes: u64) -> String {
     let names: Vec<String> = class.volume_groups.iter().map(ToString::to_string).collect();
-    let unusable = snapshot.unusable.iter().filter(|unusable| {
-        class.uses(&unusable.name)
-    });
+    let unusable = snapshot.unusable.iter().filter(|unusable| class.uses(&unusable.name));
     let mut reasons: Vec<String> = candidates
         .iter()
         .map(|candidate| match &candidate.room {

@@ -9,9 +9,9 @@ use crate::csi::request::capability::{Access, AccessMode, Capability};
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, Mount, MountEntry};
 use crate::host::mount_options;
+use crate::node::Node;
 use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_device, shows_file_system};
 use crate::node::volume::{Volume, device_path};
-use crate::node::Node;
 
 /// A volume to be published.
 #[derive(Debug, Clone)]
@@ -44,7 +44,9 @@ impl Node {
         let target = resolved(&publish.target_path).await;
         let staging = resolved(&publish.staging_path).await;
         let mounts = self.mounts().await?;
-        let read_only = publish.read_only || publish.capability.mode == AccessMode::ReaderOnly;
+        let read_only = publish.read_only
+            || publish.capability.mode == AccessMode::ReaderOnly
+            || is_read_only_by_stage(&publish.capability.access, mounted_at(&mounts, &staging));
         if let Some(mount) = mounted_at(&mounts, &target) {
             return already_published(name, mount, &device, &publish.capability.access, read_only);
         }
@@ -56,18 +58,21 @@ impl Node {
                 Mount::Bind { source: device_path(&device), target: target.clone(), options }
             }
             Access::Mount { flags, .. } => {
-                if !mounted_at(&mounts, &staging).is_some_and(|mount| shows_file_system(mount, &device)) {
+                let staged = mounted_at(&mounts, &staging).filter(|mount| shows_file_system(mount, &device));
+                let Some(staged) = staged else {
                     return Err(Error::precondition(format!(
                         "volume {name} is not staged at {}; stage it there first",
                         staging.display()
                     )));
-                }
-                Mount::Bind { source: staging, target: target.clone(), options: bind_options(flags, read_only)? }
+                };
+                let options = bind_options(&staged.file_system, flags, read_only)?;
+                Mount::Bind { source: staging, target: target.clone(), options }
             }
         };
         let made = make_target(&target, publish.capability.access == Access::Block).await?;
         if let Err(source) = self.kernel.mount(&bind).await {
-            if made {
+            // It may have been made all the same; what shows something is not taken away.
+            if made && self.mounts().await.is_ok_and(|mounts| mounted_at(&mounts, &target).is_none()) {
                 remove_target(&target).await.ok();
             }
             return Err(Error::kernel(format!("could not show volume {name} at {}", target.display()), source));
@@ -89,7 +94,8 @@ impl Node {
                 volume.logical.name
             )));
         }
-        let other = mounts.iter().filter(|mount| shows_device(mount, device)).find(|mount| is_read_only(mount) != read_only);
+        let other =
+            mounts.iter().filter(|mount| shows_device(mount, device)).find(|mount| is_read_only(mount) != read_only);
         if let Some(other) = other {
             return Err(Error::precondition(format!(
                 "block volume {} is published {} at {}; a device is read-only for all its users or for none",
@@ -110,7 +116,8 @@ impl Node {
         // An id that was never given out is still a lock of its own, so that its path is worked on by one.
         let name = self.logical_name(volume_id).unwrap_or_else(|| volume_id.to_owned());
         let node = Arc::clone(self);
-        self.mutate(&name.clone(), "unpublishing", async move { node.unpublish_locked(&name, &target_path).await }).await
+        self.mutate(&name.clone(), "unpublishing", async move { node.unpublish_locked(&name, &target_path).await })
+            .await
     }
 
     async fn unpublish_locked(&self, name: &str, target_path: &Path) -> Result<()> {
@@ -152,6 +159,13 @@ fn already_published(
     Ok(())
 }
 
+/// Whether nobody can write through a mount made from the staged one, be it for its flags or for those of this mount.
+fn is_read_only_by_stage(access: &Access, staged: Option<&MountEntry>) -> bool {
+    let Access::Mount { flags, .. } = access else { return false };
+    staged.is_some_and(is_read_only)
+        || mount_options::parse(flags).is_ok_and(|options| mount_options::is_read_only(&options))
+}
+
 /// A single writer has the volume to itself; the others of this node may share it.
 fn ensure_alone(
     name: &str,
@@ -173,9 +187,14 @@ fn ensure_alone(
 }
 
 /// What of the flags belongs to one mount; the rest went to the file system when it was staged.
-fn bind_options(flags: &[String], read_only: bool) -> Result<Vec<String>> {
+/// All of them are checked, since one that is only left out would be missed by nobody until it matters.
+fn bind_options(file_system: &str, flags: &[String], read_only: bool) -> Result<Vec<String>> {
     let refused = |problem: String| Error::invalid("volume_capability.mount.mount_flags", problem);
-    let mut options = mount_options::per_mount(&mount_options::parse(flags).map_err(refused)?);
+    let flags = mount_options::parse(flags).map_err(refused)?;
+    if let Ok(file_system) = file_system.parse() {
+        mount_options::check(file_system, &flags).map_err(refused)?;
+    }
+    let mut options = mount_options::per_mount(&flags);
     if read_only && !options.iter().any(|option| option == "ro") {
         options.push(String::from("ro"));
     }
@@ -201,8 +220,9 @@ async fn make_target(target: &Path, is_file: bool) -> Result<bool> {
     if metadata.is_symlink() {
         return Err(bad(format!("{} is a symbolic link; remove it", target.display())));
     }
-    if metadata.is_dir() == is_file {
-        let (is, should) = if is_file { ("a folder", "a file") } else { ("no folder", "a folder") };
+    // Exactly that kind: a pipe or a socket under a device could be hidden by the mount, but not be removed later.
+    if !(if is_file { metadata.is_file() } else { metadata.is_dir() }) {
+        let (is, should) = if is_file { ("no file", "a file") } else { ("no folder", "a folder") };
         return Err(bad(format!("{} is {is}, where {should} is needed; remove it", target.display())));
     }
     let is_empty = if is_file {

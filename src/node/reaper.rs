@@ -6,25 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::Stretch;
 use crate::lvm::wipe::Wipe;
-use crate::node::volume::{Volume, device_path};
 use crate::node::Node;
+use crate::node::volume::{Volume, device_path};
 
 /// Bytes wiped by one call: small enough that progress is seen and a stop is not held up.
 const WIPE_STEP_BYTES: u64 = 64 << 20;
-/// Wipes that run at once; more would only share the same disks.
+/// Wipes that run at once in a group; more would only share the same disks.
 const WIPES_AT_ONCE: usize = 2;
 /// How long until a volume that could not be wiped or removed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long the groups must rest before their backup is written: a command that would hold up the next change.
-const BACKUP_REST: Duration = Duration::from_secs(10);
-/// How long a backup waits where there is never such a rest.
-const BACKUP_LIMIT: Duration = Duration::from_mins(2);
+/// How often the tags are looked at when nobody has said that there is something to do.
+const IDLE: Duration = Duration::from_mins(1);
+/// How long a group must rest before its backup is written.
+const BACKUP_REST: Duration = Duration::from_secs(2);
 
 /// What the reaper knows beyond the tags; all of it can be lost.
 #[derive(Debug, Default)]
@@ -41,10 +41,14 @@ struct State {
     wiped: HashSet<String>,
     /// Groups whose backup is out of date.
     changed: BTreeSet<String>,
-    /// Since when one of them is, and when the last one changed.
-    changes: Option<(Instant, Instant)>,
     /// Whether there may be something to wipe or to remove.
     look: bool,
+    /// Whether the last backup could not be written; a folder that cannot be written may stay so.
+    backups_fail: bool,
+    /// Groups that an lvm command of the reaper runs on. It may hang: then the other groups go on.
+    busy: HashSet<String>,
+    /// Permits for wipes, by group.
+    permits: HashMap<String, Arc<Semaphore>>,
 }
 
 impl Reaper {
@@ -57,9 +61,7 @@ impl Reaper {
     /// Notes that a group's metadata changed. It only puts off the backup: a look for deleted volumes after every
     /// creation would take the time of the next one.
     pub fn changed(&self, group: &str) {
-        let mut state = self.state();
-        state.note_change(group);
-        drop(state);
+        self.state().changed.insert(group.to_owned());
         self.wake.notify_one();
     }
 
@@ -73,14 +75,25 @@ impl Reaper {
         }
     }
 
-    /// When backups are to be written.
-    fn backup_due(&self) -> Option<Instant> {
-        let (first, last) = self.state().changes?;
-        Some((last + BACKUP_REST).min(first + BACKUP_LIMIT))
+    /// How long until backups are to be written; `None` when all are up to date.
+    fn backup_pause(&self) -> Option<Duration> {
+        let state = self.state();
+        let rest = if state.backups_fail { IDLE } else { BACKUP_REST };
+        (!state.changed.is_empty()).then_some(rest)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a group for an lvm command; false while there is one.
+    fn take(&self, group: &str) -> bool {
+        self.state().busy.insert(group.to_owned())
+    }
+
+    fn permits(&self, group: &str) -> Arc<Semaphore> {
+        let mut state = self.state();
+        Arc::clone(state.permits.entry(group.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(WIPES_AT_ONCE))))
     }
 
     fn begin(&self, uuid: &str) -> bool {
@@ -97,25 +110,15 @@ impl Reaper {
     }
 }
 
-impl State {
-    fn note_change(&mut self, group: &str) {
-        let now = Instant::now();
-        let first = self.changes.map_or(now, |(first, _)| first);
-        self.changes = Some((first, now));
-        self.changed.insert(group.to_owned());
-    }
-}
-
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    let wipes = Arc::new(Semaphore::new(WIPES_AT_ONCE));
     // What the last run left is looked for at once.
     let mut next_look = Instant::now();
     loop {
         if std::mem::take(&mut node.reaper.state().look) || next_look <= Instant::now() {
-            let pause = match node.reap(&wipes, &stop).await {
+            let pause = match node.reap(&stop).await {
                 Ok(true) => RETRY,
-                Ok(false) => Duration::from_secs(60),
+                Ok(false) => IDLE,
                 Err(error) => {
                     tracing::warn!(%error, "could not look for deleted volumes");
                     RETRY
@@ -123,10 +126,10 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
             };
             next_look = Instant::now() + pause;
         }
-        let backup = node.reaper.backup_due();
+        let backup = node.reaper.backup_pause();
         tokio::select! {
             () = node.reaper.wake.notified() => {}
-            () = sleep_until(backup.unwrap_or(next_look)), if backup.is_some() => node.back_up_changed().await,
+            () = sleep(backup.unwrap_or_default()), if backup.is_some() => node.back_up_changed(),
             () = sleep_until(next_look) => {}
             () = stop.cancelled() => return,
         }
@@ -135,7 +138,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 
 impl Node {
     /// One round: starts wipes, removes what is wiped. Answers whether something is left to do.
-    async fn reap(self: &Arc<Self>, wipes: &Arc<Semaphore>, stop: &CancellationToken) -> Result<bool> {
+    async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
         let snapshot = self.groups.read().await?;
         let deleting: Vec<Volume> =
             Volume::all(&snapshot).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
@@ -146,22 +149,28 @@ impl Node {
             if is_wiped {
                 removable.entry(volume.group.name.clone()).or_default().push(volume.clone());
             } else if self.reaper.begin(uuid) {
-                let (node, volume, wipes, stop) = (Arc::clone(self), volume.clone(), Arc::clone(wipes), stop.clone());
-                tokio::spawn(async move { node.wipe_and_report(&volume, &wipes, &stop).await });
+                let (node, volume, stop) = (Arc::clone(self), volume.clone(), stop.clone());
+                tokio::spawn(async move { node.wipe_and_report(&volume, &stop).await });
             }
         }
-        let mut left = !deleting.is_empty();
-        for (group, volumes) in removable {
-            match self.remove(&group, &volumes).await {
-                Ok(()) => left |= deleting.len() > volumes.len(),
-                Err(error) => tracing::warn!(%error, group, "could not remove deleted volumes; trying again"),
-            }
+        for (group, volumes) in removable.into_iter().filter(|(group, _)| self.reaper.take(group)) {
+            let node = Arc::clone(self);
+            // Tracked, so that a removal under way is waited for at the end.
+            self.detached.spawn(async move {
+                let removed = node.remove(&group, &volumes).await;
+                node.reaper.state().busy.remove(&group);
+                match removed {
+                    Ok(true) => node.reaper.wake(),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, group, "could not remove deleted volumes; trying again"),
+                }
+            });
         }
-        Ok(left)
+        Ok(!deleting.is_empty())
     }
 
-    async fn wipe_and_report(&self, volume: &Volume, wipes: &Semaphore, stop: &CancellationToken) {
-        let result = match wipes.acquire().await {
+    async fn wipe_and_report(&self, volume: &Volume, stop: &CancellationToken) {
+        let result = match self.reaper.permits(&volume.group.name).acquire().await {
             Ok(_permit) => self.wipe(volume, stop).await,
             Err(_closed) => return,
         };
@@ -176,16 +185,22 @@ impl Node {
     /// Makes the blocks unreadable; false when told to stop half-way.
     async fn wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
         let device = self.activated(volume).await?;
-        if device.open_count > 0 {
+        if self.stays_open(volume).await? {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
         }
-        let path = device_path(&device);
+        if device.read_only {
+            // As its last user had it; nobody may use it any more.
+            let failed = |source| Error::kernel(format!("could not make {} writable", volume.full_name()), source);
+            self.kernel.set_read_only(&device_path(&device), false).await.map_err(failed)?;
+        }
         let mut discards = volume.tags.deleting == Some(Wipe::Discard);
         let mut offset = 0;
         while offset < volume.bytes() {
             if stop.is_cancelled() {
                 return Ok(false);
             }
+            // Looked up each time: should somebody deactivate the volume, another one may get its device's number.
+            let path = device_path(&self.activated(volume).await?);
             let length = WIPE_STEP_BYTES.min(volume.bytes() - offset);
             let stretch = Stretch { device: path.clone(), offset, length };
             if discards && self.kernel.discard(stretch.clone()).await.is_err() {
@@ -200,15 +215,20 @@ impl Node {
             self.reaper.state().wiping.insert(volume.logical.uuid.clone(), offset);
         }
         let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
-        self.kernel.flush(&path).await.map_err(failed)?;
+        self.kernel.flush(&device_path(&self.activated(volume).await?)).await.map_err(failed)?;
         Ok(true)
     }
 
-    /// Removes volumes of one group in one commit, after a last look that they are still to be deleted.
-    async fn remove(&self, group: &str, volumes: &[Volume]) -> Result<()> {
+    /// Removes volumes of one group in one commit, after a last look that they are still to be deleted. Answers
+    /// whether there was one that could be removed.
+    async fn remove(&self, group: &str, volumes: &[Volume]) -> Result<bool> {
+        for volume in volumes {
+            // The wipe's own end is a change that udev looks at.
+            self.stays_open(volume).await?;
+        }
         let turn = self.writer.turn(group).await;
         let snapshot = self.groups.read().await?;
-        let Some(current) = snapshot.group(group) else { return Ok(()) };
+        let Some(current) = snapshot.group(group) else { return Ok(false) };
         let devices = self.mapped_devices().await?;
         let names: Vec<String> = volumes
             .iter()
@@ -220,31 +240,50 @@ impl Node {
             })
             .collect();
         if names.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        self.writer.remove(&turn, group, &names).await?;
-        self.writer.flush(current).await?;
+        let ran = self.writer.remove(&turn, group, &names).await;
+        self.reaper.state().changed.insert(group.to_owned());
+        let after = self.groups.read().await?;
+        let Some(after) = after.group(group) else {
+            return Err(Error::Unavailable { problem: format!("volume group {group} cannot be read") });
+        };
+        self.writer.flush(after).await?;
+        let is_left = |volume: &Volume| after.logical_volumes.iter().any(|left| left.uuid == volume.logical.uuid);
         let mut state = self.reaper.state();
-        state.note_change(group);
-        for volume in volumes {
+        for volume in volumes.iter().filter(|volume| !is_left(volume)) {
             state.wiped.remove(&volume.logical.uuid);
         }
         drop(state);
+        if names.iter().any(|name| after.logical_volume(name).is_some()) {
+            ran?;
+            return Err(Error::Internal { problem: format!("{} are still there", names.join(" ")) });
+        }
         tracing::info!(group, volumes = names.join(" "), "removed deleted volumes");
-        Ok(())
+        Ok(true)
     }
 
-    async fn back_up_changed(&self) {
-        let changed = {
-            let mut state = self.reaper.state();
-            state.changes = None;
-            std::mem::take(&mut state.changed)
-        };
+    /// Writes the backups that are out of date; one that cannot be written is tried again later.
+    fn back_up_changed(self: &Arc<Self>) {
+        let changed = std::mem::take(&mut self.reaper.state().changed);
         for group in changed {
-            let turn = self.writer.turn(&group).await;
-            if let Err(error) = self.writer.back_up(&turn, &group).await {
-                tracing::warn!(%error, group, "could not write the backup of the metadata");
+            if !self.reaper.take(&group) {
+                self.reaper.state().changed.insert(group);
+                continue;
             }
+            let node = Arc::clone(self);
+            self.detached.spawn(async move {
+                let turn = node.writer.turn(&group).await;
+                let written = node.writer.back_up(&turn, &group).await;
+                drop(turn);
+                node.reaper.state().busy.remove(&group);
+                node.reaper.state().backups_fail = written.is_err();
+                if let Err(error) = written {
+                    tracing::warn!(%error, group, "could not write the backup of the metadata; trying again");
+                    node.reaper.state().changed.insert(group);
+                }
+                node.reaper.wake();
+            });
         }
     }
 

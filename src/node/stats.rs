@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::host::kernel::FileSystemUsage;
-use crate::node::device::{resolved, shows_file_system};
+use crate::host::kernel::{FileSystemUsage, MountEntry};
 use crate::node::Node;
+use crate::node::device::{resolved, shows_file_system};
 
 /// How long a file system may take to answer; a hung device must not hold the caller.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,13 +26,20 @@ impl Node {
         let name = self.known_name(volume_id)?;
         let volume = self.volume(&name).await?;
         let slow = || Error::Unavailable { problem: format!("volume {name} at {} does not answer", path.display()) };
-        tokio::time::timeout(PATIENCE, self.ensure_at(&volume, path)).await.map_err(|_| slow())??;
+        let missing = || Error::NotFound { what: format!("volume {name} at {}", path.display()) };
+        let device = self.active_device(&volume).await?.ok_or_else(missing)?;
         let target = resolved(path).await;
-        let device = self.active_device(&volume).await?.ok_or_else(|| Error::no_volume(volume_id))?;
-        if !self.mounts().await?.iter().any(|mount| mount.target == target && shows_file_system(mount, &device)) {
-            return Ok(Stats::Block(volume.bytes()));
+        let shows_it = |mount: &MountEntry| mount.target == target && shows_file_system(mount, &device);
+        if !self.mounts().await?.iter().any(shows_it) {
+            let number = tokio::time::timeout(PATIENCE, self.kernel.device_at(path)).await.map_err(|_| slow())?;
+            let is_it = number.is_ok_and(|number| number == Some(device.number));
+            return if is_it { Ok(Stats::Block(volume.bytes())) } else { Err(missing()) };
         }
         let usage = tokio::time::timeout(PATIENCE, self.kernel.usage(path)).await.map_err(|_| slow())?;
+        // Unmounted meanwhile, the path shows the file system beneath.
+        if !self.mounts().await?.iter().any(shows_it) {
+            return Err(missing());
+        }
         usage
             .map(Stats::FileSystem)
             .map_err(|source| Error::kernel(format!("could not measure {}", path.display()), source))

@@ -44,19 +44,11 @@ struct ClassLabels {
 type VolumeGroupGauge = (&'static str, &'static str, fn(&VolumeGroupGauges) -> u64);
 
 const VOLUME_GROUP_GAUGES: [VolumeGroupGauge; 3] = [
-    ("volume_group_size", "Size of the volume group", |group| {
-        group.size_bytes
+    ("volume_group_size", "Size of the volume group", |group| group.size_bytes),
+    ("volume_group_free", "Room in the volume group that no logical volume takes", |group| group.free_bytes),
+    ("volume_group_metadata_free", "Room for LVM's own metadata; without it no change is possible", |group| {
+        group.metadata_free_bytes
     }),
-    (
-        "volume_group_free",
-        "Room in the volume group that no logical volume takes",
-        |group| group.free_bytes,
-    ),
-    (
-        "volume_group_metadata_free",
-        "Room for LVM's own metadata; without it no change is possible",
-        |group| group.metadata_free_bytes,
-    ),
 ];
 
 impl Gauges {
@@ -66,32 +58,20 @@ impl Gauges {
         for (name, help, value) in VOLUME_GROUP_GAUGES {
             let family = Family::<VolumeGroupLabels, Gauge>::default();
             for group in &self.volume_groups {
-                let labels = VolumeGroupLabels {
-                    volume_group: group.volume_group.clone(),
-                };
+                let labels = VolumeGroupLabels { volume_group: group.volume_group.clone() };
                 family.get_or_create(&labels).set(value(group));
             }
             registry.register_with_unit(name, help, Unit::Bytes, family);
         }
         let volumes = Family::<ClassLabels, Gauge>::default();
         for (class, count) in &self.volumes {
-            let labels = ClassLabels {
-                class: class.clone(),
-            };
+            let labels = ClassLabels { class: class.clone() };
             volumes.get_or_create(&labels).set(*count);
         }
         registry.register("volumes", "Volumes by class", volumes);
         let single = [
-            (
-                "wipes_pending",
-                "Deleted volumes whose data is still to be wiped",
-                self.wipes_pending,
-            ),
-            (
-                "stuck_commands",
-                "Commands that take far longer than they should",
-                self.stuck_commands,
-            ),
+            ("wipes_pending", "Deleted volumes whose data is still to be wiped", self.wipes_pending),
+            ("stuck_commands", "Commands that take far longer than they should", self.stuck_commands),
         ];
         for (name, help, value) in single {
             if let Some(value) = value {

@@ -57,12 +57,10 @@ pub async fn serve(
 }
 
 async fn show_metrics(State(shared): State<Shared>) -> Response {
-    let gauges = tokio::time::timeout(MEASURING, shared.source.gauges())
-        .await
-        .unwrap_or_else(|_| {
-            tracing::warn!("measuring takes too long: the metrics go out without gauges");
-            Gauges::default()
-        });
+    let gauges = tokio::time::timeout(MEASURING, shared.source.gauges()).await.unwrap_or_else(|_| {
+        tracing::warn!("measuring takes too long: the metrics go out without gauges");
+        Gauges::default()
+    });
     match shared.metrics.encode(&gauges) {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -97,10 +95,7 @@ mod tests {
             if *self == Self::Hanging {
                 std::future::pending::<()>().await;
             }
-            Gauges {
-                wipes_pending: Some(5),
-                ..Gauges::default()
-            }
+            Gauges { wipes_pending: Some(5), ..Gauges::default() }
         }
 
         fn health(&self) -> Result<(), String> {
@@ -135,36 +130,24 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         assert!(answer.contains(OPEN_METRICS), "{answer}");
         assert!(answer.contains("quarry_wipes_pending 5\n"), "{answer}");
-        assert!(
-            answer.contains(r#"quarry_commands_total{program="lvs"} 1"#),
-            "{answer}"
-        );
+        assert!(answer.contains(r#"quarry_commands_total{program="lvs"} 1"#), "{answer}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn metrics_come_without_gauges_when_measuring_hangs() {
         let answer = answer(Driver::Hanging, "/metrics").await;
-        assert!(
-            answer.contains(r#"quarry_commands_total{program="lvs"} 1"#),
-            "{answer}"
-        );
+        assert!(answer.contains(r#"quarry_commands_total{program="lvs"} 1"#), "{answer}");
         assert!(!answer.contains("quarry_wipes_pending"), "{answer}");
     }
 
     #[tokio::test]
     async fn health_says_ok_or_what_is_wrong() {
         let sound = answer(Driver::Sound, "/healthz").await;
-        assert!(
-            sound.starts_with("HTTP/1.1 200 OK") && sound.ends_with("\r\n\r\nok"),
-            "{sound}"
-        );
+        assert!(sound.starts_with("HTTP/1.1 200 OK") && sound.ends_with("\r\n\r\nok"), "{sound}");
         let hanging = answer(Driver::Hanging, "/healthz").await;
         assert!(hanging.ends_with("\r\n\r\nok"), "{hanging}");
         let sick = answer(Driver::Sick, "/healthz").await;
         assert!(sick.starts_with("HTTP/1.1 503"), "{sick}");
-        assert!(
-            sick.ends_with("\r\n\r\nthe queue of nvme stands still"),
-            "{sick}"
-        );
+        assert!(sick.ends_with("\r\n\r\nthe queue of nvme stands still"), "{sick}");
     }
 }

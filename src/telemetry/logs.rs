@@ -55,19 +55,12 @@ where
         "" => DEFAULT,
         given => given,
     };
-    let filter = EnvFilter::try_new(directives).map_err(|source| LogError::Directives {
-        directives: directives.to_owned(),
-        source,
-    })?;
+    let filter = EnvFilter::try_new(directives)
+        .map_err(|source| LogError::Directives { directives: directives.to_owned(), source })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         // The list of spans holds the call with its number even where a span within the call is the current one.
-        Format::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(true)
-            .boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     let filter = filter.and(filter_fn(is_not_of_the_wire));
@@ -130,10 +123,7 @@ mod tests {
         });
         assert!(!lines.contains("frame"), "{lines}");
         assert!(!lines.contains("message"), "{lines}");
-        assert!(
-            lines.contains("connection") && lines.contains("namesake"),
-            "{lines}"
-        );
+        assert!(lines.contains("connection") && lines.contains("namesake"), "{lines}");
     }
 
     #[test]

@@ -13,9 +13,7 @@ use super::gauges::Gauges;
 pub(super) const PREFIX: &str = "quarry";
 
 /// From a read out of memory to a format of a large volume, and to what is no longer healthy.
-const SECONDS: [f64; 12] = [
-    0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0,
-];
+const SECONDS: [f64; 12] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
 type Seconds<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 
@@ -79,35 +77,21 @@ impl Metrics {
             Unit::Seconds,
             self.lvm_command_seconds.clone(),
         );
-        registry.register(
-            "lvm_command_failures",
-            "LVM commands that failed",
-            self.lvm_command_failures.clone(),
-        );
-        registry.register(
-            "commands",
-            "Processes started, by program",
-            self.commands.clone(),
-        );
+        registry.register("lvm_command_failures", "LVM commands that failed", self.lvm_command_failures.clone());
+        registry.register("commands", "Processes started, by program", self.commands.clone());
     }
 
     /// A CSI call ended.
     pub fn csi_call(&self, method: &'static str, code: &'static str, seconds: f64) {
         let labels = CallLabels { method, code };
         self.csi_calls.get_or_create(&labels).inc();
-        self.csi_call_seconds
-            .get_or_create(&labels)
-            .observe(seconds);
+        self.csi_call_seconds.get_or_create(&labels).observe(seconds);
     }
 
     /// An LVM command such as `lvcreate` ended.
     pub fn lvm_command(&self, command: &str, seconds: f64, ok: bool) {
-        let labels = CommandLabels {
-            command: command.to_owned(),
-        };
-        self.lvm_command_seconds
-            .get_or_create(&labels)
-            .observe(seconds);
+        let labels = CommandLabels { command: command.to_owned() };
+        self.lvm_command_seconds.get_or_create(&labels).observe(seconds);
         // Touched by every command: a rate can only be taken of a series that was there before the first failure.
         let failures = self.lvm_command_failures.get_or_create(&labels);
         if !ok {
@@ -117,9 +101,7 @@ impl Metrics {
 
     /// A process was started, of whatever program.
     pub fn command(&self, program: &str) {
-        let labels = ProgramLabels {
-            program: program.to_owned(),
-        };
+        let labels = ProgramLabels { program: program.to_owned() };
         self.commands.get_or_create(&labels).inc();
     }
 
@@ -204,12 +186,7 @@ mod tests {
             assert_line(&text, line);
         }
         let text = metrics.encode(&Gauges::default()).unwrap();
-        for gone in [
-            "volume_group=",
-            "class=",
-            "quarry_wipes_pending",
-            "quarry_stuck_commands",
-        ] {
+        for gone in ["volume_group=", "class=", "quarry_wipes_pending", "quarry_stuck_commands"] {
             assert!(!text.contains(gone), "{gone} in\n{text}");
         }
     }

@@ -212,6 +212,10 @@ impl Kernel for Seams {
     async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
         unimplemented!()
     }
+    async fn device_at(&self, _: &Path) -> io::Result<Option<DeviceNumber>> {
+        unreachable!()
+    }
+
     async fn usage(&self, _: &Path) -> io::Result<FileSystemUsage> {
         unimplemented!()
     }

@@ -38,9 +38,7 @@ struct Bench {
 impl Bench {
     async fn start(grace: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let endpoint: Endpoint = format!("unix://{}/csi.sock", directory.path().display())
-            .parse()
-            .unwrap();
+        let endpoint: Endpoint = format!("unix://{}/csi.sock", directory.path().display()).parse().unwrap();
         let incoming = endpoint.bind().await.unwrap();
         let metrics = Arc::new(Metrics::new());
         let server = Server {
@@ -50,18 +48,10 @@ impl Bench {
             grace,
         };
         let plugin = Plugin::default();
-        let routes = Routes::new(IdentityServer::new(plugin.clone()))
-            .add_service(SnapshotMetadataServer::new(Blocks));
+        let routes = Routes::new(IdentityServer::new(plugin.clone())).add_service(SnapshotMetadataServer::new(Blocks));
         let (stop, detached) = (server.stop.clone(), server.detached.clone());
         let serving = tokio::spawn(async { server.serve(routes, incoming).await.unwrap() });
-        Self {
-            directory,
-            metrics,
-            stop,
-            detached,
-            plugin,
-            serving,
-        }
+        Self { directory, metrics, stop, detached, plugin, serving }
     }
 
     fn socket(&self) -> PathBuf {
@@ -79,9 +69,7 @@ impl Bench {
     fn calls(&self, method: &str, code: &str) -> u64 {
         let line = format!(r#"quarry_csi_calls_total{{method="{method}",code="{code}"}} "#);
         let text = self.metrics.encode(&Gauges::default()).unwrap();
-        text.lines()
-            .find_map(|other| other.strip_prefix(&line))
-            .map_or(0, |count| count.parse().unwrap())
+        text.lines().find_map(|other| other.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
     }
 
     /// A call is counted when the server drops it, which a client may not wait for.
@@ -121,14 +109,9 @@ async fn an_error_is_counted_and_never_goes_out_without_words() {
         .unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition);
     assert!(!error.message().is_empty());
-    bench
-        .await_calls("GetPluginCapabilities", "FAILED_PRECONDITION", 1)
-        .await;
+    bench.await_calls("GetPluginCapabilities", "FAILED_PRECONDITION", 1).await;
     // This service is not served at all.
-    let error = NodeClient::new(channel)
-        .node_get_info(v1::NodeGetInfoRequest {})
-        .await
-        .unwrap_err();
+    let error = NodeClient::new(channel).node_get_info(v1::NodeGetInfoRequest {}).await.unwrap_err();
     assert_eq!(error.code(), Code::Unimplemented);
     assert!(!error.message().is_empty());
     bench.await_calls("NodeGetInfo", "UNIMPLEMENTED", 1).await;
@@ -139,18 +122,12 @@ async fn a_stream_is_counted_at_its_end_with_the_code_it_ends_with() {
     let bench = Bench::start(LONG).await;
     let mut client = SnapshotMetadataClient::new(bench.connect().await);
     let request = v1::GetMetadataAllocatedRequest::default();
-    let mut stream = client
-        .get_metadata_allocated(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let mut stream = client.get_metadata_allocated(request).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());
     let error = stream.message().await.unwrap_err();
     assert_eq!(error.code(), Code::DataLoss);
     assert!(!error.message().is_empty());
-    bench
-        .await_calls("GetMetadataAllocated", "DATA_LOSS", 1)
-        .await;
+    bench.await_calls("GetMetadataAllocated", "DATA_LOSS", 1).await;
 
     // This one does not end before its caller goes away.
     let request = v1::GetMetadataDeltaRequest::default();
@@ -168,17 +145,9 @@ async fn a_handler_that_panics_is_counted_as_internal_and_the_server_goes_on() {
         snapshot_id: "panic".to_owned(),
         ..v1::GetMetadataAllocatedRequest::default()
     };
-    SnapshotMetadataClient::new(channel.clone())
-        .get_metadata_allocated(request)
-        .await
-        .unwrap_err();
-    bench
-        .await_calls("GetMetadataAllocated", "INTERNAL", 1)
-        .await;
-    IdentityClient::new(channel)
-        .get_plugin_info(v1::GetPluginInfoRequest {})
-        .await
-        .unwrap();
+    SnapshotMetadataClient::new(channel.clone()).get_metadata_allocated(request).await.unwrap_err();
+    bench.await_calls("GetMetadataAllocated", "INTERNAL", 1).await;
+    IdentityClient::new(channel).get_plugin_info(v1::GetPluginInfoRequest {}).await.unwrap();
 }
 
 #[tokio::test]
@@ -206,10 +175,7 @@ async fn a_call_whose_caller_goes_away_is_counted_as_cancelled() {
 async fn a_stop_does_not_wait_for_an_idle_client() {
     let bench = Bench::start(LONG).await;
     let mut client = IdentityClient::new(bench.connect().await);
-    client
-        .get_plugin_info(v1::GetPluginInfoRequest {})
-        .await
-        .unwrap();
+    client.get_plugin_info(v1::GetPluginInfoRequest {}).await.unwrap();
     bench.stop.cancel();
     assert_eq!(bench.serving.await.unwrap(), End::Drained);
 }
@@ -224,10 +190,7 @@ async fn a_stop_waits_for_calls_in_flight_and_for_detached_mutations() {
     // A call in flight may start a mutation even now.
     let mutation = CancellationToken::new();
     bench.detached.spawn(mutation.clone().cancelled_owned());
-    while tokio::net::UnixStream::connect(bench.socket())
-        .await
-        .is_ok()
-    {
+    while tokio::net::UnixStream::connect(bench.socket()).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(!bench.serving.is_finished());

@@ -36,10 +36,7 @@ impl Identity for Plugin {
         Err(Status::failed_precondition(""))
     }
 
-    async fn probe(
-        &self,
-        _: Request<v1::ProbeRequest>,
-    ) -> Result<Response<v1::ProbeResponse>, Status> {
+    async fn probe(&self, _: Request<v1::ProbeRequest>) -> Result<Response<v1::ProbeResponse>, Status> {
         self.probed.notify_one();
         self.answer.notified().await;
         Ok(Response::new(v1::ProbeResponse { ready: None }))
@@ -61,10 +58,7 @@ impl SnapshotMetadata for Blocks {
         request: Request<v1::GetMetadataAllocatedRequest>,
     ) -> Result<Response<Self::GetMetadataAllocatedStream>, Status> {
         assert_ne!(request.get_ref().snapshot_id, "panic", "as asked");
-        let answers = [
-            Ok(v1::GetMetadataAllocatedResponse::default()),
-            Err(Status::data_loss("")),
-        ];
+        let answers = [Ok(v1::GetMetadataAllocatedResponse::default()), Err(Status::data_loss(""))];
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
     }
 
@@ -73,8 +67,6 @@ impl SnapshotMetadata for Blocks {
         _: Request<v1::GetMetadataDeltaRequest>,
     ) -> Result<Response<Self::GetMetadataDeltaStream>, Status> {
         let answers = tokio_stream::iter([Ok(v1::GetMetadataDeltaResponse::default())]);
-        Ok(Response::new(Box::pin(
-            answers.chain(tokio_stream::pending()),
-        )))
+        Ok(Response::new(Box::pin(answers.chain(tokio_stream::pending()))))
     }
 }

@@ -18,14 +18,22 @@ pub fn run() -> Result<()> {
     let plan = Plan { disks: vec![Disk::plain("disk", DISK_BYTES)], disk_folder: None, results };
     heading("A machine with a 4 GiB disk");
     let mut site = Site::boot(&plan)?;
-    println!("  Linux {} is up ({:.1} s, the first time with the making of its root)", site.machine.kernel(), start.elapsed().as_secs_f64());
+    println!(
+        "  Linux {} is up ({:.1} s, the first time with the making of its root)",
+        site.machine.kernel(),
+        start.elapsed().as_secs_f64()
+    );
 
     let demo = Demo { volume_id: format!("{NODE_NAME}/demo") };
     timed("A volume group on the disk: pvcreate, vgcreate", || site.make_group("vg", "disk"))?;
     timed("quarry node: the CSI driver, serving on its unix socket", || site.start_node(&["--volume-group", "vg"]))?;
     demo.step(&site, "CreateVolume: 512 MiB", &["create", "demo", "512", "ext4"])?;
     show(&site, "lvs -o lv_name,lv_size,lv_active,lv_tags vg")?;
-    demo.step(&site, "NodeStageVolume: activate, make an ext4, mount it", &["stage", &demo.volume_id, STAGING, "ext4"])?;
+    demo.step(
+        &site,
+        "NodeStageVolume: activate, make an ext4, mount it",
+        &["stage", &demo.volume_id, STAGING, "ext4"],
+    )?;
     show(&site, "lvs -o lv_name,lv_size,lv_active,lv_tags vg")?;
     demo.step(&site, "NodePublishVolume: show it to a pod", &["publish", &demo.volume_id, STAGING, TARGET, "ext4"])?;
     show(&site, &format!("df -h {TARGET}"))?;
@@ -41,7 +49,10 @@ pub fn run() -> Result<()> {
         site.stop_node()?;
         site.machine.stop()
     })?;
-    println!("\nA volume was carved, formatted, mounted, written, grown, wiped and removed in {:.1} s.", start.elapsed().as_secs_f64());
+    println!(
+        "\nA volume was carved, formatted, mounted, written, grown, wiped and removed in {:.1} s.",
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -64,7 +75,11 @@ impl Demo {
         let start = Instant::now();
         while written().unwrap_or(0) < 100 && start.elapsed() < Duration::from_secs(20) {}
         let before = written()?;
-        self.step(site, "ControllerExpandVolume and NodeExpandVolume: to 1 GiB, while it writes", &["grow", &self.volume_id, "1024", TARGET])?;
+        self.step(
+            site,
+            "ControllerExpandVolume and NodeExpandVolume: to 1 GiB, while it writes",
+            &["grow", &self.volume_id, "1024", TARGET],
+        )?;
         let after = written()?;
         writer.kill()?;
         println!("  lines written: {before} before, {after} after; the writer noticed nothing");
@@ -76,7 +91,7 @@ impl Demo {
 fn wait_until_gone(site: &Site) -> Result<()> {
     let start = Instant::now();
     while !site.shell("lvs --noheadings -o lv_name vg")?.trim().is_empty() {
-        anyhow::ensure!(start.elapsed() < Duration::from_secs(60), "the volume is still there after a minute");
+        anyhow::ensure!(start.elapsed() < Duration::from_mins(1), "the volume is still there after a minute");
     }
     Ok(())
 }

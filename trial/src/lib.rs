@@ -3,8 +3,11 @@
 //! the unix socket ([`client`], [`inside`]), since a guest's socket cannot be reached from without.
 
 pub mod bench;
+pub mod checks;
 pub mod client;
 pub mod demo;
 pub mod inside;
+pub mod power_cuts;
+pub mod races;
 pub mod sanity;
 pub mod site;

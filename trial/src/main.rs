@@ -1,8 +1,10 @@
 //! `quarry-trial`: the demo and the long trials.
 
+use anyhow::ensure;
 use clap::Parser;
+use quarry_trial::inside::power::{check, workload};
 use quarry_trial::inside::step::{self, Step};
-use quarry_trial::{bench, demo, inside, sanity, site};
+use quarry_trial::{bench, checks, demo, inside, power_cuts, races, sanity, site};
 
 /// Tries Quarry in the lab.
 #[derive(Debug, Parser)]
@@ -13,12 +15,21 @@ struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Trial {
+    /// Checks what the node does with good and bad requests; all cases, or those of the themes named
+    Check {
+        /// `theme`, or `theme:words of a case`
+        themes: Vec<String>,
+    },
+    /// Measures a node next to the bare commands; figures in target/bench
+    Bench(bench::Flags),
     /// Shows a volume's whole life, step by step
     Demo,
     /// Runs csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
     Sanity,
-    /// Measures a node next to the bare commands; figures in target/bench/node.json
-    Bench(bench::Flags),
+    /// Cuts a machine's power at random moments, and checks what is left
+    PowerCuts(power_cuts::Options),
+    /// Many clients at random on a few volumes; a model decides which answers are legal
+    Races(races::Options),
     /// What this program does on the machine itself
     #[command(subcommand, hide = true)]
     Inside(Inside),
@@ -26,15 +37,33 @@ enum Trial {
 
 #[derive(Debug, clap::Subcommand)]
 enum Inside {
+    /// Checks cases of the themes named
+    Cases {
+        /// Where the node's log goes
+        #[arg(long)]
+        results: String,
+        themes: Vec<String>,
+    },
+    /// The measuring half of `bench`
+    Bench(inside::bench::Flags),
     /// One CSI call
     #[command(subcommand)]
     Step(Step),
-    /// The measuring half of `bench`
-    Bench(inside::bench::Flags),
+    /// Works on volumes until the power is cut
+    Workload(workload::Options),
+    /// Checks what a power cut left against the journal
+    Check(check::Options),
+    /// Many clients at random on a few volumes
+    Races(inside::races::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().trial {
+        Trial::Check { themes } => {
+            let themes: Vec<&str> = themes.iter().map(String::as_str).collect();
+            checks::run(&themes, &site::target_folder()?.join("check/by-hand")).map(drop)
+        }
+        Trial::Bench(flags) => bench::run(&flags),
         Trial::Demo => demo::run(),
         Trial::Sanity => {
             for outcome in sanity::run(&site::target_folder()?.join("sanity"))? {
@@ -43,16 +72,36 @@ fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Trial::Bench(flags) => bench::run(&flags),
-        Trial::Inside(inside) => runtime()?.block_on(async {
+        Trial::PowerCuts(options) => {
+            let report = power_cuts::run(&options)?;
+            println!("{} cuts, {} violations, seed {}", report.cuts, report.violations, report.seed);
+            ensure!(report.violations == 0, "something did not survive a power cut");
+            Ok(())
+        }
+        Trial::Races(options) => {
+            let report = races::run(&options)?;
+            println!("{} calls, {} violations, seed {}", report.calls, report.violations.len(), report.seed);
+            ensure!(report.violations.is_empty(), "some answers were illegal, or something was left behind");
+            Ok(())
+        }
+        Trial::Inside(inside) => runtime(&inside)?.block_on(async {
             match inside {
-                Inside::Step(step) => step::run(step).await,
                 Inside::Bench(flags) => inside::bench::run(&flags).await,
+                Inside::Step(step) => step::run(step).await,
+                Inside::Cases { results, themes } => inside::check::check(&themes, &results).await,
+                Inside::Workload(options) => workload::run(&options).await,
+                Inside::Check(options) => check::run(&options).await,
+                Inside::Races(options) => inside::races::run(&options).await,
             }
         }),
     }
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+fn runtime(inside: &Inside) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match inside {
+        // A client that is timed must not compete with the node for the machine's one processor.
+        Inside::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.worker_threads(4).enable_all().build()
 }

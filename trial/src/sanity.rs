@@ -31,7 +31,7 @@ struct Variant {
 const VARIANTS: [Variant; 4] = [
     Variant { name: "ext4", file_system: "ext4", access: "mount", volume_bytes: 64 * MIB },
     Variant { name: "xfs", file_system: "xfs", access: "mount", volume_bytes: 320 * MIB },
-    Variant { name: "btrfs", file_system: "btrfs", access: "mount", volume_bytes: 128 * MIB },
+    Variant { name: "btrfs", file_system: "btrfs", access: "mount", volume_bytes: 288 * MIB },
     Variant { name: "block", file_system: "ext4", access: "block", volume_bytes: 64 * MIB },
 ];
 
@@ -51,13 +51,13 @@ pub struct Outcome {
 /// Runs all variants on one machine; the reports are written to `folder` as `<variant>.xml`.
 pub fn run(folder: &Path) -> Result<Vec<Outcome>> {
     build_csi_sanity()?;
-    let plan =
-        Plan { disks: vec![Disk::plain("disk", DISK_BYTES)], disk_folder: None, results: folder.to_owned() };
+    let plan = Plan { disks: vec![Disk::plain("disk", DISK_BYTES)], disk_folder: None, results: folder.to_owned() };
     let mut site = Site::boot(&plan)?;
     site.make_group("vg", "disk")?;
     let mut outcomes = Vec::new();
     for variant in VARIANTS {
-        outcomes.push(run_variant(&mut site, folder, variant).with_context(|| format!("csi-sanity for {}", variant.name))?);
+        outcomes
+            .push(run_variant(&mut site, folder, variant).with_context(|| format!("csi-sanity for {}", variant.name))?);
     }
     site.machine.stop()?;
     Ok(outcomes)
@@ -89,7 +89,7 @@ fn run_variant(site: &mut Site, folder: &Path, variant: Variant) -> Result<Outco
         .arg(format!("--csi.testvolumeaccesstype={}", variant.access))
         .arg(format!("--ginkgo.junit-report={report}"))
         .args(["--csi.mountdir=/tmp/csi-mount", "--csi.stagingdir=/tmp/csi-staging", "--ginkgo.no-color"])
-        .limit(Duration::from_secs(600));
+        .limit(Duration::from_mins(10));
     let output = site.run(&sanity)?;
     fs::write(folder.join(format!("{}.log", variant.name)), output.text())?;
     site.stop_node()?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use quarry_lab::{Command, Disk, Machine, Options, Output, Process};
 
 /// Where the build's programs are on the machine.
@@ -41,6 +41,13 @@ impl Site {
     /// Boots the machine; no volume group and no node yet.
     pub fn boot(plan: &Plan) -> Result<Self> {
         let programs = programs_folder()?;
+        for program in ["quarry", "quarry-trial", "quarry-lab"] {
+            ensure!(
+                programs.join(program).is_file(),
+                "no {program} in {}: run `cargo build --workspace` first",
+                programs.display()
+            );
+        }
         fs::create_dir_all(&plan.results).with_context(|| format!("cannot make {}", plan.results.display()))?;
         let results = fs::canonicalize(&plan.results)?;
         let mut options = Options::new().share(&programs, PROGRAMS).share_writable(&results, SHARED);
@@ -86,7 +93,7 @@ impl Site {
     pub fn stop_node(&mut self) -> Result<()> {
         if let Some(mut node) = self.node.take() {
             node.signal(15)?;
-            node.wait(Duration::from_secs(60))?;
+            node.wait(Duration::from_mins(1))?;
         }
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Volume capabilities: how a volume is to be used.
 
 use crate::csi::request::text::MAP_LIMIT;
-use crate::csi::v1::volume_capability::access_mode::Mode;
-use crate::csi::v1::volume_capability::AccessType;
 use crate::csi::v1::VolumeCapability;
+use crate::csi::v1::volume_capability::AccessType;
+use crate::csi::v1::volume_capability::access_mode::Mode;
 use crate::error::{Error, Result};
 
 /// How a volume is shown to its user.
@@ -53,7 +53,14 @@ impl Capability {
         if capabilities.is_empty() {
             return Err(Error::invalid(field, "is missing"));
         }
-        capabilities.iter().enumerate().map(|(index, one)| Self::parse(&format!("{field}[{index}]"), one)).collect()
+        let parsed = capabilities.iter().enumerate().map(|(index, one)| Self::parse(&format!("{field}[{index}]"), one));
+        let parsed: Vec<Self> = parsed.collect::<Result<_>>()?;
+        let blocks = parsed.iter().filter(|capability| capability.access == Access::Block).count();
+        // What is written to a raw device would destroy the file system that the other use expects.
+        if blocks > 0 && blocks < parsed.len() {
+            return Err(Error::invalid(field, "ask for block and for mount; a volume is used in one of the two ways"));
+        }
+        Ok(parsed)
     }
 
     fn parse(field: &str, capability: &VolumeCapability) -> Result<Self> {
@@ -130,6 +137,8 @@ mod tests {
         }
         assert!(Capability::list("volume_capabilities", &[]).is_err());
         let good = capability(block(), Some(Mode::SingleNodeMultiWriter));
+        let mount = capability(Some(AccessType::Mount(MountVolume::default())), Some(Mode::SingleNodeMultiWriter));
+        assert!(Capability::list("volume_capabilities", &[good.clone(), mount]).is_err());
         let expected = Capability { access: Access::Block, mode: AccessMode::MultiWriter };
         assert_eq!(Capability::list("volume_capabilities", &[good]).unwrap(), [expected]);
     }

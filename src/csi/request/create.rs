@@ -16,8 +16,10 @@ const CLAIM_NAME: &str = "csi.storage.k8s.io/pvc/name";
 const CLAIM_NAMESPACE: &str = "csi.storage.k8s.io/pvc/namespace";
 const CLASS: &str = "class";
 const MKFS_OPTIONS: &str = "mkfsOptions";
+/// They are kept in a tag, escaped to up to three times their length; LVM takes tags of 1,024 bytes.
+const MKFS_OPTIONS_LIMIT: usize = 256;
 
-/// The parameters that a StorageClass may have.
+/// The parameters that a `StorageClass` may have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Parameters {
     /// The class of this driver; `None` means the default.
@@ -36,6 +38,12 @@ impl Parameters {
         for (key, value) in parameters {
             match key.as_str() {
                 CLASS => parsed.class = Some(value.clone()),
+                MKFS_OPTIONS if value.len() > MKFS_OPTIONS_LIMIT => {
+                    return Err(Error::invalid(
+                        format!("parameters.{MKFS_OPTIONS}"),
+                        format!("has {} bytes; at most {MKFS_OPTIONS_LIMIT} are allowed", value.len()),
+                    ));
+                }
                 MKFS_OPTIONS => parsed.mkfs_options = value.split_whitespace().map(String::from).collect(),
                 key if key.starts_with(ORCHESTRATOR_PREFIX) => {}
                 key => {

@@ -40,13 +40,15 @@ impl SizeRange {
     pub fn extents(&self, default: u64, extent_bytes: u64) -> Result<u64> {
         let wanted = self.required.unwrap_or_else(|| self.limit.map_or(default, |limit| limit.min(default)));
         let extents = wanted.div_ceil(extent_bytes).max(1);
-        let rounded = extents
-            .checked_mul(extent_bytes)
-            .filter(|bytes| i64::try_from(*bytes).is_ok())
-            .ok_or_else(|| out_of_range("capacity_range.required_bytes", format!("{wanted} bytes is beyond any volume group")))?;
+        let rounded =
+            extents.checked_mul(extent_bytes).filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(|| {
+                out_of_range("capacity_range.required_bytes", format!("{wanted} bytes is beyond any volume group"))
+            })?;
         match self.limit {
             // Without a required size, what fits below the limit will do.
-            Some(limit) if rounded > limit && self.required.is_none() && limit >= extent_bytes => Ok(limit / extent_bytes),
+            Some(limit) if rounded > limit && self.required.is_none() && limit >= extent_bytes => {
+                Ok(limit / extent_bytes)
+            }
             Some(limit) if rounded > limit => Err(out_of_range(
                 "capacity_range.limit_bytes",
                 format!(

@@ -1,6 +1,7 @@
 //! Strings, maps and paths of requests.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ pub fn required<'a>(field: &str, value: &'a str) -> Result<&'a str> {
 }
 
 /// A map that keeps to the limit.
-pub fn map(field: &str, map: &HashMap<String, String>) -> Result<()> {
+pub fn map(field: &str, map: &HashMap<String, String, impl BuildHasher>) -> Result<()> {
     let bytes: usize = map.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > MAP_LIMIT {
         return Err(Error::invalid(field, format!("has {bytes} bytes in all; at most {MAP_LIMIT} are allowed")));

@@ -120,10 +120,13 @@ fn is_component(folder: &Path, volumes: &HashSet<String>) -> io::Result<bool> {
     Ok(false)
 }
 
+/// An error that means "gone" for a device-mapper device that is just being set up or torn down: it is held by those
+/// below it before it has attributes, and after it has lost them.
 fn mapper_uuid(folder: &Path) -> io::Result<Option<String>> {
+    let is_mapped = || folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dm-"));
     match attribute(&folder.join("dm/uuid")) {
         Ok(uuid) => Ok(Some(uuid.trim_end().to_owned()).filter(|uuid| !uuid.is_empty())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_mapped() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -10,6 +10,7 @@ use nix::libc;
 use super::super::kernel::{DeviceNumber, MappedDevice};
 use super::system_calls::{self, MAPPER_HEADER};
 
+const VERSION: u8 = 0;
 const LIST_DEVICES: u8 = 2;
 const DEVICE_STATUS: u8 = 7;
 
@@ -50,6 +51,13 @@ struct Header {
 const _: () = assert!(size_of::<Header>() == MAPPER_HEADER);
 const _: () = assert!(std::mem::offset_of!(Header, device) == 40);
 const _: () = assert!(std::mem::offset_of!(Header, data) == 305);
+
+/// The version of the kernel's interface; `None` where the kernel has no device-mapper.
+pub(super) fn version(control: &Path) -> io::Result<Option<[u32; 3]>> {
+    let Some(control) = open(control)? else { return Ok(None) };
+    let answer = ask(&control, VERSION, Request::default(), MAPPER_HEADER)?;
+    Ok(Some([u32_at(&answer, 0)?, u32_at(&answer, 4)?, u32_at(&answer, 8)?]))
+}
 
 /// All devices; none where the kernel has no device-mapper.
 pub(super) fn devices(control: &Path) -> io::Result<Vec<MappedDevice>> {
@@ -253,6 +261,7 @@ mod tests {
     #[test]
     fn a_kernel_without_device_mapper_has_no_devices() {
         assert_eq!(devices(Path::new("/nonexistent/control")).unwrap(), []);
+        assert_eq!(version(Path::new("/nonexistent/control")).unwrap(), None);
     }
 
     #[test]

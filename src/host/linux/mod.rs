@@ -36,6 +36,11 @@ impl Linux {
     pub fn new() -> Self {
         Self { lanes: Lanes::new(READ_LIMIT) }
     }
+
+    /// The version of the kernel's device-mapper; `None` where it has none.
+    pub async fn mapper_version(&self) -> io::Result<Option<[u32; 3]>> {
+        blocking(|| device_mapper::version(Path::new("/dev/mapper/control"))).await
+    }
 }
 
 /// Runs what may block in the kernel away from the async threads. It runs to its end even when the caller

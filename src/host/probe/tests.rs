@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::host::commands::Output;
-use crate::host::kernel::{BlockDevice, FileSystemUsage, MappedDevice, Mount, MountEntry};
+use crate::host::kernel::{BlockDevice, DeviceNumber, FileSystemUsage, MappedDevice, Mount, MountEntry};
 
 /// A device in memory; reads fail from a given offset on, and may come short.
 struct Device {
@@ -43,6 +43,10 @@ impl Kernel for Device {
     async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
         unused()
     }
+    async fn device_at(&self, _: &Path) -> io::Result<Option<DeviceNumber>> {
+        unused()
+    }
+
     async fn usage(&self, _: &Path) -> io::Result<FileSystemUsage> {
         unused()
     }

@@ -228,6 +228,10 @@ impl Kernel for Machine {
     async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
         unimplemented!()
     }
+    async fn device_at(&self, _: &Path) -> io::Result<Option<DeviceNumber>> {
+        unreachable!()
+    }
+
     async fn usage(&self, _: &Path) -> io::Result<FileSystemUsage> {
         unimplemented!()
     }

@@ -14,23 +14,23 @@ const MIB: i64 = 1 << 20;
 /// A call.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Step {
-    /// CreateVolume
+    /// `CreateVolume`
     Create { name: String, mib: i64, file_system: String },
-    /// NodeStageVolume
+    /// `NodeStageVolume`
     Stage { volume_id: String, path: PathBuf, file_system: String },
-    /// NodePublishVolume
+    /// `NodePublishVolume`
     Publish { volume_id: String, staging: PathBuf, target: PathBuf, file_system: String },
-    /// ControllerExpandVolume, then NodeExpandVolume
+    /// `ControllerExpandVolume`, then `NodeExpandVolume`
     Grow { volume_id: String, mib: i64, path: PathBuf },
-    /// NodeGetVolumeStats
+    /// `NodeGetVolumeStats`
     Stats { volume_id: String, path: PathBuf },
-    /// GetCapacity
+    /// `GetCapacity`
     Capacity,
-    /// NodeUnpublishVolume
+    /// `NodeUnpublishVolume`
     Unpublish { volume_id: String, target: PathBuf },
-    /// NodeUnstageVolume
+    /// `NodeUnstageVolume`
     Unstage { volume_id: String, path: PathBuf },
-    /// DeleteVolume
+    /// `DeleteVolume`
     Delete { volume_id: String },
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::bench::METRICS;
 
 /// Longer than the node lets a volume group rest before it writes the backup of its metadata.
-const REST: Duration = Duration::from_secs(12);
+const REST: Duration = Duration::from_millis(3500);
 const PATIENCE: Duration = Duration::from_mins(2);
 const STEP: Duration = Duration::from_millis(5);
 

@@ -82,10 +82,8 @@ impl Caller {
 
 fn describe(process: u32) -> Result<String> {
     let keys = ["VmRSS", "VmHWM", "RssAnon", "RssFile"];
-    let parts: Result<Vec<String>> = keys
-        .iter()
-        .map(|key| Ok(format!("{key} {:.1} MiB", mebibytes(kibibytes(process, key)? << 10))))
-        .collect();
+    let parts: Result<Vec<String>> =
+        keys.iter().map(|key| Ok(format!("{key} {:.1} MiB", mebibytes(kibibytes(process, key)? << 10)))).collect();
     let threads = std::fs::read_dir(format!("/proc/{process}/task"))?.count();
     Ok(format!("{}, {threads} threads", parts?.join(", ")))
 }

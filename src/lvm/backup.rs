@@ -1,0 +1,65 @@
+//! What lvm's own backup files say of volume groups that are not there. They are the only trace of a group
+//! whose disks were gone when the driver started. `vgremove` deletes the file of its group.
+
+use std::io;
+use std::path::Path;
+
+use tokio::io::AsyncReadExt;
+
+use crate::lvm::metadata::describe;
+use crate::lvm::model::VolumeGroup;
+
+/// Where lvm keeps them (lvm.conf(5), `backup_dir`).
+pub const FOLDER: &str = "/etc/lvm/backup";
+
+/// Within so many bytes of a file the group says its UUID: before it stand only its name and when and by what
+/// command the file was written.
+const HEAD_BYTES: u64 = 4096;
+
+/// The groups that have a readable backup, without those of these UUIDs: of them only the head of the file is read,
+/// since every creation of a volume asks and the file of a group with 500 volumes has 250 KB. What cannot be read is
+/// no evidence of anything.
+pub async fn groups(folder: &Path, without: &[&str]) -> Vec<VolumeGroup> {
+    let mut groups = Vec::new();
+    let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return groups };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let Ok(Some(text)) = read_unless(&entry.path(), without).await else { continue };
+        groups.extend(describe(&text).ok().map(|description| description.group));
+    }
+    groups
+}
+
+/// A file, unless its head names one of the UUIDs.
+async fn read_unless(file: &Path, uuids: &[&str]) -> io::Result<Option<Vec<u8>>> {
+    let mut file = tokio::fs::File::open(file).await?;
+    let mut text = Vec::new();
+    (&mut file).take(HEAD_BYTES).read_to_end(&mut text).await?;
+    let head = String::from_utf8_lossy(&text);
+    if uuids.iter().any(|uuid| head.contains(&format!("\tid = \"{uuid}\""))) {
+        return Ok(None);
+    }
+    file.read_to_end(&mut text).await?;
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_backup_names_its_group_and_nonsense_names_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy("tests/fixtures/lvm/kinds.vg", folder.path().join("kinds")).unwrap();
+        std::fs::write(folder.path().join("nonsense"), b"\0{{{").unwrap();
+        let found = groups(folder.path(), &[]).await;
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].logical_volumes.is_empty());
+        assert_eq!(groups(folder.path(), &["other"]).await, found);
+        assert_eq!(groups(folder.path(), &[&found[0].uuid]).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_machine_without_backups_has_no_missing_groups() {
+        assert!(groups(Path::new("/nonexistent/backup"), &[]).await.is_empty());
+    }
+}

@@ -1,0 +1,43 @@
+//! The outside half of the cases: one machine for all of them, a line for each.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use quarry_lab::Disk;
+
+use crate::site::{Plan, Site};
+
+/// All cases of a run together take less than this even on a busy machine.
+const LIMIT: Duration = Duration::from_mins(20);
+
+/// Boots a machine and runs the cases of these themes on it. Answers with how many passed; the error names those that
+/// failed.
+pub fn run(themes: &[&str], results: &Path) -> Result<usize> {
+    let begun = Instant::now();
+    let plan = Plan {
+        disks: vec![Disk::plain("main", 4 << 30), Disk::plain("slices", 4 << 30)],
+        disk_folder: None,
+        results: results.to_owned(),
+    };
+    let site = Site::boot(&plan)?;
+    let shared = site.shared("")?;
+    let command = site.inside(&["cases", "--results", &shared])?.args(themes.iter().copied());
+    let output = site.run(&command.limit(LIMIT).streamed())?;
+    println!("{:.1} s in all, boot included", begun.elapsed().as_secs_f64());
+    let text = output.text();
+    ensure!(output.status.success(), "{}\nthe node's log is in {}", output.error_text(), results.display());
+    let count = text.lines().filter(|line| line.starts_with("ok ")).count();
+    ensure!(text.contains(&format!("{count} cases passed")), "the run broke off");
+    Ok(count)
+}
+
+/// Runs the cases for a test of cargo: builds the programs first, as cargo does that only for those of this package.
+pub fn test(name: &str, themes: &[&str]) -> Result<()> {
+    let build = std::process::Command::new(env!("CARGO")).args(["build", "--quiet", "--workspace", "--bins"]).status();
+    ensure!(build.context("cannot run cargo")?.success(), "the programs could not be built");
+    let results = crate::site::target_folder()?.join("check").join(name);
+    let count = run(themes, &results)?;
+    println!("{name}: {count} cases passed");
+    Ok(())
+}

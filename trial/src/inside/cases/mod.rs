@@ -1,0 +1,93 @@
+//! What must hold, by theme.
+
+use super::check::Theme;
+
+/// Writes the list of a theme's cases: a sentence and the function that sees whether it holds.
+macro_rules! cases {
+    ($($sentence:literal => $function:path),+ $(,)?) => {
+        pub(super) fn cases() -> Vec<$crate::inside::check::Case> {
+            vec![$($crate::inside::check::Case {
+                sentence: $sentence,
+                steps: |ground| Box::pin($function(ground)),
+            }),+]
+        }
+    };
+}
+
+mod arguments;
+mod capacity;
+mod classes;
+mod deleting;
+mod foreign_data;
+mod groups;
+mod growth;
+mod health;
+mod hung_lvm;
+mod ids;
+mod life;
+mod listing;
+mod lvm_failures;
+mod metrics;
+mod names;
+mod paths;
+mod restart;
+mod sizes;
+mod targets;
+mod users;
+
+use anyhow::Result;
+use quarry::csi::v1;
+use quarry::csi::v1::volume_capability::access_mode::Mode;
+use quarry::csi::v1::volume_capability::{AccessType, MountVolume};
+
+use super::check::{Ground, answered};
+
+/// All themes.
+pub fn themes() -> Vec<Theme> {
+    let theme = |name, cases| Theme { name, cases };
+    vec![
+        theme("arguments", arguments::cases()),
+        theme("sizes", sizes::cases()),
+        theme("names", names::cases()),
+        theme("classes", classes::cases()),
+        theme("ids", ids::cases()),
+        theme("paths", paths::cases()),
+        theme("targets", targets::cases()),
+        theme("foreign-data", foreign_data::cases()),
+        theme("groups", groups::cases()),
+        theme("lvm-failures", lvm_failures::cases()),
+        theme("life", life::cases()),
+        theme("users", users::cases()),
+        theme("growth", growth::cases()),
+        theme("capacity", capacity::cases()),
+        theme("listing", listing::cases()),
+        theme("health", health::cases()),
+        theme("metrics", metrics::cases()),
+        theme("deleting", deleting::cases()),
+        theme("restart", restart::cases()),
+        theme("hung-lvm", hung_lvm::cases()),
+    ]
+}
+
+/// To be mounted with these options.
+fn with_flags(file_system: &str, flags: &[&str]) -> v1::VolumeCapability {
+    let mount_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let mount = MountVolume { fs_type: file_system.to_owned(), mount_flags, ..MountVolume::default() };
+    crate::client::capability(AccessType::Mount(mount), Mode::SingleNodeMultiWriter)
+}
+
+/// What a class has room for: in all, and for one volume.
+async fn capacity_of(ground: &Ground, class: &str) -> Result<(i64, i64)> {
+    let request = v1::GetCapacityRequest {
+        parameters: [(String::from("class"), class.to_owned())].into(),
+        ..v1::GetCapacityRequest::default()
+    };
+    let answer = answered(ground.client().controller.get_capacity(request).await)?;
+    Ok((answer.available_capacity, answer.maximum_volume_size.unwrap_or_default()))
+}
+
+/// The counters of processes started, joined, from the text of the metrics.
+fn started(metrics: &str) -> String {
+    let counters = metrics.lines().filter(|line| line.starts_with("quarry_commands_total"));
+    counters.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,170 @@
+//! Calls the node, and writes to the journal before and after.
+
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use quarry::csi::v1;
+use tonic::{Code, Response, Status};
+
+use crate::client::{self, Client};
+use crate::inside::kind::{Kind, range, unsigned};
+use crate::inside::power::journal::Journal;
+use crate::inside::power::ledger::{Answer, Call, Entry, Volume};
+use crate::inside::power::records::{self, Record};
+
+/// How long any call may take.
+const CALL_LIMIT: Duration = Duration::from_mins(2);
+/// How long a call may be told to come back later.
+const BUSY_LIMIT: Duration = Duration::from_mins(1);
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A client that keeps a journal.
+#[derive(Clone)]
+pub struct Caller {
+    client: Client,
+    pub journal: Arc<Journal>,
+    kubelet: PathBuf,
+}
+
+impl Caller {
+    pub fn new(client: Client, journal: Arc<Journal>, kubelet: PathBuf) -> Self {
+        Self { client, journal, kubelet }
+    }
+
+    pub fn staging(&self, volume: &str) -> PathBuf {
+        self.kubelet.join("staging").join(volume)
+    }
+
+    pub fn target(&self, volume: &str) -> PathBuf {
+        self.kubelet.join("target").join(volume)
+    }
+
+    /// The node's list: id and bytes.
+    pub async fn list(&self) -> Result<Vec<(String, u64)>> {
+        let mut listed = Vec::new();
+        let mut starting_token = String::new();
+        loop {
+            let request = v1::ListVolumesRequest { max_entries: 5, starting_token };
+            let page = self.client.controller.clone().list_volumes(request).await.context("ListVolumes")?.into_inner();
+            let volumes = page.entries.into_iter().filter_map(|entry| entry.volume);
+            listed.extend(volumes.map(|volume| (volume.volume_id, unsigned(volume.capacity_bytes))));
+            if page.next_token.is_empty() {
+                return Ok(listed);
+            }
+            starting_token = page.next_token;
+        }
+    }
+
+    /// One call of the node, between two lines of the journal.
+    pub async fn call(&self, name: &str, call: &Call) -> Result<Answer> {
+        self.journal.write(&Entry::Intent { volume: name.to_owned(), call: call.clone() })?;
+        let answer = match tokio::time::timeout(CALL_LIMIT, self.send(name, call)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(status)) => {
+                Answer::Refused { code: format!("{:?}", status.code()), message: status.message().to_owned() }
+            }
+            Err(_) => Answer::Refused { code: String::from("none"), message: format!("no answer in {CALL_LIMIT:?}") },
+        };
+        self.journal.write(&Entry::Outcome { volume: name.to_owned(), answer: answer.clone() })?;
+        Ok(answer)
+    }
+
+    /// As [`Caller::call`], again while the predecessor of the volume is being removed; fails when refused.
+    pub async fn insist(&self, name: &str, call: &Call) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.call(name, call).await? {
+                Answer::Refused { code, .. } if code == "Aborted" && begun.elapsed() < BUSY_LIMIT => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                Answer::Refused { code, message } => bail!("{name}: {call:?} was refused with {code}: {message}"),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn send(&self, name: &str, call: &Call) -> Result<Answer, Status> {
+        let volume = self.journal.volume(name);
+        let volume_id = volume.id.clone().unwrap_or_else(|| format!("{}/{name}", crate::site::NODE_NAME));
+        let kind = volume.kind.unwrap_or(Kind::Block);
+        let (staging, target) = (self.staging(name), self.target(name));
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let made =
+            |path: &PathBuf| fs::create_dir_all(path).map_err(|error| Status::new(Code::Unknown, error.to_string()));
+        let (mut controller, mut node) = (self.client.controller.clone(), self.client.node.clone());
+        match call {
+            Call::Create { kind, bytes } => {
+                let answer = controller.create_volume(kind.create(name, *bytes, 0)).await?.into_inner();
+                let volume = answer.volume.unwrap_or_default();
+                Ok(Answer::Volume { id: volume.volume_id, bytes: unsigned(volume.capacity_bytes) })
+            }
+            Call::Delete => {
+                let request = v1::DeleteVolumeRequest { volume_id, ..Default::default() };
+                done(controller.delete_volume(request)).await
+            }
+            Call::Stage => {
+                made(&staging)?;
+                done(node.node_stage_volume(client::stage(&volume_id, &staging, kind.capability()))).await
+            }
+            Call::Unstage => {
+                let staging_target_path = text(&staging);
+                done(node.node_unstage_volume(v1::NodeUnstageVolumeRequest { volume_id, staging_target_path })).await
+            }
+            Call::Publish => {
+                made(&self.kubelet.join("target"))?;
+                let request = client::publish(&volume_id, &staging, &target, kind.capability());
+                done(node.node_publish_volume(request)).await
+            }
+            Call::Unpublish => {
+                let target_path = text(&target);
+                done(node.node_unpublish_volume(v1::NodeUnpublishVolumeRequest { volume_id, target_path })).await
+            }
+            Call::Grow { bytes } => {
+                let request = v1::ControllerExpandVolumeRequest {
+                    volume_id,
+                    capacity_range: range(*bytes, 0),
+                    volume_capability: Some(kind.capability()),
+                    ..Default::default()
+                };
+                let answer = controller.controller_expand_volume(request).await?.into_inner();
+                Ok(Answer::Bytes(unsigned(answer.capacity_bytes)))
+            }
+            Call::GrowOnNode => {
+                let request = v1::NodeExpandVolumeRequest {
+                    volume_id,
+                    volume_path: text(&target),
+                    staging_target_path: text(&staging),
+                    ..Default::default()
+                };
+                let answer = node.node_expand_volume(request).await?.into_inner();
+                Ok(Answer::Bytes(unsigned(answer.capacity_bytes)))
+            }
+        }
+    }
+
+    /// Writes some records to a published volume, at places that hold none; one flush, then their lines.
+    pub fn write(&self, name: &str, volume: &Volume, count: usize, random: &mut fastrand::Rng) -> Result<()> {
+        let Some(kind) = volume.kind else { return Ok(()) };
+        let mut records: Vec<Record> = Vec::new();
+        for _ in 0..count {
+            let slot = random.u64(..records::slots(kind, volume.bytes));
+            if volume.records.iter().chain(&records).all(|record| record.slot != slot) {
+                let number = (volume.records.len() + records.len()) as u64;
+                records.push(Record { number, slot, seed: random.u64(..) });
+            }
+        }
+        tokio::task::block_in_place(|| records::write(kind, &self.target(name), &records))?;
+        for record in records {
+            self.journal.write(&Entry::Record { volume: name.to_owned(), record })?;
+        }
+        Ok(())
+    }
+}
+
+async fn done<T>(answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<Answer, Status> {
+    answer.await.map(|_| Answer::Done)
+}

@@ -1,0 +1,159 @@
+//! The work that the end of the power cuts off: several clients, each with a few volumes of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+
+use crate::client::Client;
+use crate::inside::Place;
+use crate::inside::kind::Kind;
+use crate::inside::power::caller::Caller;
+use crate::inside::power::journal::Journal;
+use crate::inside::power::ledger::{Answer, Call, Existence, Volume};
+
+/// Most records that a volume gets.
+const RECORDS: usize = 400;
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
+/// Most that a volume grows beyond its first size, extents.
+const GROWTH: u64 = 8;
+
+/// What the workload is told.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    place: Place,
+    /// The journal
+    #[arg(long)]
+    log: PathBuf,
+    /// What the choices follow from
+    #[arg(long)]
+    seed: u64,
+    /// Clients at once
+    #[arg(long, default_value_t = 4)]
+    clients: u64,
+    /// Kinds of volumes; the first clients have the first ones more often
+    #[arg(long, value_delimiter = ',', default_values = ["ext4", "block", "xfs", "btrfs"])]
+    kinds: Vec<Kind>,
+}
+
+/// Works without end.
+pub async fn run(options: &Options) -> Result<()> {
+    let journal = Arc::new(Journal::open(&options.log)?);
+    tokio::spawn(report(Arc::clone(&journal)));
+    let client = Client::connect(&options.place.socket).await?;
+    let caller = Caller::new(client, journal, options.place.kubelet.clone());
+    let mut clients = JoinSet::new();
+    for number in 0..options.clients {
+        let random = fastrand::Rng::with_seed(options.seed.wrapping_add(number));
+        let names = (0..3).map(|volume| format!("v{number}-{volume}")).collect();
+        // One large volume at most for each client: xfs for some, btrfs for others.
+        let (small, large): (Vec<Kind>, Vec<Kind>) =
+            options.kinds.iter().partition(|kind| matches!(kind, Kind::Ext4 | Kind::Block));
+        let large = large.get(usize::try_from(number)? % large.len().max(1)).copied();
+        let worker = Worker { caller: caller.clone(), random, names, small, large };
+        clients.spawn(worker.work());
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+/// Says all the time how much of the journal must be there after the cut, by another way than the journal's own.
+async fn report(journal: Arc<Journal>) -> Result<()> {
+    loop {
+        println!("{}", journal.safe_bytes()?);
+        tokio::time::sleep(REPORT_PAUSE).await;
+    }
+}
+
+struct Worker {
+    caller: Caller,
+    random: fastrand::Rng,
+    names: Vec<String>,
+    small: Vec<Kind>,
+    large: Option<Kind>,
+}
+
+impl Worker {
+    async fn work(mut self) -> Result<()> {
+        loop {
+            let index = self.random.usize(..self.names.len());
+            let name = self.names[index].clone();
+            let volume = self.caller.journal.volume(&name);
+            match self.choose(index, &volume) {
+                Step::Write(count) => self.caller.write(&name, &volume, count, &mut self.random)?,
+                Step::Call(call) => {
+                    let answer = self.caller.call(&name, &call).await?;
+                    let is_repeated = !matches!(answer, Answer::Refused { .. }) && self.random.u8(..10) == 0;
+                    if is_repeated {
+                        // A caller that missed the answer asks again.
+                        self.caller.call(&name, &call).await?;
+                    }
+                }
+                Step::GrowWhileWriting(call) => self.grow_while_writing(&name, &volume, &call).await?,
+            }
+        }
+    }
+
+    async fn grow_while_writing(&mut self, name: &str, volume: &Volume, call: &Call) -> Result<()> {
+        let (caller, owner) = (self.caller.clone(), name.to_owned());
+        let call = call.clone();
+        let growing = tokio::spawn(async move { caller.call(&owner, &call).await });
+        let mut now = volume.clone();
+        while !growing.is_finished() && now.records.len() < RECORDS {
+            self.caller.write(name, &now, 2, &mut self.random)?;
+            now.records = self.caller.journal.volume(name).records;
+        }
+        growing.await??;
+        if volume.kind.is_some_and(|kind| !kind.is_block()) {
+            self.caller.call(name, &Call::GrowOnNode).await?;
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, index: usize, volume: &Volume) -> Step {
+        if let Some((call, _)) = &volume.pending {
+            return Step::Call(call.clone());
+        }
+        if volume.existence == Existence::Absent {
+            let kind = match self.large {
+                Some(large) if index == 2 => large,
+                _ => self.small[self.random.usize(..self.small.len())],
+            };
+            let bytes = kind.least_bytes() + self.random.u64(..(16 << 20));
+            return Step::Call(Call::Create { kind, bytes });
+        }
+        let roll = self.random.u8(..100);
+        let can_grow = volume
+            .kind
+            .is_some_and(|kind| volume.bytes < kind.least_bytes() + (16 << 20) + GROWTH * crate::inside::kind::EXTENT);
+        let grow = Call::Grow { bytes: volume.bytes + self.random.u64(1..(12 << 20)) };
+        match (volume.staged, volume.published) {
+            (false, _) => Step::Call(match roll {
+                0..65 => Call::Stage,
+                65..80 if can_grow => grow,
+                _ => Call::Delete,
+            }),
+            (true, false) => Step::Call(match roll {
+                0..70 => Call::Publish,
+                70..80 if can_grow => grow,
+                _ => Call::Unstage,
+            }),
+            (true, true) => match roll {
+                0..65 if volume.records.len() < RECORDS => Step::Write(self.random.usize(1..8)),
+                65..78 if can_grow => Step::GrowWhileWriting(grow),
+                _ => Step::Call(Call::Unpublish),
+            },
+        }
+    }
+}
+
+enum Step {
+    Call(Call),
+    Write(usize),
+    GrowWhileWriting(Call),
+}

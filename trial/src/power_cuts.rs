@@ -1,0 +1,285 @@
+//! Power cuts, from outside: a machine whose power ends at a random moment of random work, again and again, on the
+//! same disks; every time what is left is checked against what was answered.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use quarry_lab::{Disk, DiskKind, Machine};
+use serde::Serialize;
+
+use crate::inside::kind::classes_file;
+use crate::inside::power::check::Findings;
+use crate::site::{self, Plan, Site};
+
+const GROUP: &str = "vg";
+const DISK: &str = "pv0";
+const KINDS: &str = "ext4,block,xfs,btrfs";
+const DISK_BYTES: u64 = 4 << 30;
+/// Cuts after which the disks are new.
+const CUTS_OF_A_DISK: u64 = 10;
+/// When the power is cut: so many bytes of the journal after the work began, about 100 for a line. Not a time, so that
+/// a slow machine has done as much by then as a quick one.
+const MOMENT_BYTES: std::ops::Range<u64> = 1_000..16_000;
+/// When it is cut in the middle of a check.
+const MOMENT_BYTES_OF_CHECK: std::ops::Range<u64> = 0..5_000;
+/// And then so many seconds later, so that it is not always just after a line was written.
+const MOMENT_SECONDS: std::ops::Range<f64> = 0.0..0.4;
+/// The latest moment; a check may have little to do.
+const MOMENT_LIMIT: Duration = Duration::from_secs(20);
+const CHECK_LIMIT: Duration = Duration::from_mins(5);
+
+/// What to do.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// How many times the power is cut
+    #[arg(long, default_value_t = 5)]
+    pub cuts: u64,
+    /// What all choices follow from; the moment within the work differs from run to run all the same
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where the result is written
+    #[arg(long)]
+    pub output: Option<PathBuf>,
+    /// Where disks, journals and logs lie while it runs; kept where something was wrong [default: target/power-cuts]
+    #[arg(long)]
+    pub folder: Option<PathBuf>,
+    /// Kinds of volumes
+    #[arg(long, default_value = KINDS)]
+    pub kinds: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cuts: 5, seed: 1, output: None, folder: None, kinds: String::from(KINDS) }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub cuts: u64,
+    pub violations: usize,
+    pub seed: u64,
+    /// Cuts on disks that lose what was not flushed.
+    pub volatile_cuts: u64,
+    /// Cuts in the middle of the check of an earlier one.
+    pub cuts_of_checks: u64,
+    /// Volumes and records read back.
+    pub volumes: u64,
+    pub records: u64,
+    /// Calls that a cut left without an answer, all tried again.
+    pub retried: u64,
+    pub seconds: f64,
+    /// What was wrong, with the cut after which it was found.
+    pub descriptions: Vec<String>,
+}
+
+/// Runs the cuts; violations are in the report, an error means that the trial itself could not go on.
+pub fn run(options: &Options) -> Result<Report> {
+    ensure!(std::env::var("LAB").as_deref() != Ok("host"), "LAB=host: this machine's own power is not cut");
+    let folder = match &options.folder {
+        Some(folder) => folder.clone(),
+        None => site::target_folder()?.join("power-cuts"),
+    };
+    let folder = folder.join(format!("seed-{}-{}", options.seed, std::process::id()));
+    let mut trial = Trial {
+        random: fastrand::Rng::with_seed(options.seed),
+        kinds: options.kinds.clone(),
+        report: Report { seed: options.seed, ..Report::default() },
+        folder,
+        generation: 0,
+    };
+    let begun = Instant::now();
+    while trial.report.cuts < options.cuts {
+        let cuts = CUTS_OF_A_DISK.min(options.cuts - trial.report.cuts);
+        let before = trial.report.descriptions.len();
+        trial.life_of_a_disk(cuts)?;
+        if trial.report.descriptions.len() == before {
+            fs::remove_dir_all(trial.generation_folder()).context("cannot clear up")?;
+        } else {
+            eprintln!("kept for a look: {}", trial.generation_folder().display());
+        }
+        trial.generation += 1;
+    }
+    // Succeeds only when nothing was kept.
+    fs::remove_dir(&trial.folder).ok();
+    let mut report = trial.report;
+    report.seconds = begun.elapsed().as_secs_f64();
+    report.violations = report.descriptions.len();
+    if let Some(output) = &options.output {
+        if let Some(parent) = output.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(output, serde_json::to_string_pretty(&report)? + "\n")
+            .with_context(|| format!("cannot write {}", output.display()))?;
+    }
+    Ok(report)
+}
+
+struct Trial {
+    random: fastrand::Rng,
+    kinds: String,
+    report: Report,
+    folder: PathBuf,
+    generation: u64,
+}
+
+impl Trial {
+    fn generation_folder(&self) -> PathBuf {
+        self.folder.join(format!("disk-{}", self.generation))
+    }
+
+    /// Work, cut, check, work, cut, check…, on one disk.
+    fn life_of_a_disk(&mut self, cuts: u64) -> Result<()> {
+        let folder = self.generation_folder();
+        let mut made = false;
+        let mut done = 0;
+        while done < cuts {
+            let site = self.boot(&folder, &mut made)?;
+            if done > 0 && self.random.u8(..5) == 0 {
+                self.cut_check(site, &folder)?;
+            } else {
+                if done > 0 {
+                    let empty = self.random.bool();
+                    self.check(&site, empty)?;
+                }
+                self.cut_work(site, &folder)?;
+            }
+            done += 1;
+        }
+        let site = self.boot(&folder, &mut made)?;
+        self.check(&site, true)?;
+        cut(site)
+    }
+
+    /// A machine with the disk and a node; the disk loses what was not flushed in every other boot.
+    fn boot(&mut self, folder: &Path, made: &mut bool) -> Result<Site> {
+        let kind = if self.report.cuts.is_multiple_of(2) { DiskKind::Volatile } else { DiskKind::Plain };
+        // The disk of the very first boot must keep the group that is made there.
+        let results = folder.join("results");
+        fs::create_dir_all(&results)?;
+        let plan = Plan {
+            disks: vec![Disk::new(DISK, DISK_BYTES, kind)],
+            disk_folder: Some(folder.join("disks")),
+            results: results.clone(),
+        };
+        let mut site = Site::boot(&plan)?;
+        if !*made {
+            site.make_group(GROUP, DISK)?;
+            // lvm flushes nothing; the group is there before the trial begins.
+            site.shell(&format!("blockdev --flushbufs {0}; sync {0}", site.machine.device(DISK)?))?;
+            fs::write(results.join("classes.yaml"), classes_file(GROUP))?;
+            *made = true;
+        }
+        let classes = site.shared("classes.yaml")?;
+        site.start_node(&["--classes", &classes]).context("after a power cut")?;
+        Ok(site)
+    }
+
+    fn cut_work(&mut self, site: Site, folder: &Path) -> Result<()> {
+        let seed = self.random.u64(..).to_string();
+        let arguments = self.arguments(&site, "workload")?;
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.extend(["--seed", &seed, "--kinds", &self.kinds]);
+        let log = folder.join("results/workload.log");
+        let mut work = site.machine.spawn(&site.inside(&arguments)?, &log)?;
+        self.wait_for_moment(folder, MOMENT_BYTES);
+        if let Some(status) = work.try_wait()? {
+            bail!("the work ended by itself with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
+        }
+        cut(site)?;
+        drop(work);
+        self.counted();
+        self.check_journal(folder, &log)
+    }
+
+    /// The proof is worth nothing where the journal itself loses lines.
+    fn check_journal(&mut self, folder: &Path, log: &Path) -> Result<()> {
+        let reported = fs::read_to_string(log)?;
+        // The last line may be cut off.
+        let whole = reported.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let safe: u64 = whole.lines().next_back().map_or(Ok(0), str::parse)?;
+        let bytes = fs::metadata(folder.join("results/journal")).map_or(0, |metadata| metadata.len());
+        if bytes < safe {
+            let problem = format!("after cut {}: the journal has {bytes} bytes, {safe} were flushed", self.report.cuts);
+            self.report.descriptions.push(problem);
+        }
+        Ok(())
+    }
+
+    fn cut_check(&mut self, site: Site, folder: &Path) -> Result<()> {
+        let arguments = self.arguments(&site, "check")?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let check = site.machine.spawn(&site.inside(&arguments)?, &folder.join("results/cut-check.log"))?;
+        self.wait_for_moment(folder, MOMENT_BYTES_OF_CHECK);
+        cut(site)?;
+        drop(check);
+        self.report.cuts_of_checks += 1;
+        self.counted();
+        Ok(())
+    }
+
+    fn wait_for_moment(&mut self, folder: &Path, bytes: std::ops::Range<u64>) {
+        let journal = folder.join("results/journal");
+        let length = || fs::metadata(&journal).map_or(0, |metadata| metadata.len());
+        let (begun, end) = (Instant::now(), length() + self.random.u64(bytes));
+        while length() < end && begun.elapsed() < MOMENT_LIMIT {
+            sleep(Duration::from_millis(2));
+        }
+        let seconds = MOMENT_SECONDS.start + self.random.f64() * (MOMENT_SECONDS.end - MOMENT_SECONDS.start);
+        sleep(Duration::from_secs_f64(seconds));
+    }
+
+    fn counted(&mut self) {
+        if self.report.cuts.is_multiple_of(2) {
+            self.report.volatile_cuts += 1;
+        }
+        self.report.cuts += 1;
+    }
+
+    fn check(&mut self, site: &Site, empty: bool) -> Result<()> {
+        let arguments = self.arguments(site, "check")?;
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if empty {
+            arguments.push("--empty");
+        }
+        let begun = Instant::now();
+        let output = site.run(&site.inside(&arguments)?.limit(CHECK_LIMIT))?.checked()?;
+        let found: Findings = serde_json::from_str(&output.text()).context("the check printed nonsense")?;
+        println!(
+            "cut {}: {} volumes and {} records read back, {} calls tried again, {} violations ({:.1} s)",
+            self.report.cuts,
+            found.volumes,
+            found.records,
+            found.retried,
+            found.violations.len(),
+            begun.elapsed().as_secs_f64(),
+        );
+        let report = &mut self.report;
+        (report.volumes, report.records) = (report.volumes + found.volumes, report.records + found.records);
+        report.retried += found.retried;
+        for violation in found.violations {
+            println!("  violation: {violation}");
+            report.descriptions.push(format!("after cut {}: {violation}", report.cuts));
+        }
+        Ok(())
+    }
+
+    fn arguments(&self, site: &Site, what: &str) -> Result<Vec<String>> {
+        let (kubelet, log) = (site.shared("kubelet")?, site.shared("journal")?);
+        fs::create_dir_all(self.generation_folder().join("results/kubelet"))?;
+        Ok([what, "--kubelet", &kubelet, "--group", GROUP, "--log", &log].map(str::to_owned).to_vec())
+    }
+}
+
+fn cut(site: Site) -> Result<()> {
+    match &site.machine {
+        Machine::Guest(guest) => guest.cut_power()?,
+        Machine::Host(_) => bail!("this machine's own power is not cut"),
+    }
+    drop(site);
+    Ok(())
+}
