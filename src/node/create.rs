@@ -101,10 +101,10 @@ impl Node {
             ..VolumeTags::default()
         };
         let made = self.writer.create(&turn, group, name, new.class.layout, extents, &tags.to_tags()).await;
+        self.reaper.changed(&group.name);
         let after = self.groups.read().await?;
         if let Some(volume) = Volume::find(&after, name)? {
             self.writer.flush(&volume.group).await?;
-            self.reaper.changed(&volume.group.name);
             return Ok(Tried::Made(Box::new(volume)));
         }
         made?;

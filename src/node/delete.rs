@@ -45,6 +45,7 @@ impl Node {
         let tag = deleting_tag(self.wipe_of(&volume));
         let marked = self.writer.change_tags(&turn, &volume.group.name, name, &[tag], &[]).await;
         drop(turn);
+        self.reaper.changed(&volume.group.name);
         let after = self.groups.read().await?;
         match Volume::find(&after, name)? {
             Some(volume) if volume.tags.deleting.is_none() => {
@@ -54,7 +55,6 @@ impl Node {
             Some(volume) => self.writer.flush(&volume.group).await?,
             None => self.why_unknown(&after, name).await.map_or(Ok(()), Err)?,
         }
-        self.reaper.changed(&volume.group.name);
         self.reaper.wake();
         Ok(())
     }

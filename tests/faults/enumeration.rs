@@ -67,10 +67,7 @@ impl Scenario {
         orchestrator.settle().await;
         let effects = bench.counted();
         let end = Observation::of(&orchestrator);
-        let is_backed_up = {
-            let machine = bench.machine();
-            machine.backups.get("vg") == machine.group("vg").map(|group| &group.seqno)
-        };
+        let is_backed_up = bench.machine().is_backed_up("vg");
         orchestrator.lose_power().await;
         orchestrator.settle().await;
         let end_after_power_cut = Observation::of(&orchestrator);

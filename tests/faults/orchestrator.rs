@@ -179,7 +179,9 @@ impl Orchestrator {
             let is_done = {
                 let machine = self.bench.machine();
                 let mut volumes = machine.groups.iter().flat_map(|group| &group.volumes);
-                second >= 12 && !volumes.any(crate::lvm::LogicalVolume::is_deleting)
+                // A backup that failed is tried again after a minute.
+                second >= if machine.is_backed_up("vg") { 12 } else { 70 }
+                    && !volumes.any(crate::lvm::LogicalVolume::is_deleting)
             };
             if is_done {
                 return;
