@@ -7,7 +7,6 @@ use crate::lvm::tags::deleting_tag;
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
-use crate::node::create::unusable_group;
 use crate::node::device::mounts_of;
 use crate::node::placement::why_unwritable;
 use crate::node::volume::Volume;
@@ -33,19 +32,7 @@ impl Node {
     async fn delete_locked(&self, name: &str) -> Result<()> {
         let snapshot = self.groups.read().await?;
         let Some(volume) = Volume::find(&snapshot, name)? else {
-            if let Some(group) = self.missing_group(&snapshot, name).await {
-                return Err(Error::Unavailable {
-                    problem: format!(
-                        "volume {name} is in volume group {group}, which is not there now; attach its disks"
-                    ),
-                });
-            }
-            if let Some((group, reason)) = unusable_group(self, &snapshot) {
-                return Err(Error::Unavailable {
-                    problem: format!("volume {name} may be in volume group {group}, which cannot be used: {reason}"),
-                });
-            }
-            return Ok(());
+            return self.why_unknown(&snapshot, name).await.map_or(Ok(()), Err);
         };
         if volume.tags.deleting.is_some() {
             self.writer.flush(&volume.group).await?;
@@ -65,7 +52,7 @@ impl Node {
                 return Err(Error::Internal { problem: format!("{} took no tag", volume.full_name()) });
             }
             Some(volume) => self.writer.flush(&volume.group).await?,
-            None => {}
+            None => self.why_unknown(&after, name).await.map_or(Ok(()), Err)?,
         }
         self.reaper.changed(&volume.group.name);
         self.reaper.wake();

@@ -53,6 +53,15 @@ impl Node {
         Ok(true)
     }
 
+    /// The volume's device while it is active. One that an lvm command left suspended is set going first:
+    /// whoever used it would wait for ever.
+    pub(super) async fn running_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
+        match self.active_device(volume).await? {
+            Some(device) if device.suspended => self.activated(volume).await.map(Some),
+            other => Ok(other),
+        }
+    }
+
     /// Changes the tags of a volume and makes the change survive a power cut.
     pub(super) async fn change_tags(&self, volume: &Volume, add: &[String], remove: &[String]) -> Result<()> {
         ensure_writable(volume)?;
@@ -61,8 +70,10 @@ impl Node {
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
         drop(turn);
         let snapshot = self.groups.read().await?;
-        let now = Volume::find(&snapshot, name)?.map(|volume| volume.logical.tags).unwrap_or_default();
-        let is_done = add.iter().all(|tag| now.contains(tag)) && !remove.iter().any(|tag| now.contains(tag));
+        let is_done = Volume::find(&snapshot, name)?.is_some_and(|now| {
+            let has = |tag: &String| now.logical.tags.contains(tag);
+            add.iter().all(has) && !remove.iter().any(has)
+        });
         if !is_done {
             changed?;
             return Err(Error::Internal { problem: format!("the tags of {} did not change", volume.full_name()) });

@@ -43,7 +43,8 @@ impl Node {
     async fn extend(&self, volume: Volume, size: SizeRange) -> Result<Volume> {
         if size.required.is_none_or(|required| volume.bytes() >= required) {
             return if size.accepts(volume.bytes()) {
-                // The commit of a try that was cut off may not have been flushed yet.
+                // A try that was cut off may have left its commit unflushed or the device suspended.
+                self.running_device(&volume).await?;
                 self.writer.flush(&volume.group).await?;
                 Ok(volume)
             } else {
@@ -73,8 +74,9 @@ impl Node {
             }
         }
         drop(turn);
-        self.writer.flush(&volume.group).await?;
         self.reaper.changed(&group);
+        self.running_device(&volume).await?;
+        self.writer.flush(&volume.group).await?;
         self.volume(&name).await
     }
 
@@ -114,7 +116,7 @@ impl Node {
     }
 
     async fn grow_file_system(&self, volume: &Volume, path: &Path) -> Result<()> {
-        let Some(device) = self.active_device(volume).await? else { return Ok(()) };
+        let Some(device) = self.running_device(volume).await? else { return Ok(()) };
         let mounts = self.mounts().await?;
         let shown: Vec<_> = mounts.iter().filter(|mount| shows_file_system(mount, &device)).collect();
         if shown.is_empty() {
@@ -126,11 +128,15 @@ impl Node {
                 path.display()
             )));
         };
-        let device = device_path(&device);
-        if let Content::FileSystem(superblock) = probe(&*self.kernel, &*self.commands, &device, volume.bytes()).await?
+        self.grow_mounted(volume, &device_path(&device), &mount.target).await
+    }
+
+    /// Grows the file system on the device, mounted at the path, if the volume is larger.
+    pub(super) async fn grow_mounted(&self, volume: &Volume, device: &Path, mounted_at: &Path) -> Result<()> {
+        if let Content::FileSystem(superblock) = probe(&*self.kernel, &*self.commands, device, volume.bytes()).await?
             && superblock.needs_growing(volume.bytes())
         {
-            self.commands.run_ok(&superblock.file_system.grow(&device, &mount.target)).await?;
+            self.commands.run_ok(&superblock.file_system.grow(device, mounted_at)).await?;
         }
         Ok(())
     }

@@ -69,9 +69,10 @@ impl Node {
         }
         if volume.tags.fresh || !volume.tags.block {
             let remove = if volume.tags.fresh { vec![String::from(FRESH)] } else { Vec::new() };
-            self.change_tags(volume, &[String::from(BLOCK)], &remove).await?;
+            return self.change_tags(volume, &[String::from(BLOCK)], &remove).await;
         }
-        Ok(())
+        // The tags may be those of a try that ended before they were flushed.
+        self.writer.flush(&volume.group).await
     }
 
     fn wanted(&self, volume: &Volume, requested: Option<&str>, flags: &[String]) -> Result<Wanted> {
@@ -104,11 +105,20 @@ impl Node {
         }
         let device = self.activated(volume).await?;
         if let Some(mount) = mounted_at(&self.mounts().await?, path) {
-            return already_staged(volume, mount, &device, wanted);
+            already_staged(volume, mount, &device, wanted)?;
+            // The try that mounted it may have ended before it grew.
+            return if is_read_only(mount) {
+                Ok(())
+            } else {
+                self.grow_mounted(volume, &device_path(&device), path).await
+            };
         }
         let superblock = if volume.tags.fresh {
             self.format(volume, &device, wanted.file_system).await?
         } else {
+            // A try that formatted it may have ended before the cleared tag was flushed. Were it mounted like
+            // that, a power cut would make it fresh again, with its user's data.
+            self.writer.flush(&volume.group).await?;
             match probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await? {
                 Content::FileSystem(found) if found.file_system == wanted.file_system => found,
                 other => return Err(unexpected(volume, wanted.file_system, &other)),
@@ -200,7 +210,7 @@ impl Node {
         // The device of a volume that is being deleted belongs to its wipe.
         let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
-            Some(volume) => self.active_device(volume).await?,
+            Some(volume) => self.running_device(volume).await?,
             None => None,
         };
         if let Some(device) = &device {
@@ -214,8 +224,13 @@ impl Node {
             }
         }
         self.unmount_all(name, &path, device.as_ref()).await?;
-        let (Some(volume), Some(_)) = (volume, device) else { return Ok(()) };
-        self.deactivate(&volume).await
+        match (volume, device) {
+            (Some(volume), Some(_)) => self.deactivate(&volume).await,
+            (Some(_), None) => Ok(()),
+            // It may still be active on disks that cannot be read now; on disks that are gone it is not ours
+            // to end.
+            (None, _) => self.why_unread(&snapshot, name).map_or(Ok(()), Err),
+        }
     }
 
     /// An inactive volume cannot be written by mistake. One that somebody still holds stays active.

@@ -106,6 +106,21 @@ pub fn mounts_below(folder: &Path) -> Result<Vec<String>> {
     Ok(below.map(|target| format!("{target} is still mounted")).collect())
 }
 
+/// More files than a node that rests may have open.
+pub fn open_files(program: &str, most: usize) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").context("cannot list the processes")? {
+        let process = process?.path();
+        if fs::read_to_string(process.join("comm")).is_ok_and(|name| name.trim() == program) {
+            let files = fs::read_dir(process.join("fd")).map_or(0, Iterator::count);
+            if files > most {
+                found.push(format!("{program} has {files} files open"));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// What is left in a folder.
 pub fn files_in(folder: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;

@@ -1,7 +1,6 @@
 //! What must hold after the power came back, by the journal.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -153,16 +152,12 @@ async fn converge(caller: &Caller, name: &str, volume: &Volume, empty: bool, fin
     if now.existence == Existence::Present {
         read_back(caller, name, &now, findings).await?;
     }
-    let target = caller.target(name);
-    if fs::symlink_metadata(&target).is_ok() {
-        caller.insist(name, &Call::Unpublish).await?;
-        if fs::symlink_metadata(&target).is_ok() {
-            bail!("{} is still there after it was unpublished", target.display());
-        }
+    if !empty {
+        // Those that are in use stay so: the next work begins with them.
+        return Ok(());
     }
-    if empty {
-        caller.insist(name, &Call::Unstage).await?;
-        caller.insist(name, &Call::Delete).await?;
+    for call in [Call::Unpublish, Call::Unstage, Call::Delete] {
+        caller.insist(name, &call).await?;
     }
     Ok(())
 }
@@ -179,9 +174,6 @@ async fn read_back(caller: &Caller, name: &str, volume: &Volume, findings: &mut 
     findings.records += volume.records.len() as u64;
     if !kind.is_block() {
         caller.insist(name, &Call::GrowOnNode).await?;
-    }
-    for call in [Call::Unpublish, Call::Unstage] {
-        caller.insist(name, &call).await?;
     }
     Ok(())
 }

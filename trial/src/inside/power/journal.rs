@@ -53,6 +53,11 @@ impl Journal {
         })
     }
 
+    /// Bytes of the lines that are safe.
+    pub fn safe_bytes(&self) -> Result<u64> {
+        Ok(self.locked().0.stream_position()?)
+    }
+
     /// What is known of a volume.
     pub fn volume(&self, name: &str) -> Volume {
         self.locked().1.volumes.get(name).cloned().unwrap_or_default()

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::task::JoinSet;
@@ -15,6 +16,7 @@ use crate::inside::power::ledger::{Answer, Call, Existence, Volume};
 
 /// Most records that a volume gets.
 const RECORDS: usize = 400;
+const REPORT_PAUSE: Duration = Duration::from_millis(50);
 /// Most that a volume grows beyond its first size, extents.
 const GROWTH: u64 = 8;
 
@@ -40,6 +42,7 @@ pub struct Options {
 /// Works without end.
 pub async fn run(options: &Options) -> Result<()> {
     let journal = Arc::new(Journal::open(&options.log)?);
+    tokio::spawn(report(Arc::clone(&journal)));
     let client = Client::connect(&options.place.socket).await?;
     let caller = Caller::new(client, journal, options.place.kubelet.clone());
     let mut clients = JoinSet::new();
@@ -57,6 +60,14 @@ pub async fn run(options: &Options) -> Result<()> {
         ended??;
     }
     Ok(())
+}
+
+/// Says all the time how much of the journal must be there after the cut, by another way than the journal's own.
+async fn report(journal: Arc<Journal>) -> Result<()> {
+    loop {
+        println!("{}", journal.safe_bytes()?);
+        tokio::time::sleep(REPORT_PAUSE).await;
+    }
 }
 
 struct Worker {

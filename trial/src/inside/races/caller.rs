@@ -139,7 +139,7 @@ impl Caller {
         match call {
             Call::Create { bytes, limit } => {
                 let answer = controller.create_volume(kind.create(&subject.name, bytes, limit)).await?;
-                bytes_of(answer.into_inner().volume)
+                Ok(bytes_of(answer.into_inner().volume))
             }
             Call::Delete => {
                 done(controller.delete_volume(v1::DeleteVolumeRequest { volume_id, ..Default::default() })).await
@@ -182,7 +182,7 @@ impl Caller {
             }
             Call::Get => {
                 let request = v1::ControllerGetVolumeRequest { volume_id };
-                bytes_of(controller.controller_get_volume(request).await?.into_inner().volume)
+                Ok(bytes_of(controller.controller_get_volume(request).await?.into_inner().volume))
             }
             Call::Validate => {
                 let volume_capabilities = vec![kind.capability()];
@@ -219,8 +219,8 @@ impl Caller {
     }
 }
 
-fn bytes_of(volume: Option<v1::Volume>) -> Result<Answer, Status> {
-    Ok(Answer::Bytes(volume.map_or(0, |volume| unsigned(volume.capacity_bytes))))
+fn bytes_of(volume: Option<v1::Volume>) -> Answer {
+    Answer::Bytes(volume.map_or(0, |volume| unsigned(volume.capacity_bytes)))
 }
 
 async fn done<T>(answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<Answer, Status> {

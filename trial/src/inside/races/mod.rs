@@ -74,6 +74,8 @@ pub async fn run(options: &Options) -> Result<()> {
     report.violations.extend(delete_all(&caller).await);
     caller.judge(&mut report);
     report.violations.extend(leftovers::emptied(&options.place.group).await?);
+    // The socket's connection, the runtime and the log; not one for each of thousands of calls.
+    report.violations.extend(leftovers::open_files("quarry", 64)?);
     report.violations.extend(leftovers::suspended().await?);
     report.violations.extend(leftovers::metadata(&options.place.group).await?);
     report.violations.extend(leftovers::mounts_below(&options.place.kubelet)?);
@@ -101,7 +103,7 @@ async fn work(caller: Arc<Caller>, calls: u64, mut random: fastrand::Rng) {
         };
         if is_busy {
             // Else nearly all calls would only be told to wait.
-            tokio::time::sleep(Duration::from_millis(random.u64(50..1_000))).await;
+            tokio::time::sleep(Duration::from_millis(random.u64(100..2_000))).await;
         }
     }
 }

@@ -89,11 +89,10 @@ fn after_absent(call: Call, answer: Answer) -> Option<State> {
         (Call::Create { bytes, .. }, Answer::Bytes(made)) if made == rounded(bytes) => {
             Some(State::Present(Shape { bytes: made, ..Shape::default() }))
         }
-        (Call::Create { .. }, _) => None,
         (Call::Delete | Call::Unstage | Call::Unpublish { .. }, Answer::Done) | (Call::List, Answer::Listed(None)) => {
             Some(State::Absent)
         }
-        (Call::Delete | Call::Unstage | Call::Unpublish { .. } | Call::List, _) => None,
+        (Call::Create { .. } | Call::Delete | Call::Unstage | Call::Unpublish { .. } | Call::List, _) => None,
         (_, Answer::Refused(tonic::Code::NotFound)) => Some(State::Absent),
         _ => None,
     }
