@@ -109,6 +109,8 @@ impl Group {
     pub fn remove(self) -> Result<()> {
         lvm(&["vgremove", "-q", "-ff", "-y", &self.name])?;
         run(&["udevadm", "settle"])?;
+        // A node that looks only when the disks are gone as well must take the group for one that is out of reach.
+        super::metrics("/metrics")?;
         for slice in &self.slices {
             slice.pull()?;
         }
