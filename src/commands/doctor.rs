@@ -1,10 +1,10 @@
 //! `quarry doctor`: what a node needs, whether it is there, and what to do about what is not. Changes nothing.
 //!
-//! - [`kernel`]: device-mapper and the file systems
-//! - [`tools`]: the programs and their versions
-//! - [`classes`]: the classes, and the volume groups that they name
-//! - [`devices`]: what LVM and device-mapper say about our volumes
-//! - [`socket`]: the node that serves, if one does
+//! - `kernel`: device-mapper and the file systems
+//! - `tools`: the programs and their versions
+//! - `classes`: the classes, and the volume groups that they name
+//! - `devices`: what LVM and device-mapper say about our volumes
+//! - `socket`: the node that serves, if one does
 
 mod classes;
 mod devices;

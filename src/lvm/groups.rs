@@ -31,7 +31,7 @@ pub struct Snapshot {
     /// Groups that this process saw earlier and whose devices are gone, as they were last. A group that
     /// was removed from devices that are still there is not among them.
     pub vanished: Vec<Arc<VolumeGroup>>,
-    /// Devices that may hold physical volumes but could not be read.
+    /// Devices that may hold physical volumes, or do, but whose metadata could not be read.
     pub unreadable: Vec<Unreadable>,
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::classes::Class;
+use crate::config::pattern::Pattern;
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::lvm::groups::Snapshot;
@@ -56,6 +57,11 @@ impl Node {
                 problem: format!("volume {name} exists in volume group {group}, which is not there now"),
             });
         }
+        if let Some(unreadable) = hidden_group(&snapshot, &new.class) {
+            // It may hold this volume already: then "no room" would leave it behind for good, and a volume
+            // in another group would be a second one.
+            return Err(Error::Unavailable { problem: unreadable });
+        }
         let candidates = placement::candidates(&snapshot, &new.class);
         let mut largest_wish = new.size.required.unwrap_or(new.class.default_size);
         for candidate in &candidates {
@@ -74,7 +80,9 @@ impl Node {
     async fn try_in(&self, group: &str, name: &str, extents: u64, new: &NewVolume) -> Result<Tried> {
         let turn = self.writer.turn(group).await;
         let snapshot = self.groups.read().await?;
-        let Some(group) = snapshot.group(group) else { return Ok(Tried::NoRoom) };
+        let Some(group) = snapshot.group(group) else {
+            return Err(Error::Unavailable { problem: format!("volume group {group} was there, but is not now") });
+        };
         if group.logical_volume(name).is_some() {
             return Err(Error::AlreadyExists {
                 what: format!("logical volume {}/{name}", group.name),
@@ -118,6 +126,16 @@ impl Node {
         self.writer.flush(&volume.group).await?;
         Ok(volume)
     }
+}
+
+/// Why a group of the class may be here unseen: one is missing while a device cannot be read. Where all of
+/// them are seen, a dead disk of somebody else keeps nobody from making volumes.
+fn hidden_group(snapshot: &Snapshot, class: &Class) -> Option<String> {
+    let unreadable = snapshot.unreadable.first()?;
+    let is_seen = |pattern: &&Pattern| snapshot.groups.iter().any(|group| pattern.matches(&group.name));
+    let missing = class.volume_groups.iter().find(|pattern| !is_seen(pattern))?;
+    let (device, reason) = (unreadable.device.display(), &unreadable.reason);
+    Some(format!("volume group {missing} is not found, but may be on {device}, which cannot be read: {reason}"))
 }
 
 /// The extents of the volume in that group's measure; `None` when they do not fit there.

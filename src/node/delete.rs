@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::host::kernel::{MappedDevice, MountEntry};
 use crate::lvm::tags::deleting_tag;
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
-use crate::node::create::unusable_group;
 use crate::node::device::mounts_of;
 use crate::node::placement::why_unwritable;
 use crate::node::volume::Volume;
@@ -34,26 +32,14 @@ impl Node {
     async fn delete_locked(&self, name: &str) -> Result<()> {
         let snapshot = self.groups.read().await?;
         let Some(volume) = Volume::find(&snapshot, name)? else {
-            if let Some(group) = self.missing_group(&snapshot, name).await {
-                return Err(Error::Unavailable {
-                    problem: format!(
-                        "volume {name} is in volume group {group}, which is not there now; attach its disks"
-                    ),
-                });
-            }
-            if let Some((group, reason)) = unusable_group(self, &snapshot) {
-                return Err(Error::Unavailable {
-                    problem: format!("volume {name} may be in volume group {group}, which cannot be used: {reason}"),
-                });
-            }
-            return Ok(());
+            return self.why_unknown(&snapshot, name).await.map_or(Ok(()), Err);
         };
         if volume.tags.deleting.is_some() {
             self.writer.flush(&volume.group).await?;
             self.reaper.wake();
             return Ok(());
         }
-        ensure_unused(&volume, &self.mapped_devices().await?, &self.mounts().await?)?;
+        self.ensure_unused(&volume).await?;
         ensure_writable(&volume)?;
         let turn = self.writer.turn(&volume.group.name).await;
         let tag = deleting_tag(self.wipe_of(&volume));
@@ -66,10 +52,31 @@ impl Node {
                 return Err(Error::Internal { problem: format!("{} took no tag", volume.full_name()) });
             }
             Some(volume) => self.writer.flush(&volume.group).await?,
-            None => {}
+            None => self.why_unknown(&after, name).await.map_or(Ok(()), Err)?,
         }
         self.reaper.changed(&volume.group.name);
         self.reaper.wake();
+        Ok(())
+    }
+
+    /// An open or mounted volume is never removed.
+    async fn ensure_unused(&self, volume: &Volume) -> Result<()> {
+        let Some(device) = self.active_device(volume).await? else { return Ok(()) };
+        // A published block device is a mount of its node, which nobody need have open.
+        if let Some(mount) = mounts_of(&self.mounts().await?, &device).first() {
+            return Err(Error::precondition(format!(
+                "volume {} is mounted at {}; unpublish and unstage it first",
+                volume.full_name(),
+                mount.target.display()
+            )));
+        }
+        if self.stays_open(volume).await? {
+            return Err(Error::precondition(format!(
+                "volume {} is in use: something has its device {} open; unpublish and unstage it first",
+                volume.full_name(),
+                device.name
+            )));
+        }
         Ok(())
     }
 
@@ -78,28 +85,6 @@ impl Node {
     fn wipe_of(&self, volume: &Volume) -> Wipe {
         self.class(&volume.tags.class).map_or(Wipe::Zero, |class| class.wipe)
     }
-}
-
-/// An open or mounted volume is never removed.
-fn ensure_unused(volume: &Volume, devices: &[MappedDevice], mounts: &[MountEntry]) -> Result<()> {
-    let Some(device) = volume.device(devices) else { return Ok(()) };
-    // A published block device is a mount of its node, which nobody need have open.
-    if let Some(mount) = mounts_of(mounts, device).first() {
-        return Err(Error::precondition(format!(
-            "volume {} is mounted at {}; unpublish and unstage it first",
-            volume.full_name(),
-            mount.target.display()
-        )));
-    }
-    if device.open_count > 0 {
-        return Err(Error::precondition(format!(
-            "volume {} is in use: its device {} is open {} times; unpublish and unstage it first",
-            volume.full_name(),
-            device.name,
-            device.open_count
-        )));
-    }
-    Ok(())
 }
 
 /// lvm refuses every change of such a group; say why in words that help.

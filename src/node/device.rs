@@ -1,12 +1,17 @@
 //! The device of a volume: making it appear, and telling which mounts are of it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry};
 use crate::node::Node;
 use crate::node::delete::ensure_writable;
 use crate::node::volume::{Volume, device_path};
+
+/// How often and how long a device that udev may be looking at is waited for.
+const SETTLE_TRIES: u32 = 40;
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Node {
     /// The volume's device, activated if it was not, set going again if it was suspended.
@@ -36,6 +41,27 @@ impl Node {
         Ok(volume.device(&self.mapped_devices().await?).cloned())
     }
 
+    /// Whether something has the volume's device open, and not only for the moment that udev takes to look at a
+    /// device after each change of it.
+    pub(super) async fn stays_open(&self, volume: &Volume) -> Result<bool> {
+        for _ in 0..SETTLE_TRIES {
+            if self.active_device(volume).await?.is_none_or(|device| device.open_count == 0) {
+                return Ok(false);
+            }
+            tokio::time::sleep(SETTLE_PAUSE).await;
+        }
+        Ok(true)
+    }
+
+    /// The volume's device while it is active. One that an lvm command left suspended is set going first:
+    /// whoever used it would wait for ever.
+    pub(super) async fn running_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
+        match self.active_device(volume).await? {
+            Some(device) if device.suspended => self.activated(volume).await.map(Some),
+            other => Ok(other),
+        }
+    }
+
     /// Changes the tags of a volume and makes the change survive a power cut.
     pub(super) async fn change_tags(&self, volume: &Volume, add: &[String], remove: &[String]) -> Result<()> {
         ensure_writable(volume)?;
@@ -44,8 +70,10 @@ impl Node {
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
         drop(turn);
         let snapshot = self.groups.read().await?;
-        let now = Volume::find(&snapshot, name)?.map(|volume| volume.logical.tags).unwrap_or_default();
-        let is_done = add.iter().all(|tag| now.contains(tag)) && !remove.iter().any(|tag| now.contains(tag));
+        let is_done = Volume::find(&snapshot, name)?.is_some_and(|now| {
+            let has = |tag: &String| now.logical.tags.contains(tag);
+            add.iter().all(has) && !remove.iter().any(has)
+        });
         if !is_done {
             changed?;
             return Err(Error::Internal { problem: format!("the tags of {} did not change", volume.full_name()) });
@@ -69,6 +97,13 @@ pub fn shows_device(mount: &MountEntry, device: &MappedDevice) -> bool {
     let node = format!("dm-{}", device.number.minor);
     matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
         && mount.root.file_name().is_some_and(|name| name == node.as_str())
+}
+
+/// Whether a mount shows what is on a device-mapper device, or its node, whichever it is.
+pub fn shows_some_mapped_device(mount: &MountEntry) -> bool {
+    let is_node = matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
+        && mount.root.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dm-"));
+    is_node || mount.source.starts_with("/dev/dm-") || mount.source.starts_with("/dev/mapper/")
 }
 
 /// All mounts of a volume, in the order of the mount table.

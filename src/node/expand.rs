@@ -1,5 +1,6 @@
 //! Growth: of the logical volume (`ControllerExpandVolume`) and of the file system on it (`NodeExpandVolume`).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,7 +44,8 @@ impl Node {
     async fn extend(&self, volume: Volume, size: SizeRange) -> Result<Volume> {
         if size.required.is_none_or(|required| volume.bytes() >= required) {
             return if size.accepts(volume.bytes()) {
-                // The commit of a try that was cut off may not have been flushed yet.
+                // A try that was cut off may have left its commit unflushed or the device suspended.
+                self.running_device(&volume).await?;
                 self.writer.flush(&volume.group).await?;
                 Ok(volume)
             } else {
@@ -59,7 +61,8 @@ impl Node {
         let turn = self.writer.turn(&group).await;
         let snapshot = self.groups.read().await?;
         let Some(volume) = Volume::find(&snapshot, &name)? else {
-            return Err(Error::no_volume(&self.volume_id(&name)));
+            let unknown = self.why_unknown(&snapshot, &name).await;
+            return Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(&name))));
         };
         if volume.logical.extents < extents {
             self.ensure_room(&volume, extents)?;
@@ -73,8 +76,9 @@ impl Node {
             }
         }
         drop(turn);
-        self.writer.flush(&volume.group).await?;
         self.reaper.changed(&group);
+        self.running_device(&volume).await?;
+        self.writer.flush(&volume.group).await?;
         self.volume(&name).await
     }
 
@@ -109,12 +113,15 @@ impl Node {
         if mounts.iter().any(|mount| mount.target == target && shows_file_system(mount, &device)) {
             return Ok(());
         }
-        let number = self.kernel.device_at(path).await.map_err(|_| missing())?;
+        let number = self.kernel.device_at(path).await.map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => missing(),
+            _ => Error::kernel(format!("could not look at {}", path.display()), source),
+        })?;
         if number == Some(device.number) { Ok(()) } else { Err(missing()) }
     }
 
     async fn grow_file_system(&self, volume: &Volume, path: &Path) -> Result<()> {
-        let Some(device) = self.active_device(volume).await? else { return Ok(()) };
+        let Some(device) = self.running_device(volume).await? else { return Ok(()) };
         let mounts = self.mounts().await?;
         let shown: Vec<_> = mounts.iter().filter(|mount| shows_file_system(mount, &device)).collect();
         if shown.is_empty() {
@@ -126,11 +133,15 @@ impl Node {
                 path.display()
             )));
         };
-        let device = device_path(&device);
-        if let Content::FileSystem(superblock) = probe(&*self.kernel, &*self.commands, &device, volume.bytes()).await?
+        self.grow_mounted(volume, &device_path(&device), &mount.target).await
+    }
+
+    /// Grows the file system on the device, mounted at the path, if the volume is larger.
+    pub(super) async fn grow_mounted(&self, volume: &Volume, device: &Path, mounted_at: &Path) -> Result<()> {
+        if let Content::FileSystem(superblock) = probe(&*self.kernel, &*self.commands, device, volume.bytes()).await?
             && superblock.needs_growing(volume.bytes())
         {
-            self.commands.run_ok(&superblock.file_system.grow(&device, &mount.target)).await?;
+            self.commands.run_ok(&superblock.file_system.grow(device, mounted_at)).await?;
         }
         Ok(())
     }

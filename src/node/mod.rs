@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use self::create::unusable_group;
 use self::locks::Locks;
 use self::reaper::Reaper;
 use self::volume::Volume;
@@ -143,12 +144,32 @@ impl Node {
         if let Some(volume) = volume.filter(|volume| volume.tags.deleting.is_none()) {
             return Ok(volume);
         }
-        match self.missing_group(&snapshot, logical_name).await {
-            Some(group) => Err(Error::Unavailable {
-                problem: format!("volume group {group} with volume {logical_name} is not there now; attach its disks"),
-            }),
-            None => Err(Error::no_volume(&self.volume_id(logical_name))),
-        }
+        let unknown = self.why_unknown(&snapshot, logical_name).await;
+        Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(logical_name))))
+    }
+
+    /// Why a volume that was not found may exist all the same: what it is on is not there, or cannot be
+    /// read now. `None` when it certainly does not exist.
+    async fn why_unknown(&self, snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
+        let Some(group) = self.missing_group(snapshot, logical_name).await else {
+            return self.why_unread(snapshot, logical_name);
+        };
+        let problem =
+            format!("volume {logical_name} is in volume group {group}, which is not there now; attach its disks");
+        Some(Error::Unavailable { problem })
+    }
+
+    /// The part of it that is about disks which are there. One that fails to answer once must not make
+    /// anybody believe that a volume is gone.
+    fn why_unread(&self, snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
+        let problem = if let Some((group, reason)) = unusable_group(self, snapshot) {
+            format!("volume {logical_name} may be in volume group {group}, which cannot be used: {reason}")
+        } else {
+            let unreadable = snapshot.unreadable.first()?;
+            let device = unreadable.device.display();
+            format!("volume {logical_name} may be on {device}, which cannot be read: {}", unreadable.reason)
+        };
+        Some(Error::Unavailable { problem })
     }
 
     /// The group that holds the volume but is not there now, from what this process saw earlier, else from

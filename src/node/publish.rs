@@ -44,7 +44,9 @@ impl Node {
         let target = resolved(&publish.target_path).await;
         let staging = resolved(&publish.staging_path).await;
         let mounts = self.mounts().await?;
-        let read_only = publish.read_only || publish.capability.mode == AccessMode::ReaderOnly;
+        let read_only = publish.read_only
+            || publish.capability.mode == AccessMode::ReaderOnly
+            || is_read_only_by_stage(&publish.capability.access, mounted_at(&mounts, &staging));
         if let Some(mount) = mounted_at(&mounts, &target) {
             return already_published(name, mount, &device, &publish.capability.access, read_only);
         }
@@ -69,7 +71,8 @@ impl Node {
         };
         let made = make_target(&target, publish.capability.access == Access::Block).await?;
         if let Err(source) = self.kernel.mount(&bind).await {
-            if made {
+            // It may have been made all the same; what shows something is not taken away.
+            if made && self.mounts().await.is_ok_and(|mounts| mounted_at(&mounts, &target).is_none()) {
                 remove_target(&target).await.ok();
             }
             return Err(Error::kernel(format!("could not show volume {name} at {}", target.display()), source));
@@ -154,6 +157,13 @@ fn already_published(
         });
     }
     Ok(())
+}
+
+/// Whether nobody can write through a mount made from the staged one, be it for its flags or for those of this mount.
+fn is_read_only_by_stage(access: &Access, staged: Option<&MountEntry>) -> bool {
+    let Access::Mount { flags, .. } = access else { return false };
+    staged.is_some_and(is_read_only)
+        || mount_options::parse(flags).is_ok_and(|options| mount_options::is_read_only(&options))
 }
 
 /// A single writer has the volume to itself; the others of this node may share it.

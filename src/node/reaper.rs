@@ -16,7 +16,7 @@ use crate::node::volume::{Volume, device_path};
 
 /// Bytes wiped by one call: small enough that progress is seen and a stop is not held up.
 const WIPE_STEP_BYTES: u64 = 64 << 20;
-/// Wipes that run at once; more would only share the same disks.
+/// Wipes that run at once in a group; more would only share the same disks.
 const WIPES_AT_ONCE: usize = 2;
 /// How long until a volume that could not be wiped or removed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -40,6 +40,12 @@ struct State {
     wiped: HashSet<String>,
     /// Groups whose backup is out of date.
     changed: BTreeSet<String>,
+    /// Whether the last backup could not be written; a folder that cannot be written may stay so.
+    backups_fail: bool,
+    /// Groups that an lvm command of the reaper runs on. It may hang: then the other groups go on.
+    busy: HashSet<String>,
+    /// Permits for wipes, by group.
+    permits: HashMap<String, Arc<Semaphore>>,
 }
 
 impl Reaper {
@@ -64,8 +70,25 @@ impl Reaper {
         }
     }
 
+    /// How long until backups are to be written; `None` when all are up to date.
+    fn backup_pause(&self) -> Option<Duration> {
+        let state = self.state();
+        let rest = if state.backups_fail { IDLE } else { BACKUP_REST };
+        (!state.changed.is_empty()).then_some(rest)
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a group for an lvm command; false while there is one.
+    fn take(&self, group: &str) -> bool {
+        self.state().busy.insert(group.to_owned())
+    }
+
+    fn permits(&self, group: &str) -> Arc<Semaphore> {
+        let mut state = self.state();
+        Arc::clone(state.permits.entry(group.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(WIPES_AT_ONCE))))
     }
 
     fn begin(&self, uuid: &str) -> bool {
@@ -84,9 +107,8 @@ impl Reaper {
 
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    let wipes = Arc::new(Semaphore::new(WIPES_AT_ONCE));
     loop {
-        let pause = match node.reap(&wipes, &stop).await {
+        let pause = match node.reap(&stop).await {
             Ok(true) => RETRY,
             Ok(false) => IDLE,
             Err(error) => {
@@ -94,10 +116,10 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
                 RETRY
             }
         };
-        let pause = if node.reaper.state().changed.is_empty() { pause } else { BACKUP_REST };
+        let pause = node.reaper.backup_pause().map_or(pause, |rest| pause.min(rest));
         tokio::select! {
             () = node.reaper.wake.notified() => {}
-            () = tokio::time::sleep(pause) => node.back_up_changed().await,
+            () = tokio::time::sleep(pause) => node.back_up_changed(),
             () = stop.cancelled() => return,
         }
     }
@@ -105,7 +127,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 
 impl Node {
     /// One round: starts wipes, removes what is wiped. Answers whether something is left to do.
-    async fn reap(self: &Arc<Self>, wipes: &Arc<Semaphore>, stop: &CancellationToken) -> Result<bool> {
+    async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
         let snapshot = self.groups.read().await?;
         let deleting: Vec<Volume> =
             Volume::all(&snapshot).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
@@ -116,22 +138,28 @@ impl Node {
             if is_wiped {
                 removable.entry(volume.group.name.clone()).or_default().push(volume.clone());
             } else if self.reaper.begin(uuid) {
-                let (node, volume, wipes, stop) = (Arc::clone(self), volume.clone(), Arc::clone(wipes), stop.clone());
-                tokio::spawn(async move { node.wipe_and_report(&volume, &wipes, &stop).await });
+                let (node, volume, stop) = (Arc::clone(self), volume.clone(), stop.clone());
+                tokio::spawn(async move { node.wipe_and_report(&volume, &stop).await });
             }
         }
-        let mut left = !deleting.is_empty();
-        for (group, volumes) in removable {
-            match self.remove(&group, &volumes).await {
-                Ok(()) => left |= deleting.len() > volumes.len(),
-                Err(error) => tracing::warn!(%error, group, "could not remove deleted volumes; trying again"),
-            }
+        for (group, volumes) in removable.into_iter().filter(|(group, _)| self.reaper.take(group)) {
+            let node = Arc::clone(self);
+            // Tracked, so that a removal under way is waited for at the end.
+            self.detached.spawn(async move {
+                let removed = node.remove(&group, &volumes).await;
+                node.reaper.state().busy.remove(&group);
+                match removed {
+                    Ok(true) => node.reaper.wake(),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, group, "could not remove deleted volumes; trying again"),
+                }
+            });
         }
-        Ok(left)
+        Ok(!deleting.is_empty())
     }
 
-    async fn wipe_and_report(&self, volume: &Volume, wipes: &Semaphore, stop: &CancellationToken) {
-        let result = match wipes.acquire().await {
+    async fn wipe_and_report(&self, volume: &Volume, stop: &CancellationToken) {
+        let result = match self.reaper.permits(&volume.group.name).acquire().await {
             Ok(_permit) => self.wipe(volume, stop).await,
             Err(_closed) => return,
         };
@@ -146,8 +174,13 @@ impl Node {
     /// Makes the blocks unreadable; false when told to stop half-way.
     async fn wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
         let device = self.activated(volume).await?;
-        if device.open_count > 0 {
+        if self.stays_open(volume).await? {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
+        }
+        if device.read_only {
+            // As its last user had it; nobody may use it any more.
+            let failed = |source| Error::kernel(format!("could not make {} writable", volume.full_name()), source);
+            self.kernel.set_read_only(&device_path(&device), false).await.map_err(failed)?;
         }
         let mut discards = volume.tags.deleting == Some(Wipe::Discard);
         let mut offset = 0;
@@ -175,11 +208,16 @@ impl Node {
         Ok(true)
     }
 
-    /// Removes volumes of one group in one commit, after a last look that they are still to be deleted.
-    async fn remove(&self, group: &str, volumes: &[Volume]) -> Result<()> {
+    /// Removes volumes of one group in one commit, after a last look that they are still to be deleted. Answers
+    /// whether there was one that could be removed.
+    async fn remove(&self, group: &str, volumes: &[Volume]) -> Result<bool> {
+        for volume in volumes {
+            // The wipe's own end is a change that udev looks at.
+            self.stays_open(volume).await?;
+        }
         let turn = self.writer.turn(group).await;
         let snapshot = self.groups.read().await?;
-        let Some(current) = snapshot.group(group) else { return Ok(()) };
+        let Some(current) = snapshot.group(group) else { return Ok(false) };
         let devices = self.mapped_devices().await?;
         let names: Vec<String> = volumes
             .iter()
@@ -191,27 +229,50 @@ impl Node {
             })
             .collect();
         if names.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        self.writer.remove(&turn, group, &names).await?;
-        self.writer.flush(current).await?;
+        let ran = self.writer.remove(&turn, group, &names).await;
+        self.reaper.state().changed.insert(group.to_owned());
+        let after = self.groups.read().await?;
+        let Some(after) = after.group(group) else {
+            return Err(Error::Unavailable { problem: format!("volume group {group} cannot be read") });
+        };
+        self.writer.flush(after).await?;
+        let is_left = |volume: &Volume| after.logical_volumes.iter().any(|left| left.uuid == volume.logical.uuid);
         let mut state = self.reaper.state();
-        state.changed.insert(group.to_owned());
-        for volume in volumes {
+        for volume in volumes.iter().filter(|volume| !is_left(volume)) {
             state.wiped.remove(&volume.logical.uuid);
         }
         drop(state);
+        if names.iter().any(|name| after.logical_volume(name).is_some()) {
+            ran?;
+            return Err(Error::Internal { problem: format!("{} are still there", names.join(" ")) });
+        }
         tracing::info!(group, volumes = names.join(" "), "removed deleted volumes");
-        Ok(())
+        Ok(true)
     }
 
-    async fn back_up_changed(&self) {
+    /// Writes the backups that are out of date; one that cannot be written is tried again later.
+    fn back_up_changed(self: &Arc<Self>) {
         let changed = std::mem::take(&mut self.reaper.state().changed);
         for group in changed {
-            let turn = self.writer.turn(&group).await;
-            if let Err(error) = self.writer.back_up(&turn, &group).await {
-                tracing::warn!(%error, group, "could not write the backup of the metadata");
+            if !self.reaper.take(&group) {
+                self.reaper.state().changed.insert(group);
+                continue;
             }
+            let node = Arc::clone(self);
+            self.detached.spawn(async move {
+                let turn = node.writer.turn(&group).await;
+                let written = node.writer.back_up(&turn, &group).await;
+                drop(turn);
+                node.reaper.state().busy.remove(&group);
+                node.reaper.state().backups_fail = written.is_err();
+                if let Err(error) = written {
+                    tracing::warn!(%error, group, "could not write the backup of the metadata; trying again");
+                    node.reaper.state().changed.insert(group);
+                }
+                node.reaper.wake();
+            });
         }
     }
 

@@ -4,9 +4,9 @@
 //! fresh → (head zeroed, mkfs, flushed; still fresh, so a crash redoes all of it) → tag cleared, flushed →
 //! mounted. From then on its content is its user's: it is looked at, never written.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::csi::request::capability::{Access, Capability};
 use crate::error::{Error, Result};
@@ -17,16 +17,12 @@ use crate::host::probe::{Content, probe};
 use crate::host::superblock::Superblock;
 use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
 use crate::node::Node;
-use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system};
+use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system, shows_some_mapped_device};
 use crate::node::volume::{Volume, device_path};
 
 /// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
 /// encryption keep their signatures.
 const SIGNATURE_BYTES: u64 = 2 << 20;
-/// How often and how long a device that udev may be looking at is waited for.
-const SETTLE_TRIES: u32 = 20;
-const SETTLE_PAUSE: Duration = Duration::from_millis(100);
-
 /// A volume to be staged.
 #[derive(Debug, Clone)]
 pub struct Stage {
@@ -73,9 +69,10 @@ impl Node {
         }
         if volume.tags.fresh || !volume.tags.block {
             let remove = if volume.tags.fresh { vec![String::from(FRESH)] } else { Vec::new() };
-            self.change_tags(volume, &[String::from(BLOCK)], &remove).await?;
+            return self.change_tags(volume, &[String::from(BLOCK)], &remove).await;
         }
-        Ok(())
+        // The tags may be those of a try that ended before they were flushed.
+        self.writer.flush(&volume.group).await
     }
 
     fn wanted(&self, volume: &Volume, requested: Option<&str>, flags: &[String]) -> Result<Wanted> {
@@ -108,11 +105,20 @@ impl Node {
         }
         let device = self.activated(volume).await?;
         if let Some(mount) = mounted_at(&self.mounts().await?, path) {
-            return already_staged(volume, mount, &device, wanted);
+            already_staged(volume, mount, &device, wanted)?;
+            // The try that mounted it may have ended before it grew.
+            return if is_read_only(mount) {
+                Ok(())
+            } else {
+                self.grow_mounted(volume, &device_path(&device), path).await
+            };
         }
         let superblock = if volume.tags.fresh {
             self.format(volume, &device, wanted.file_system).await?
         } else {
+            // A try that formatted it may have ended before the cleared tag was flushed. Were it mounted like
+            // that, a power cut would make it fresh again, with its user's data.
+            self.writer.flush(&volume.group).await?;
             match probe(&*self.kernel, &*self.commands, &device_path(&device), volume.bytes()).await? {
                 Content::FileSystem(found) if found.file_system == wanted.file_system => found,
                 other => return Err(unexpected(volume, wanted.file_system, &other)),
@@ -124,9 +130,8 @@ impl Node {
             file_system: wanted.file_system.to_string(),
             options: wanted.options.clone(),
         };
-        self.kernel.mount(&mount).await.map_err(|source| {
-            Error::kernel(format!("could not mount {} at {}", volume.full_name(), path.display()), source)
-        })?;
+        let mounted = self.kernel.mount(&mount).await;
+        mounted.map_err(|source| not_mounted(volume, path, &wanted.options, source))?;
         if superblock.needs_growing(volume.bytes()) && !mount_options::is_read_only(&wanted.options) {
             self.commands.run_ok(&wanted.file_system.grow(&device_path(&device), path)).await?;
         }
@@ -166,11 +171,8 @@ impl Node {
 
     /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.
     async fn ensure_nobody_has_it_open(&self, volume: &Volume) -> Result<()> {
-        for _ in 0..SETTLE_TRIES {
-            if self.active_device(volume).await?.is_none_or(|device| device.open_count == 0) {
-                return Ok(());
-            }
-            tokio::time::sleep(SETTLE_PAUSE).await;
+        if !self.stays_open(volume).await? {
+            return Ok(());
         }
         Err(Error::precondition(format!(
             "volume {} is new, but something has its device open, so it is not formatted; close it",
@@ -208,7 +210,7 @@ impl Node {
         // The device of a volume that is being deleted belongs to its wipe.
         let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
-            Some(volume) => self.active_device(volume).await?,
+            Some(volume) => self.running_device(volume).await?,
             None => None,
         };
         if let Some(device) = &device {
@@ -222,8 +224,13 @@ impl Node {
             }
         }
         self.unmount_all(name, &path, device.as_ref()).await?;
-        let (Some(volume), Some(_)) = (volume, device) else { return Ok(()) };
-        self.deactivate(&volume).await
+        match (volume, device) {
+            (Some(volume), Some(_)) => self.deactivate(&volume).await,
+            (Some(_), None) => Ok(()),
+            // It may still be active on disks that cannot be read now; on disks that are gone it is not ours
+            // to end.
+            (None, _) => self.why_unread(&snapshot, name).map_or(Ok(()), Err),
+        }
     }
 
     /// An inactive volume cannot be written by mistake. One that somebody still holds stays active.
@@ -254,8 +261,8 @@ impl Node {
             let Some(mount) = mounted_at(&mounts, path) else { return Ok(()) };
             let is_of_volume = match device {
                 Some(device) => !mounts_of(std::slice::from_ref(mount), device).is_empty(),
-                // The volume is gone; a mount of a device-mapper device left here can only be its.
-                None => mount.source.starts_with("/dev/dm-") || mount.source.starts_with("/dev/mapper/"),
+                // The volume is gone or cannot be seen; a mount of a device-mapper device left here can only be its.
+                None => shows_some_mapped_device(mount),
             };
             if !is_of_volume {
                 return Err(Error::precondition(format!(
@@ -296,6 +303,20 @@ fn already_staged(volume: &Volume, mount: &MountEntry, device: &MappedDevice, wa
             difference: format!("it was staged {difference}"),
         }),
     }
+}
+
+/// The kernel answers EINVAL to every option that it does not take, without naming it.
+fn not_mounted(volume: &Volume, path: &Path, options: &[String], source: io::Error) -> Error {
+    let mut what = format!("could not mount {} at {}", volume.full_name(), path.display());
+    if !options.is_empty() {
+        what = format!("{what} with the options {}", options.join(","));
+    }
+    if source.kind() == io::ErrorKind::InvalidInput && options.iter().any(|option| option.contains("context=")) {
+        return Error::precondition(format!(
+            "{what}: {source}; a context needs SELinux, which this node's kernel may lack or have switched off"
+        ));
+    }
+    Error::kernel(what, source)
 }
 
 fn in_words(content: &Content) -> String {

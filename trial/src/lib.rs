@@ -2,6 +2,7 @@
 //! a volume group and a `quarry node` ([`site`]); inside, on that machine, it is the node's client over
 //! the unix socket ([`client`], [`inside`]), since a guest's socket cannot be reached from without.
 
+pub mod bench;
 pub mod checks;
 pub mod client;
 pub mod demo;

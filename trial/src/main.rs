@@ -4,7 +4,7 @@ use anyhow::ensure;
 use clap::Parser;
 use quarry_trial::inside::power::{check, workload};
 use quarry_trial::inside::step::{self, Step};
-use quarry_trial::{checks, demo, inside, power_cuts, races, sanity, site};
+use quarry_trial::{bench, checks, demo, inside, power_cuts, races, sanity, site};
 
 /// Tries Quarry in the lab.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Trial {
         /// `theme`, or `theme:words of a case`
         themes: Vec<String>,
     },
+    /// Measures a node next to the bare commands; figures in target/bench
+    Bench(bench::Flags),
     /// Shows a volume's whole life, step by step
     Demo,
     /// Runs csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
@@ -42,6 +44,8 @@ enum Inside {
         results: String,
         themes: Vec<String>,
     },
+    /// The measuring half of `bench`
+    Bench(inside::bench::Flags),
     /// One CSI call
     #[command(subcommand)]
     Step(Step),
@@ -59,6 +63,7 @@ fn main() -> anyhow::Result<()> {
             let themes: Vec<&str> = themes.iter().map(String::as_str).collect();
             checks::run(&themes, &site::target_folder()?.join("check/by-hand")).map(drop)
         }
+        Trial::Bench(flags) => bench::run(&flags),
         Trial::Demo => demo::run(),
         Trial::Sanity => {
             for outcome in sanity::run(&site::target_folder()?.join("sanity"))? {
@@ -81,6 +86,7 @@ fn main() -> anyhow::Result<()> {
         }
         Trial::Inside(inside) => runtime()?.block_on(async {
             match inside {
+                Inside::Bench(flags) => inside::bench::run(&flags).await,
                 Inside::Step(step) => step::run(step).await,
                 Inside::Cases { results, themes } => inside::check::check(&themes, &results).await,
                 Inside::Workload(options) => workload::run(&options).await,

@@ -13,6 +13,7 @@ const AREA: &str = "classes";
 const GROUPS: &str = "groups";
 /// Room for metadata below which an admin should know: some dozens of volumes.
 const LITTLE_METADATA_BYTES: u64 = 64 << 10;
+const MORE_METADATA: &str = "delete volumes, or see docs/operations.md, \"The metadata area is full\"";
 
 /// The classes as a node with these flags would have them.
 pub(super) fn read(flags: &ClassesFlags) -> (Option<Classes>, Vec<Finding>) {
@@ -82,19 +83,18 @@ fn group_findings(group: &VolumeGroup, classes: &[&Class]) -> Vec<Finding> {
     let (largest, rooms): (Vec<u64>, Vec<String>) = rooms.unzip();
     let found = format!("{sizes}; {}", rooms.join(", "));
     let metadata = metadata_finding(group);
-    let room = if largest.iter().all(|extents| *extents == 0) {
-        Finding::warn(GROUPS, found, "no new volume fits: vgextend it, delete volumes, or lower the reserve")
-    } else {
-        Finding::ok(GROUPS, found)
-    };
-    vec![room, metadata]
+    if largest.iter().any(|extents| *extents > 0) {
+        return vec![Finding::ok(GROUPS, found), metadata];
+    }
+    let has_extents = classes.iter().any(|class| class.largest_extents(group) > 0);
+    let advice = if has_extents { MORE_METADATA } else { "vgextend it, delete volumes, or lower the reserve" };
+    vec![Finding::warn(GROUPS, found, advice), metadata]
 }
 
 fn metadata_finding(group: &VolumeGroup) -> Finding {
     let free = metadata_free(group);
     let found = format!("{}: {} of metadata can still be added", group.name, size(free));
-    let advice = "delete volumes or move some to another group; the size is fixed at pvcreate --metadatasize";
-    if free >= LITTLE_METADATA_BYTES { Finding::ok(GROUPS, found) } else { Finding::warn(GROUPS, found, advice) }
+    if free >= LITTLE_METADATA_BYTES { Finding::ok(GROUPS, found) } else { Finding::warn(GROUPS, found, MORE_METADATA) }
 }
 
 #[cfg(test)]

@@ -62,12 +62,14 @@ fn aligned(lines: &[[String; 8]]) -> Vec<String> {
 }
 
 fn sum(rows: &[Row]) -> String {
-    let bytes = rows.iter().map(|row| row.bytes).sum();
-    let deleting = rows.iter().filter(|row| row.state == State::Deleting).count();
-    match (rows.len(), deleting) {
-        (0, _) => String::from("no volumes of this driver here\n"),
-        (1, 0) => format!("1 volume, {}\n", size(bytes)),
-        (count, 0) => format!("{count} volumes, {}\n", size(bytes)),
-        (count, deleting) => format!("{count} volumes, {}; {deleting} of them being deleted\n", size(bytes)),
+    if rows.is_empty() {
+        return String::from("no volumes of this driver here\n");
     }
+    let bytes = rows.iter().map(|row| row.bytes).sum();
+    let noun = if rows.len() == 1 { "volume" } else { "volumes" };
+    let deleting = match rows.iter().filter(|row| row.state == State::Deleting).count() {
+        0 => String::new(),
+        deleting => format!("; being deleted: {deleting}"),
+    };
+    format!("{} {noun}, {}{deleting}\n", rows.len(), size(bytes))
 }

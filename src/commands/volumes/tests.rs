@@ -131,7 +131,7 @@ ID       CLASS  SIZE   CONTENT  STATE                  GROUP  CLAIM    MOUNTED A
 n1/data  fast   1 GiB  ext4     published              vg     shop/db  /staging
                                                                        /pods/with\\nnewline
 n1/old   fast   1 GiB  -        deleting (wipe: zero)  vg     -        -
-2 volumes, 2 GiB; 1 of them being deleted
+2 volumes, 2 GiB; being deleted: 1
 ";
     assert_eq!(text, expected);
 }

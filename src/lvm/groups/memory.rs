@@ -56,11 +56,10 @@ impl Memory {
         }
         snapshot.unusable.sort();
         snapshot.vanished.sort_by(|one, other| one.name.cmp(&other.name));
-        snapshot.unreadable = scan
-            .unreadable
-            .iter()
-            .map(|(device, reason)| Unreadable { device: device.path.clone(), reason: reason.clone() })
-            .collect();
+        let silent = scan.found.iter().filter_map(|found| Some((&found.device, found.unreadable()?.to_owned())));
+        let unreadable = scan.unreadable.iter().map(|(device, reason)| (device, reason.clone())).chain(silent);
+        snapshot.unreadable =
+            unreadable.map(|(device, reason)| Unreadable { device: device.path.clone(), reason }).collect();
         snapshot
     }
 

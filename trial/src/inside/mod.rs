@@ -1,5 +1,6 @@
 //! What runs on the machine of the lab, as the node's client.
 
+pub mod bench;
 pub mod cases;
 pub mod check;
 pub mod kind;

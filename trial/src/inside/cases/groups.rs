@@ -131,7 +131,8 @@ async fn read_only(ground: &Ground) -> Result<()> {
     group.remove()
 }
 
-const OTHER_SYSTEM: [&str; 2] = ["--config", "local/extra_system_ids=[\"elsewhere\"]"];
+/// As the other system would act.
+const OTHER_SYSTEM: [&str; 2] = ["--config", "global/system_id_source=\"lvmlocal\" local/system_id=\"elsewhere\""];
 
 async fn foreign_system(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 32)?;

@@ -62,7 +62,7 @@ pub(super) fn sweep() -> Result<()> {
     let script = format!(
         "umount --lazy /usr/sbin/lvm 2>/dev/null; rm -f /run/check-bin/hang
         for turn in 1 2 3 4 5; do
-            sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \\({FOLDER}\\/[^ ]*\\) .*/\\1/p' /proc/self/mountinfo | tac |
+            sed -n 's|^[^ ]* [^ ]* [^ ]* [^ ]* \\({FOLDER}/[^ ]*\\) .*|\\1|p' /proc/self/mountinfo | tac |
                 while read -r target; do umount --lazy \"$(printf %b \"$target\")\"; done
         done
         for device in $(dmsetup ls | sed -n 's/^\\(slice-[0-9]*\\).*/\\1/p'); do dmsetup resume $device; done

@@ -1,0 +1,74 @@
+//! The calls of a scenario.
+
+use quarry::csi::v1::VolumeCapability;
+use quarry::csi::v1::volume_capability::access_mode::Mode;
+use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use tonic::Code;
+
+/// How a volume is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Mount,
+    MountReadOnly,
+    Block,
+}
+
+/// A call; volumes and targets by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Volume, class, extents.
+    Create(&'static str, &'static str, usize),
+    /// The same, where there is no room for it.
+    CreateTooLarge(&'static str, &'static str, usize),
+    Stage(&'static str, Use),
+    /// Volume, target.
+    Publish(&'static str, &'static str, Use),
+    /// The user at a target writes data.
+    Write(&'static str),
+    Grow(&'static str, usize),
+    GrowMounted(&'static str, &'static str, usize),
+    Unpublish(&'static str, &'static str),
+    Unstage(&'static str),
+    Delete(&'static str),
+}
+
+impl Use {
+    pub(crate) fn capability(self) -> VolumeCapability {
+        let access_type = match self {
+            Self::Block => AccessType::Block(BlockVolume {}),
+            Self::Mount | Self::MountReadOnly => AccessType::Mount(MountVolume::default()),
+        };
+        let access_mode = AccessMode { mode: Mode::SingleNodeWriter.into() };
+        VolumeCapability { access_type: Some(access_type), access_mode: Some(access_mode) }
+    }
+
+    pub(crate) fn is_read_only(self) -> bool {
+        self == Self::MountReadOnly
+    }
+}
+
+impl Call {
+    /// The answer that ends it.
+    pub(crate) fn expected(self) -> Code {
+        match self {
+            Self::CreateTooLarge(..) => Code::ResourceExhausted,
+            _ => Code::Ok,
+        }
+    }
+
+    /// The volume it is about.
+    pub(crate) fn volume(self) -> &'static str {
+        match self {
+            Self::Create(name, ..)
+            | Self::CreateTooLarge(name, ..)
+            | Self::Stage(name, _)
+            | Self::Publish(name, ..)
+            | Self::Grow(name, _)
+            | Self::GrowMounted(name, ..)
+            | Self::Unpublish(name, _)
+            | Self::Unstage(name)
+            | Self::Delete(name) => name,
+            Self::Write(_) => "",
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The kernel of the fake machine.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use quarry::host::kernel::{
+    BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+};
+
+use crate::file_system;
+use crate::machine::{MAPPER, Machine, node};
+use crate::seat::Seat;
+
+/// The number of the file system in which the device nodes lie.
+const DEVTMPFS: DeviceNumber = DeviceNumber { major: 0, minor: 6 };
+
+fn broken<T>() -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(5))
+}
+
+fn refused<T>(kind: ErrorKind) -> io::Result<T> {
+    Err(io::Error::from(kind))
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap()
+}
+
+#[tonic::async_trait]
+impl Kernel for Seat {
+    async fn mount(&self, mount: &Mount) -> io::Result<()> {
+        self.effect(format!("mount {mount:?}"), |machine| machine.mount(mount), broken).await
+    }
+
+    async fn unmount(&self, target: &Path) -> io::Result<()> {
+        let unmount = |machine: &mut Machine| {
+            let found = machine.mounts.iter().rposition(|mount| mount.target == target);
+            found.map(|index| drop(machine.mounts.remove(index))).ok_or_else(|| ErrorKind::InvalidInput.into())
+        };
+        self.effect(format!("unmount {}", target.display()), unmount, broken).await
+    }
+
+    async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
+        self.effect("mounts".into(), |machine| Ok(machine.mounts.clone()), broken).await
+    }
+
+    async fn device_at(&self, path: &Path) -> io::Result<Option<DeviceNumber>> {
+        let device_at = |machine: &mut Machine| {
+            let shown = machine.mounts.iter().rev().find(|mount| mount.target == path);
+            let is_node = shown.is_none_or(|mount| mount.device == DEVTMPFS);
+            let minor = machine.minor_at(path).or_else(|| machine.shown_at(path)).filter(|_| is_node);
+            if minor.is_none() {
+                path.symlink_metadata()?;
+            }
+            Ok(minor.map(|minor| DeviceNumber { major: MAPPER, minor }))
+        };
+        self.effect(format!("device_at {}", path.display()), device_at, broken).await
+    }
+
+    async fn usage(&self, _: &Path) -> io::Result<FileSystemUsage> {
+        self.effect("usage".into(), |_| Ok(FileSystemUsage::default()), broken).await
+    }
+
+    async fn block_devices(&self) -> io::Result<Vec<BlockDevice>> {
+        self.effect("block_devices".into(), |machine| Ok(machine.block_devices()), broken).await
+    }
+
+    async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>> {
+        let count = stretches.len();
+        let read = |machine: &mut Machine| stretches.iter().map(|stretch| machine.read(stretch)).collect();
+        let name = format!("read {}", stretches.first().map_or(Path::new(""), |stretch| &stretch.device).display());
+        self.effect(name, read, || (0..count).map(|_| broken()).collect()).await
+    }
+
+    async fn zero(&self, stretch: Stretch) -> io::Result<()> {
+        let zero = |machine: &mut Machine| {
+            let Some(minor) = machine.minor_at(&stretch.device) else { return refused(ErrorKind::NotFound) };
+            machine.assert_may_be_overwritten(minor);
+            machine.zero_device(minor, size(stretch.offset), size(stretch.length));
+            Ok(())
+        };
+        self.effect(format!("zero {stretch:?}"), zero, broken).await
+    }
+
+    async fn discard(&self, stretch: Stretch) -> io::Result<()> {
+        // The worst that a disk may do with it is nothing.
+        let discard = |machine: &mut Machine| {
+            let Some(minor) = machine.minor_at(&stretch.device) else { return refused(ErrorKind::NotFound) };
+            machine.assert_may_be_overwritten(minor);
+            Ok(())
+        };
+        self.effect(format!("discard {stretch:?}"), discard, broken).await
+    }
+
+    async fn flush(&self, device: &Path) -> io::Result<()> {
+        let flush = |machine: &mut Machine| {
+            if let Some(minor) = machine.minor_at(device) {
+                machine.flush_device(minor);
+                return Ok(());
+            }
+            let disk = device.file_name().and_then(|name| machine.disks.get_mut(name.to_str()?));
+            disk.map(crate::disk::Disk::flush).ok_or_else(|| ErrorKind::NotFound.into())
+        };
+        self.effect(format!("flush {}", device.display()), flush, broken).await
+    }
+
+    async fn set_read_only(&self, device: &Path, read_only: bool) -> io::Result<()> {
+        let set = |machine: &mut Machine| {
+            let Some(minor) = machine.minor_at(device) else { return refused(ErrorKind::NotFound) };
+            machine.devices.get_mut(&minor).unwrap().read_only = read_only;
+            Ok(())
+        };
+        self.effect(format!("set_read_only {} {read_only}", device.display()), set, broken).await
+    }
+
+    async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>> {
+        self.effect("mapped_devices".into(), |machine| Ok(machine.mapped_devices()), broken).await
+    }
+}
+
+impl Machine {
+    fn read(&self, stretch: &Stretch) -> io::Result<Vec<u8>> {
+        let (offset, length) = (size(stretch.offset), size(stretch.length));
+        if let Some(minor) = self.minor_at(&stretch.device) {
+            return Ok(self.read_device(minor, offset, length));
+        }
+        let disk = stretch.device.file_name().and_then(|name| self.disks.get(name.to_str()?));
+        disk.map(|disk| disk.read(offset, length)).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn block_devices(&self) -> Vec<BlockDevice> {
+        let disk = |(minor, (name, disk)): (u32, (&String, &crate::disk::Disk))| BlockDevice {
+            path: Path::new("/dev").join(name),
+            number: DeviceNumber { major: 8, minor },
+            size: disk.size as u64,
+            is_component: false,
+            mapper_uuid: None,
+        };
+        let mapped = |(minor, device): (&u32, &crate::machine::Device)| BlockDevice {
+            path: node(*minor),
+            number: DeviceNumber { major: MAPPER, minor: *minor },
+            size: self.bytes_of(*minor) as u64,
+            is_component: false,
+            mapper_uuid: Some(device.uuid.clone()),
+        };
+        (0..).zip(&self.disks).map(disk).chain(self.devices.iter().map(mapped)).collect()
+    }
+
+    fn mapped_devices(&self) -> Vec<MappedDevice> {
+        let mapped = |(minor, device): (&u32, &crate::machine::Device)| MappedDevice {
+            name: device.name(),
+            uuid: device.uuid.clone(),
+            number: DeviceNumber { major: MAPPER, minor: *minor },
+            open_count: self.open_count(*minor),
+            suspended: device.suspended,
+            read_only: device.read_only,
+        };
+        self.devices.iter().map(mapped).collect()
+    }
+
+    /// Only what nobody has data on may be overwritten by the driver.
+    fn assert_may_be_overwritten(&self, minor: u32) {
+        let device = &self.devices[&minor];
+        let volume = self.volume(&device.group, &device.volume).unwrap();
+        let is_free = volume.is_quarrys() && (volume.has_tag("quarry.fresh") || volume.is_deleting());
+        assert!(is_free && self.open_count(minor) == 0, "{volume:?} is overwritten");
+    }
+
+    fn mount(&mut self, mount: &Mount) -> io::Result<()> {
+        let entry = match mount {
+            Mount::FileSystem { device, target, file_system, options } => {
+                let Some(minor) = self.minor_at(device) else { return refused(ErrorKind::NotFound) };
+                let found = file_system::bytes(&self.read_device(minor, 0, file_system::BLOCK));
+                if !target.symlink_metadata()?.is_dir() || file_system != "ext4" || found.is_none() {
+                    return refused(ErrorKind::InvalidInput);
+                }
+                assert!(found <= Some(self.bytes_of(minor)), "a file system larger than its device is mounted");
+                MountEntry {
+                    device: DeviceNumber { major: MAPPER, minor },
+                    root: "/".into(),
+                    target: target.clone(),
+                    options: per_mount(options),
+                    file_system: file_system.clone(),
+                    source: device.display().to_string(),
+                    super_options: vec!["rw".into()],
+                }
+            }
+            Mount::Bind { source, target, options } => {
+                let is_dir = target.symlink_metadata()?.is_dir();
+                if let Some(minor) = self.minor_at(source) {
+                    assert!(!is_dir, "a device is shown at a folder");
+                    MountEntry {
+                        device: DEVTMPFS,
+                        root: format!("/dm-{minor}").into(),
+                        target: target.clone(),
+                        options: per_mount(options),
+                        file_system: "devtmpfs".into(),
+                        source: "udev".into(),
+                        super_options: vec!["rw".into()],
+                    }
+                } else {
+                    let shown = self.mounts.iter().rev().find(|mount| mount.target == *source);
+                    let shown = shown.expect("a folder is shown in which nothing is mounted");
+                    assert!(is_dir, "a folder is shown at a file");
+                    MountEntry { target: target.clone(), options: per_mount(options), ..shown.clone() }
+                }
+            }
+        };
+        self.mounts.push(entry);
+        Ok(())
+    }
+}
+
+fn per_mount(options: &[String]) -> Vec<String> {
+    let mut shown: Vec<String> = vec![if options.iter().any(|option| option == "ro") { "ro" } else { "rw" }.into()];
+    shown.extend(options.iter().filter(|option| *option != "ro" && *option != "rw").cloned());
+    shown
+}

@@ -1,0 +1,182 @@
+//! One process of the driver on the machine. Every effect passes through here, is counted, and may be the
+//! one that goes wrong.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::disk::Survivors;
+use crate::machine::Machine;
+
+/// How an effect goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nothing was done, and that is said.
+    FailsBefore,
+    /// It was done, but a failure is reported.
+    FailsAfter,
+    /// Only of `lvextend`: committed, but the device stays suspended and a failure is reported.
+    LeavesSuspended,
+    /// The driver's process ends before it.
+    DiesBefore,
+    /// The driver's process ends after it.
+    DiesAfter,
+    /// The power fails after it.
+    LosesPower(Survivors),
+}
+
+impl Mode {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::FailsBefore,
+        Self::FailsAfter,
+        Self::LeavesSuspended,
+        Self::DiesBefore,
+        Self::DiesAfter,
+        Self::LosesPower(Survivors::Nothing),
+        Self::LosesPower(Survivors::Metadata),
+        Self::LosesPower(Survivors::Data),
+    ];
+}
+
+/// What is watched while the driver works.
+#[derive(Default)]
+struct Watch {
+    /// The effect that goes wrong, counted from 1, and how.
+    plan: Option<(usize, Mode)>,
+    is_counting: bool,
+    effects: Vec<String>,
+    /// What the driver must never do, and did.
+    violations: Vec<String>,
+    /// Commands whose line holds this text never end.
+    hanging: Option<String>,
+    has_lost_power: bool,
+}
+
+/// The machine, and the eye on it.
+#[derive(Default)]
+pub(crate) struct Bench {
+    machine: Mutex<Machine>,
+    watch: Mutex<Watch>,
+}
+
+/// A process of the driver.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    pub(crate) bench: Arc<Bench>,
+    /// Set when the process has ended. Its tasks then wait for ever.
+    pub(crate) dead: CancellationToken,
+}
+
+impl Bench {
+    pub(crate) fn new(plan: Option<(usize, Mode)>) -> Arc<Self> {
+        let watch = Watch { plan, ..Watch::default() };
+        Arc::new(Self { machine: Mutex::new(Machine::new()), watch: Mutex::new(watch) })
+    }
+
+    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Effects count from now on.
+    pub(crate) fn count(&self) {
+        self.watch().is_counting = true;
+    }
+
+    /// Effects do not count any more. Answers those that did.
+    pub(crate) fn counted(&self) -> Vec<String> {
+        let mut watch = self.watch();
+        watch.is_counting = false;
+        watch.effects.clone()
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.watch().violations.clone()
+    }
+
+    /// Whether the power failed since this was last asked.
+    pub(crate) fn take_power_cut(&self) -> bool {
+        std::mem::take(&mut self.watch().has_lost_power)
+    }
+
+    pub(crate) fn hang_commands_with(&self, text: Option<&str>) {
+        self.watch().hanging = text.map(str::to_owned);
+    }
+
+    pub(crate) fn is_hanging(&self, command: &str) -> bool {
+        self.watch().hanging.as_deref().is_some_and(|text| command.contains(text))
+    }
+
+    /// How the effect that is about to be done goes wrong.
+    fn next(&self, effect: &str) -> Option<Mode> {
+        let mut watch = self.watch();
+        if !watch.is_counting {
+            return None;
+        }
+        watch.effects.push(effect.to_owned());
+        let (at, mode) = watch.plan?;
+        (at == watch.effects.len()).then_some(mode)
+    }
+
+    /// Does something to the machine; what must never be done is noted.
+    fn act<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| act(&mut self.machine())));
+        done.map_err(|panic| {
+            let words = panic.downcast_ref::<String>().cloned();
+            let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+            self.watch().violations.push(words.unwrap_or_default());
+        })
+        .ok()
+    }
+}
+
+impl Seat {
+    pub(crate) fn new(bench: &Arc<Bench>) -> Self {
+        Self { bench: Arc::clone(bench), dead: CancellationToken::new() }
+    }
+
+    /// Does something to the machine, or fails with `failure`, as planned.
+    pub(crate) async fn effect<T>(
+        &self,
+        name: String,
+        act: impl FnOnce(&mut Machine) -> T,
+        failure: impl FnOnce() -> T,
+    ) -> T {
+        // Other tasks get their turn between any two effects.
+        tokio::task::yield_now().await;
+        if self.dead.is_cancelled() {
+            return std::future::pending().await;
+        }
+        let mode = self.bench.next(&name);
+        if mode == Some(Mode::DiesBefore) {
+            return self.die().await;
+        }
+        if mode == Some(Mode::FailsBefore) {
+            return failure();
+        }
+        let done = self.bench.act(act);
+        match mode {
+            Some(Mode::LeavesSuspended) => {
+                self.bench.act(|machine| machine.suspend(name.rsplit(' ').next().unwrap_or_default()));
+                failure()
+            }
+            Some(Mode::DiesAfter) => self.die().await,
+            Some(Mode::LosesPower(survivors)) => {
+                self.bench.act(|machine| machine.lose_power(survivors));
+                self.bench.watch().has_lost_power = true;
+                self.die().await
+            }
+            Some(Mode::FailsAfter) => failure(),
+            _ => done.unwrap_or_else(failure),
+        }
+    }
+
+    async fn die<T>(&self) -> T {
+        self.dead.cancel();
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,180 @@
+//! The figures: what each must be, what it is, and the table of both.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::samples::Samples;
+
+/// Every figure in the order of the table, and the most that it may be.
+const RULES: [(&str, Option<f64>); 14] = [
+    ("create_volume_p50_ratio", Some(1.0)),
+    ("delete_volume_p50_ratio", Some(1.0)),
+    ("burst_100_create_ratio", Some(0.8)),
+    ("stage_fresh_ratio", Some(1.0)),
+    ("publish_p50_ms", None),
+    ("unpublish_p50_ms", None),
+    ("lvm_processes_publish", Some(0.0)),
+    ("lvm_processes_unpublish", Some(0.0)),
+    ("lvm_processes_stats", Some(0.0)),
+    ("lvm_processes_capacity", Some(0.0)),
+    ("lvm_processes_list", Some(0.0)),
+    ("rss_500_mib", Some(16.0)),
+    ("binary_mib", Some(15.0)),
+    // Not a figure of the node but of the deletion as a whole, its work in the background included.
+    ("delete_until_gone_p50_ratio", None),
+];
+
+/// One figure. Of a ratio the spread is that of the ratios of neighbouring measurements, else that of the value.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The most that it may be; without one it is only reported.
+    pub must: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_ours_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub median_bare_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    pub n: usize,
+}
+
+impl Figure {
+    fn result(&self) -> Option<f64> {
+        self.ratio.or(self.value)
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.result(), self.must) {
+            (None, _) => "not measured",
+            (Some(_), None) => "",
+            (Some(result), Some(must)) if result <= must => "ok",
+            (Some(_), Some(_)) => "NOT MET",
+        }
+    }
+}
+
+/// All figures by their keys.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Figures(BTreeMap<String, Figure>);
+
+impl Figures {
+    /// Our time over that of the bare commands; the measurements come in pairs.
+    pub fn ratio(&mut self, key: &str, ours: &Samples, bare: &Samples) {
+        let neighbours = ours.over(bare);
+        let figure = Figure {
+            ratio: Some(ours.median() / bare.median()),
+            median_ours_ms: Some(ours.median()),
+            median_bare_ms: Some(bare.median()),
+            min: Some(neighbours.min()),
+            max: Some(neighbours.max()),
+            n: neighbours.len(),
+            ..Figure::default()
+        };
+        self.put(key, figure);
+    }
+
+    /// Our time alone.
+    pub fn time(&mut self, key: &str, ours: &Samples) {
+        let (min, max) = (Some(ours.min()), Some(ours.max()));
+        self.put(key, Figure { value: Some(ours.median()), min, max, n: ours.len(), ..Figure::default() });
+    }
+
+    /// A number that is found once.
+    pub fn value(&mut self, key: &str, value: f64) {
+        self.put(key, Figure { value: Some(value), n: 1, ..Figure::default() });
+    }
+
+    /// A number over so many calls.
+    pub fn count(&mut self, key: &str, value: f64, calls: usize) {
+        self.put(key, Figure { value: Some(value), n: calls, ..Figure::default() });
+    }
+
+    fn put(&mut self, key: &str, figure: Figure) {
+        let must = RULES.iter().find(|(name, _)| *name == key).and_then(|(_, must)| *must);
+        self.0.insert(key.to_owned(), Figure { must, ..figure });
+    }
+
+    /// For people: one row per figure, with its verdict.
+    pub fn table(&self) -> String {
+        let mut table = format!(
+            "{:<28}{:>9}{:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  \n",
+            "figure", "is", "must", "ours ms", "bare ms", "min", "max", "n"
+        );
+        for (key, must) in RULES {
+            let missing = Figure { must, ..Figure::default() };
+            let figure = self.0.get(key).unwrap_or(&missing);
+            let must = figure.must.map_or_else(String::new, |must| format!("≤ {must}"));
+            let _ = writeln!(
+                table,
+                "{key:<28}{:>9}{must:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  {}",
+                number(figure.result()),
+                number(figure.median_ours_ms),
+                number(figure.median_bare_ms),
+                number(figure.min),
+                number(figure.max),
+                figure.n,
+                figure.verdict()
+            );
+        }
+        table
+    }
+}
+
+fn number(number: Option<f64>) -> String {
+    match number {
+        None => String::from("-"),
+        Some(number) if number.abs() >= 100.0 => format!("{number:.0}"),
+        Some(number) => format!("{number:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(measurements: &[f64]) -> Samples {
+        measurements.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_row_says_whether_it_is_met() {
+        let mut figures = Figures::default();
+        figures.ratio("create_volume_p50_ratio", &samples(&[1.0, 2.0, 3.0]), &samples(&[4.0, 4.0, 4.0]));
+        figures.value("binary_mib", 15.1);
+        figures.time("publish_p50_ms", &samples(&[3.0]));
+        let table = figures.table();
+        let row = |key: &str| table.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
+        assert!(row("create_volume_p50_ratio").ends_with("  ok"), "{table}");
+        assert!(row("binary_mib").ends_with("NOT MET"), "{table}");
+        assert!(row("rss_500_mib").ends_with("not measured"), "{table}");
+        assert!(row("publish_p50_ms").ends_with("1  "), "{table}");
+    }
+
+    #[test]
+    fn a_ratio_is_of_the_medians_and_its_spread_of_the_pairs() {
+        let mut figures = Figures::default();
+        figures.ratio("stage_fresh_ratio", &samples(&[1.0, 2.0, 9.0]), &samples(&[4.0, 1.0, 4.0]));
+        let figure = &figures.0["stage_fresh_ratio"];
+        let found = [figure.ratio, figure.min, figure.max, figure.median_ours_ms, figure.must];
+        assert_eq!(found, [Some(0.5), Some(0.25), Some(2.25), Some(2.0), Some(1.0)]);
+        assert_eq!(figure.n, 3);
+    }
+
+    #[test]
+    fn figures_go_through_a_file() {
+        let mut figures = Figures::default();
+        figures.ratio("stage_fresh_ratio", &samples(&[1.0]), &samples(&[4.0]));
+        figures.count("lvm_processes_list", 0.0, 20);
+        let text = serde_json::to_string(&figures).unwrap();
+        assert_eq!(serde_json::from_str::<Figures>(&text).unwrap(), figures);
+    }
+}
