@@ -276,6 +276,7 @@ impl Orchestrator {
             Call::Create(name, _, extents) | Call::Grow(name, extents) | Call::GrowMounted(name, _, extents) => {
                 let size = known.volumes.entry(name).or_default();
                 *size = extents.max(*size);
+                known.deleted.retain(|other| *other != name);
             }
             Call::Stage(name, how) => drop(known.staged.insert(name, how)),
             Call::Unstage(name) => drop(known.staged.remove(name)),
@@ -290,6 +291,7 @@ impl Orchestrator {
             }
             Call::Delete(name) => {
                 known.volumes.remove(name);
+                known.written.retain(|other| *other != name);
                 known.deleted.push(name);
             }
             Call::CreateTooLarge(..) => {}
