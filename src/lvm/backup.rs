@@ -35,7 +35,7 @@ async fn read_unless(file: &Path, uuids: &[&str]) -> io::Result<Option<Vec<u8>>>
     let mut text = Vec::new();
     (&mut file).take(HEAD_BYTES).read_to_end(&mut text).await?;
     let head = String::from_utf8_lossy(&text);
-    if uuids.iter().any(|uuid| head.contains(&format!("\tid = \"{uuid}\""))) {
+    if uuids.iter().any(|uuid| head.contains(&format!("id = \"{uuid}\""))) {
         return Ok(None);
     }
     file.read_to_end(&mut text).await?;

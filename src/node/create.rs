@@ -117,6 +117,7 @@ impl Node {
             ..VolumeTags::default()
         };
         let made = self.writer.create(&turn, group, name, new.class.layout, extents, &tags.to_tags()).await;
+        self.reaper.changed(&group.name);
         // The flush takes its time at the disk, in which we look and the next one has its turn.
         let look = async {
             let after = self.groups.read().await?;
@@ -126,7 +127,6 @@ impl Node {
         let (after, flushed) = tokio::join!(look, self.writer.flush(group));
         if let Some(volume) = Volume::find(&*after?, name)? {
             flushed?;
-            self.reaper.changed(&volume.group.name);
             return Ok(Tried::Made(Box::new(volume)));
         }
         made?;

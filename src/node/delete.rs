@@ -45,6 +45,7 @@ impl Node {
         let tag = deleting_tag(self.wipe_of(&volume));
         let marked = self.writer.change_tags(&turn, &volume.group.name, name, &[tag], &[]).await;
         drop(turn);
+        self.reaper.changed(&volume.group.name);
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
         let after = after?;
         match Volume::find(&after, name)? {
@@ -55,7 +56,6 @@ impl Node {
             Some(_) => flushed?,
             None => self.why_unknown(&after, name).await.map_or(Ok(()), Err)?,
         }
-        self.reaper.changed(&volume.group.name);
         self.reaper.wake();
         Ok(())
     }

@@ -62,6 +62,7 @@ impl Node {
         let turn = self.writer.turn(group).await;
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
         drop(turn);
+        self.reaper.changed(group);
         let (snapshot, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
         let is_done = Volume::find(&*snapshot?, name)?.is_some_and(|now| {
             let has = |tag: &String| now.logical.tags.contains(tag);
@@ -71,7 +72,6 @@ impl Node {
             changed?;
             return Err(Error::Internal { problem: format!("the tags of {} did not change", volume.full_name()) });
         }
-        self.reaper.changed(group);
         flushed
     }
 }

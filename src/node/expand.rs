@@ -68,6 +68,7 @@ impl Node {
             self.ensure_room(&volume, extents)?;
             let layout = self.class(&volume.tags.class).map_or(Layout::Linear, |class| class.layout);
             let ran = self.writer.extend(&turn, &volume.group, &name, layout, extents).await;
+            self.reaper.changed(&group);
             let after = self.groups.read().await?;
             let is_grown = Volume::find(&after, &name)?.is_some_and(|volume| volume.logical.extents >= extents);
             if !is_grown {
@@ -76,7 +77,6 @@ impl Node {
             }
         }
         drop(turn);
-        self.reaper.changed(&group);
         self.running_device(&volume).await?;
         self.writer.flush(&volume.group).await?;
         self.volume(&name).await

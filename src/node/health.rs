@@ -5,10 +5,15 @@ use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
 use crate::host::superblock;
 use crate::node::Node;
 use crate::node::device::{is_read_only, mounts_of};
+use crate::node::placement::why_unwritable;
 use crate::node::volume::{Volume, device_path};
 
 /// Bytes read to see what a file system says of itself.
 const HEAD_BYTES: u64 = 128 << 10;
+
+/// How the file systems show that they take no writes any more although their mount does; since Linux 6.12 ext4
+/// has words of its own for it.
+const SHUT_BY_ERRORS: [&str; 3] = ["ro", "emergency_ro", "shutdown"];
 
 /// How bad a condition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +90,14 @@ impl Node {
                 message: format!("volume group {} lacks physical volumes; attach their disks", group.name),
             })
             .collect();
+        let used = snapshot.groups.iter().filter(|group| classes.use_group(&group.name) && !group.is_partial());
+        conditions.extend(used.filter_map(|group| {
+            Some(Condition {
+                severity: Severity::Degraded,
+                reason: "VolumeGroupUnwritable",
+                message: format!("volume group {} cannot be changed: {}", group.name, why_unwritable(group)?),
+            })
+        }));
         let unusable = snapshot.unusable.iter().filter(|unusable| classes.use_group(&unusable.name));
         conditions.extend(unusable.map(|unusable| Condition {
             severity: Severity::Inaccessible,
@@ -142,8 +155,8 @@ pub fn conditions(volume: &Volume, device: Option<&MappedDevice>, mounts: &[Moun
         });
     }
     let mounts = mounts_of(mounts, device);
-    let turned_read_only =
-        mounts.iter().find(|mount| !is_read_only(mount) && mount.super_options.iter().any(|option| option == "ro"));
+    let is_shut = |option: &String| SHUT_BY_ERRORS.contains(&option.as_str());
+    let turned_read_only = mounts.iter().find(|mount| !is_read_only(mount) && mount.super_options.iter().any(is_shut));
     if let Some(mount) = turned_read_only {
         conditions.push(Condition {
             severity: Severity::Degraded,

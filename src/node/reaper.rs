@@ -58,8 +58,8 @@ impl Reaper {
         self.wake.notify_one();
     }
 
-    /// Notes that a group's metadata changed. It only puts off the backup: a look for deleted volumes after every
-    /// creation would take the time of the next one.
+    /// Notes that a group's metadata changed, or may have: a failed command may have got that far. It only puts off
+    /// the backup: a look for deleted volumes after every creation would take the time of the next one.
     pub fn changed(&self, group: &str) {
         self.state().changed.insert(group.to_owned());
         self.wake.notify_one();
@@ -78,7 +78,7 @@ impl Reaper {
     /// How long until backups are to be written; `None` when all are up to date.
     fn backup_pause(&self) -> Option<Duration> {
         let state = self.state();
-        let rest = if state.backups_fail { IDLE } else { BACKUP_REST };
+        let rest = if state.backups_fail { RETRY } else { BACKUP_REST };
         (!state.changed.is_empty()).then_some(rest)
     }
 
@@ -277,9 +277,12 @@ impl Node {
                 let written = node.writer.back_up(&turn, &group).await;
                 drop(turn);
                 node.reaper.state().busy.remove(&group);
-                node.reaper.state().backups_fail = written.is_err();
+                let failed_before = std::mem::replace(&mut node.reaper.state().backups_fail, written.is_err());
                 if let Err(error) = written {
-                    tracing::warn!(%error, group, "could not write the backup of the metadata; trying again");
+                    // A folder that cannot be written may stay so; once is enough in the log.
+                    if !failed_before {
+                        tracing::warn!(%error, group, "could not write the backup of the metadata; trying again");
+                    }
                     node.reaper.state().changed.insert(group);
                 }
                 node.reaper.wake();

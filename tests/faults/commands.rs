@@ -6,7 +6,7 @@ use crate::disk_format::{EXTENT, uuid};
 use crate::file_system;
 use crate::lvm::Group;
 use crate::machine::Machine;
-use crate::seat::Seat;
+use crate::seat::{Seat, Spoiled};
 
 const LVM_FAILED: i32 = 5;
 
@@ -30,6 +30,12 @@ impl Commands for Seat {
         let line = short(command.program, &words);
         while self.bench.is_hanging(&line) {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        match self.bench.spoiled().filter(|_| command.program == "lvm") {
+            Some(Spoiled::Missing) => return Err(CommandError::Missing { program: command.program.to_owned() }),
+            Some(Spoiled::Killed) => return Ok(Output::default()),
+            Some(Spoiled::Nonsense) => return Ok(Output { stdout: b"Segmentation fault".to_vec(), ..done() }),
+            None => {}
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let run = |machine: &mut Machine| match command.program {

@@ -67,7 +67,10 @@ impl Kernel for Seat {
 
     async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>> {
         let count = stretches.len();
-        let read = |machine: &mut Machine| stretches.iter().map(|stretch| machine.read(stretch)).collect();
+        let one = |machine: &Machine, stretch: &Stretch| {
+            if self.bench.is_broken(&stretch.device) { broken() } else { machine.read(stretch) }
+        };
+        let read = |machine: &mut Machine| stretches.iter().map(|stretch| one(machine, stretch)).collect();
         let name = format!("read {}", stretches.first().map_or(Path::new(""), |stretch| &stretch.device).display());
         self.effect(name, read, || (0..count).map(|_| broken()).collect()).await
     }

@@ -254,6 +254,10 @@ impl Machine {
         self.devices.get_mut(&0).unwrap().opened = 1;
     }
 
+    pub(crate) fn is_backed_up(&self, group: &str) -> bool {
+        self.backups.get(group) == self.group(group).map(|group| &group.seqno)
+    }
+
     /// Whether a text can be read in what is free of any group: the next tenant would see it.
     pub(crate) fn free_space_holds(&self, text: &[u8]) -> bool {
         self.groups.iter().any(|group| {

@@ -9,6 +9,7 @@ mod disk;
 mod disk_format;
 mod enumeration;
 mod file_system;
+mod hostile;
 mod kernel;
 mod lvm;
 mod machine;

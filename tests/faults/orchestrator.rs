@@ -179,7 +179,9 @@ impl Orchestrator {
             let is_done = {
                 let machine = self.bench.machine();
                 let mut volumes = machine.groups.iter().flat_map(|group| &group.volumes);
-                second >= 12 && !volumes.any(crate::lvm::LogicalVolume::is_deleting)
+                // A backup that failed is tried again after a minute.
+                second >= if machine.is_backed_up("vg") { 12 } else { 70 }
+                    && !volumes.any(crate::lvm::LogicalVolume::is_deleting)
             };
             if is_done {
                 return;
@@ -274,6 +276,7 @@ impl Orchestrator {
             Call::Create(name, _, extents) | Call::Grow(name, extents) | Call::GrowMounted(name, _, extents) => {
                 let size = known.volumes.entry(name).or_default();
                 *size = extents.max(*size);
+                known.deleted.retain(|other| *other != name);
             }
             Call::Stage(name, how) => drop(known.staged.insert(name, how)),
             Call::Unstage(name) => drop(known.staged.remove(name)),
@@ -288,6 +291,7 @@ impl Orchestrator {
             }
             Call::Delete(name) => {
                 known.volumes.remove(name);
+                known.written.retain(|other| *other != name);
                 known.deleted.push(name);
             }
             Call::CreateTooLarge(..) => {}

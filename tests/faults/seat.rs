@@ -2,6 +2,7 @@
 //! one that goes wrong.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,20 @@ struct Watch {
     /// Commands whose line holds this text never end.
     hanging: Option<String>,
     has_lost_power: bool,
+    spoiled: Option<Spoiled>,
+    /// Disks that answer nothing but errors.
+    broken_disks: Vec<String>,
+}
+
+/// How lvm cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoiled {
+    /// It is not installed.
+    Missing,
+    /// A signal ends it.
+    Killed,
+    /// It ends well and does nothing but print nonsense.
+    Nonsense,
 }
 
 /// The machine, and the eye on it.
@@ -109,6 +124,22 @@ impl Bench {
 
     pub(crate) fn is_hanging(&self, command: &str) -> bool {
         self.watch().hanging.as_deref().is_some_and(|text| command.contains(text))
+    }
+
+    pub(crate) fn spoil_lvm(&self, how: Option<Spoiled>) {
+        self.watch().spoiled = how;
+    }
+
+    pub(crate) fn spoiled(&self) -> Option<Spoiled> {
+        self.watch().spoiled
+    }
+
+    pub(crate) fn break_disks(&self, disks: &[&str]) {
+        self.watch().broken_disks = disks.iter().map(ToString::to_string).collect();
+    }
+
+    pub(crate) fn is_broken(&self, device: &Path) -> bool {
+        self.watch().broken_disks.iter().any(|disk| device == Path::new("/dev").join(disk))
     }
 
     /// How the effect that is about to be done goes wrong.

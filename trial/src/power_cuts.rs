@@ -1,15 +1,17 @@
 //! Power cuts, from outside: a machine whose power ends at a random moment of random work, again and again, on the
 //! same disks; every time what is left is checked against what was answered.
 
+mod moment;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use quarry_lab::{Disk, DiskKind, Machine};
 use serde::Serialize;
 
+use self::moment::Moment;
 use crate::inside::kind::classes_file;
 use crate::inside::power::check::Findings;
 use crate::site::{self, Plan, Site};
@@ -20,15 +22,6 @@ const KINDS: &str = "ext4,block,xfs,btrfs";
 const DISK_BYTES: u64 = 4 << 30;
 /// Cuts after which the disks are new.
 const CUTS_OF_A_DISK: u64 = 10;
-/// When the power is cut: so many bytes of the journal after the work began, about 100 for a line. Not a time, so that
-/// a slow machine has done as much by then as a quick one.
-const MOMENT_BYTES: std::ops::Range<u64> = 1_000..16_000;
-/// When it is cut in the middle of a check.
-const MOMENT_BYTES_OF_CHECK: std::ops::Range<u64> = 0..5_000;
-/// And then so many seconds later, so that it is not always just after a line was written.
-const MOMENT_SECONDS: std::ops::Range<f64> = 0.0..0.4;
-/// The latest moment; a check may have little to do.
-const MOMENT_LIMIT: Duration = Duration::from_secs(20);
 const CHECK_LIMIT: Duration = Duration::from_mins(5);
 
 /// What to do.
@@ -96,7 +89,11 @@ pub fn run(options: &Options) -> Result<Report> {
     while trial.report.cuts < options.cuts {
         let cuts = CUTS_OF_A_DISK.min(options.cuts - trial.report.cuts);
         let before = trial.report.descriptions.len();
-        trial.life_of_a_disk(cuts)?;
+        let cuts_before = trial.report.cuts;
+        if let Err(error) = trial.life_of_a_disk(cuts) {
+            ensure!(trial.report.cuts > cuts_before, "no cut could be made: {error:#}");
+            trial.violation(&format!("it did not go on: {error:#}"));
+        }
         if trial.report.descriptions.len() == before {
             fs::remove_dir_all(trial.generation_folder()).context("cannot clear up")?;
         } else {
@@ -157,8 +154,7 @@ impl Trial {
 
     /// A machine with the disk and a node; the disk loses what was not flushed in every other boot.
     fn boot(&mut self, folder: &Path, made: &mut bool) -> Result<Site> {
-        let kind = if self.report.cuts.is_multiple_of(2) { DiskKind::Volatile } else { DiskKind::Plain };
-        // The disk of the very first boot must keep the group that is made there.
+        let kind = self.kind_of_disk();
         let results = folder.join("results");
         fs::create_dir_all(&results)?;
         let plan = Plan {
@@ -183,10 +179,17 @@ impl Trial {
         let seed = self.random.u64(..).to_string();
         let arguments = self.arguments(&site, "workload")?;
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        arguments.extend(["--seed", &seed, "--kinds", &self.kinds]);
+        let moment = Moment::of_work(&mut self.random);
+        let clients = moment.clients.to_string();
+        arguments.extend(["--seed", &seed, "--kinds", &self.kinds, "--clients", &clients]);
         let log = folder.join("results/workload.log");
+        println!(
+            "cut {}: {moment}, {} disk",
+            self.report.cuts + 1,
+            if self.kind_of_disk() == DiskKind::Volatile { "volatile" } else { "plain" }
+        );
         let mut work = site.machine.spawn(&site.inside(&arguments)?, &log)?;
-        self.wait_for_moment(folder, MOMENT_BYTES);
+        moment.wait(&folder.join("results/journal"));
         if let Some(status) = work.try_wait()? {
             bail!("the work ended by itself with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
         }
@@ -204,8 +207,7 @@ impl Trial {
         let safe: u64 = whole.lines().next_back().map_or(Ok(0), str::parse)?;
         let bytes = fs::metadata(folder.join("results/journal")).map_or(0, |metadata| metadata.len());
         if bytes < safe {
-            let problem = format!("after cut {}: the journal has {bytes} bytes, {safe} were flushed", self.report.cuts);
-            self.report.descriptions.push(problem);
+            self.violation(&format!("the journal has {bytes} bytes, {safe} were flushed"));
         }
         Ok(())
     }
@@ -214,7 +216,7 @@ impl Trial {
         let arguments = self.arguments(&site, "check")?;
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let check = site.machine.spawn(&site.inside(&arguments)?, &folder.join("results/cut-check.log"))?;
-        self.wait_for_moment(folder, MOMENT_BYTES_OF_CHECK);
+        Moment::of_check(&mut self.random).wait(&folder.join("results/journal"));
         cut(site)?;
         drop(check);
         self.report.cuts_of_checks += 1;
@@ -222,19 +224,12 @@ impl Trial {
         Ok(())
     }
 
-    fn wait_for_moment(&mut self, folder: &Path, bytes: std::ops::Range<u64>) {
-        let journal = folder.join("results/journal");
-        let length = || fs::metadata(&journal).map_or(0, |metadata| metadata.len());
-        let (begun, end) = (Instant::now(), length() + self.random.u64(bytes));
-        while length() < end && begun.elapsed() < MOMENT_LIMIT {
-            sleep(Duration::from_millis(2));
-        }
-        let seconds = MOMENT_SECONDS.start + self.random.f64() * (MOMENT_SECONDS.end - MOMENT_SECONDS.start);
-        sleep(Duration::from_secs_f64(seconds));
+    fn kind_of_disk(&self) -> DiskKind {
+        if self.report.cuts.is_multiple_of(2) { DiskKind::Volatile } else { DiskKind::Plain }
     }
 
     fn counted(&mut self) {
-        if self.report.cuts.is_multiple_of(2) {
+        if self.kind_of_disk() == DiskKind::Volatile {
             self.report.volatile_cuts += 1;
         }
         self.report.cuts += 1;
@@ -262,10 +257,14 @@ impl Trial {
         (report.volumes, report.records) = (report.volumes + found.volumes, report.records + found.records);
         report.retried += found.retried;
         for violation in found.violations {
-            println!("  violation: {violation}");
-            report.descriptions.push(format!("after cut {}: {violation}", report.cuts));
+            self.violation(&violation);
         }
         Ok(())
+    }
+
+    fn violation(&mut self, what: &str) {
+        println!("  violation: {what}");
+        self.report.descriptions.push(format!("after cut {}: {what}", self.report.cuts));
     }
 
     fn arguments(&self, site: &Site, what: &str) -> Result<Vec<String>> {

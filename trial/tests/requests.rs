@@ -1,6 +1,7 @@
-//! Bad requests, each on a real kernel and real LVM: refused in words that help, the machine left as it was.
+//! Requests that are wrong, on a real kernel and real LVM: refused in words that help, the machine left as it was.
 
 #[test]
-fn requests_are_done_or_refused_and_leave_nothing() {
-    quarry_trial::checks::test("requests", &["arguments", "sizes"]).unwrap();
+fn wrong_requests_are_refused_and_leave_the_machine_as_it_was() {
+    let themes = ["arguments", "sizes", "names", "classes", "ids", "paths", "targets"];
+    quarry_trial::checks::test("requests", &themes).unwrap();
 }

@@ -44,7 +44,7 @@ pub struct Flags {
     /// Few repetitions: to see whether it works, not for figures
     #[arg(long)]
     pub quick: bool,
-    /// Only these phases: create, delete, publish, processes, stage, burst, memory
+    /// Only these phases: create, delete, burst, publish, processes, stage, memory
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
 }

@@ -19,7 +19,9 @@ use crate::bench::figures::Figures;
 use crate::client::Client;
 use crate::site::SOCKET;
 
-const PHASES: [&str; 7] = ["create", "delete", "publish", "processes", "stage", "burst", "memory"];
+/// In this order: a bare `lvcreate` asks before it wipes what an earlier file system left on the same blocks, so those
+/// that compare it come before anything is formatted.
+const PHASES: [&str; 7] = ["create", "delete", "burst", "publish", "processes", "stage", "memory"];
 /// Where volumes are staged and published.
 const FOLDER: &str = "/run/bench";
 

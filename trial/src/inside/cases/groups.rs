@@ -87,16 +87,22 @@ async fn missing_disk(ground: &Ground) -> Result<()> {
 async fn gone_and_back(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 32)?;
     let volume = ground.volume_in("own", "own", "gone", 4, mounted("ext4")).await?;
+    lvm(&["vgcfgbackup", "-qq", "own"])?;
     group.slice()?.pull()?;
     let mut client = ground.client();
     let words = &["own", "not there now"];
-    let delete = v1::DeleteVolumeRequest { volume_id: volume.id.clone(), ..v1::DeleteVolumeRequest::default() };
-    refused(client.controller.delete_volume(delete).await, Unavailable, words)?;
+    let delete = || v1::DeleteVolumeRequest { volume_id: volume.id.clone(), ..v1::DeleteVolumeRequest::default() };
+    refused(client.controller.delete_volume(delete()).await, Unavailable, words)?;
     let request = ground.request("main", &volume.name, 4 * MIB, mounted("ext4"));
     refused(client.controller.create_volume(request).await, Unavailable, words)?;
     refused(client.node.node_stage_volume(volume.stage_request()?).await, Unavailable, words)?;
-    let get = v1::ControllerGetVolumeRequest { volume_id: volume.id.clone() };
-    refused(client.controller.controller_get_volume(get).await, Unavailable, words)?;
+    let get = || v1::ControllerGetVolumeRequest { volume_id: volume.id.clone() };
+    refused(client.controller.controller_get_volume(get()).await, Unavailable, words)?;
+    // A node that never saw the group knows of it, too, once its backup was written.
+    ground.crash().await?;
+    let mut client = ground.client();
+    refused(client.controller.delete_volume(delete()).await, Unavailable, &["own"])?;
+    refused(client.controller.controller_get_volume(get()).await, Unavailable, &["own"])?;
     group.slice()?.plug()?;
     volume.stage().await?;
     volume.remove().await?;

@@ -17,6 +17,7 @@ macro_rules! cases {
 mod arguments;
 mod capacity;
 mod classes;
+mod commands;
 mod deleting;
 mod foreign_data;
 mod groups;
@@ -63,6 +64,7 @@ pub fn themes() -> Vec<Theme> {
         theme("listing", listing::cases()),
         theme("health", health::cases()),
         theme("metrics", metrics::cases()),
+        theme("commands", commands::cases()),
         theme("deleting", deleting::cases()),
         theme("restart", restart::cases()),
         theme("hung-lvm", hung_lvm::cases()),

@@ -56,6 +56,10 @@ impl Ground {
     /// Prepares the machine and starts the node; its log goes to the folder of results.
     pub async fn prepare(results: &str) -> Result<Self> {
         keep_real_lvm()?;
+        // udev would activate all volumes of a group whose disk is plugged in, whenever it gets round to it.
+        fs::create_dir_all("/run/udev/rules.d")?;
+        fs::write("/run/udev/rules.d/69-lvm.rules", "")?;
+        run(&["udevadm", "control", "--reload"])?;
         run(&["ip", "link", "set", "lo", "up"])?;
         fs::create_dir_all(FOLDER)?;
         run(&["mount", "-t", "tmpfs", "check", FOLDER])?;

@@ -68,7 +68,10 @@ impl Slice {
 
     /// Pulls it out: the device is gone. Nothing may have it open.
     pub fn pull(&self) -> Result<()> {
-        run(&["dmsetup", "remove", "--retry", &self.name]).map(drop)
+        run(&["dmsetup", "remove", "--retry", &self.name]).map(drop).map_err(|error| {
+            let users = run(&["sh", "-c", "dmsetup ls --tree; ls -l /proc/[0-9]*/fd 2>/dev/null | grep /dev/dm"]);
+            error.context(format!("in use: {users:?}"))
+        })
     }
 
     /// Plugs it in again.
@@ -106,6 +109,8 @@ impl Group {
     pub fn remove(self) -> Result<()> {
         lvm(&["vgremove", "-q", "-ff", "-y", &self.name])?;
         run(&["udevadm", "settle"])?;
+        // A node that looks only when the disks are gone as well must take the group for one that is out of reach.
+        super::metrics("/metrics")?;
         for slice in &self.slices {
             slice.pull()?;
         }

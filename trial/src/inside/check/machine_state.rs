@@ -74,7 +74,7 @@ pub(super) fn sweep() -> Result<()> {
             else {REAL_LVM} vgremove -qq -ff -y $group; fi
         done
         for device in $(dmsetup ls | grep -v '^main-' | cut -f 1); do dmsetup remove --force --retry $device; done
-        rm -rf {FOLDER}/*"
+        rm -rf {FOLDER}/* /etc/lvm/backup/own /etc/lvm/backup/second"
     );
     // Most of it is not there; what counts is the state afterwards.
     std::process::Command::new("sh").args(["-c", &script]).output()?;

@@ -8,11 +8,12 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use quarry::csi::v1;
 
 use crate::client::Client;
 use crate::site::{NODE_NAME, SOCKET};
 
-use super::tools::run;
+use super::tools::{answered, run};
 
 /// Where it serves its metrics.
 const METRICS: &str = "127.0.0.1:9808";
@@ -50,7 +51,7 @@ impl NodeProcess {
             if let Some(status) = self.child.try_wait()? {
                 bail!("quarry node ended at once: {status}");
             }
-            match Client::connect(SOCKET).await {
+            match answering().await {
                 Ok(client) => return Ok(client),
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
@@ -89,6 +90,14 @@ impl NodeProcess {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// A client that was answered. A connection alone may be one to the last node's socket, which a child that it was just
+/// starting when it died has open for a moment.
+async fn answering() -> Result<Client> {
+    let mut client = Client::connect(SOCKET).await?;
+    answered(client.identity.probe(v1::ProbeRequest {}).await)?;
+    Ok(client)
 }
 
 /// What the node answers to an HTTP request: the status line and the body.
