@@ -55,8 +55,7 @@ fn volumes_of_lvm_and_devices_without_room_are_left_out() {
     // Told by name, they are neither listed nor asked, here as a holder.
     std::fs::write(sys.path().join("class/block/dm-0/dm/uuid"), "other\n").unwrap();
     let devices = devices(sys.path(), Path::new("/dev"), &HashSet::from([String::from("dm-0")])).unwrap();
-    let seen: Vec<_> =
-        devices.iter().map(|device| (device.path.to_str().unwrap(), device.is_component)).collect();
+    let seen: Vec<_> = devices.iter().map(|device| (device.path.to_str().unwrap(), device.is_component)).collect();
     assert_eq!(seen, [("/dev/dm-1", false), ("/dev/sda", false), ("/dev/sdb", true), ("/dev/sdc", true)]);
 }
 
