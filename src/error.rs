@@ -137,6 +137,8 @@ impl Error {
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::Unimplemented { .. } => Code::Unimplemented,
+            // A disk that is too busy to answer in time, not one that is broken.
+            Self::Kernel { source, .. } if source.kind() == io::ErrorKind::TimedOut => Code::Unavailable,
             Self::Command(_) | Self::Kernel { .. } | Self::Internal { .. } => Code::Internal,
         }
     }
@@ -167,6 +169,7 @@ mod tests {
             (Error::Unimplemented { call: "CreateSnapshot" }, Code::Unimplemented),
             (Error::Command(CommandError::Missing { program: text() }), Code::Internal),
             (Error::kernel("mount", io::Error::other("x")), Code::Internal),
+            (Error::kernel("read", io::ErrorKind::TimedOut.into()), Code::Unavailable),
             (Error::Internal { problem: text() }, Code::Internal),
         ]
     }

@@ -35,7 +35,8 @@ tac /proc/self/mountinfo | while read -r id _ _ _ target _; do
 done
 drop() {
     for holder in /sys/block/"$1"/holders/*; do [ -e "$holder" ] && drop "${holder##*/}"; done
-    case $1 in dm-*) [ -e "/sys/block/$1/dm/name" ] && dmsetup remove --retry "$(cat "/sys/block/$1/dm/name")" ;; esac
+    case $1 in dm-*) [ -e "/sys/block/$1/dm/name" ] && 
+        for attempt in 1 2 3; do dmsetup remove --retry "$(cat "/sys/block/$1/dm/name")" && break; done ;; esac
 }
 for loop in /sys/block/loop*; do
     case "$(cat "$loop/loop/backing_file" 2>/dev/null)" in

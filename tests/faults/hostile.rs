@@ -68,8 +68,13 @@ async fn only_one_of_two_volumes_gets_the_last_room() {
     let orchestrator = orchestrator();
     let (one, other) =
         tokio::join!(orchestrator.once(Create("pvc-1", "fast", 9)), orchestrator.once(Create("pvc-2", "fast", 9)));
-    assert_eq!((code(one), code(other)), (Code::Ok, Code::ResourceExhausted));
-    assert!(orchestrator.bench.machine().volume("vg", "pvc-2").is_none());
+    // Which of them comes first is the scheduler's affair.
+    let loser = match (code(one), code(other)) {
+        (Code::Ok, Code::ResourceExhausted) => "pvc-2",
+        (Code::ResourceExhausted, Code::Ok) => "pvc-1",
+        codes => panic!("one of them must get the room: {codes:?}"),
+    };
+    assert!(orchestrator.bench.machine().volume("vg", loser).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +93,7 @@ async fn a_hung_command_holds_up_its_own_volume_and_group_only() {
     assert_ne!(probe.into_inner().ready, Some(false));
     let controller = ControllerService { node: orchestrator.node.clone() };
     let capacity = timeout(SOON, controller.get_capacity(Request::new(v1::GetCapacityRequest::default())));
-    assert_eq!(capacity.await.unwrap().unwrap().into_inner().available_capacity, 15 * 4 << 20);
+    assert_eq!(capacity.await.unwrap().unwrap().into_inner().available_capacity, (15 * 4) << 20);
     let list = timeout(SOON, controller.list_volumes(Request::new(v1::ListVolumesRequest::default()))).await;
     assert_eq!(list.unwrap().unwrap().into_inner().entries.len(), 1);
 
@@ -167,7 +172,7 @@ async fn a_deleted_volume_that_somebody_opens_is_removed_when_it_is_closed() {
     };
     open(&orchestrator, 1);
     orchestrator.start_reaper_after(Duration::ZERO);
-    sleep(Duration::from_secs(300)).await;
+    sleep(Duration::from_mins(5)).await;
     assert!(orchestrator.bench.machine().volume("vg", PVC).is_some());
     open(&orchestrator, 0);
     orchestrator.settle().await;

@@ -120,7 +120,7 @@ impl Machine {
         if self.minor(group, name).is_some() {
             return;
         }
-        let minor = (0..).find(|minor| !self.devices.contains_key(minor)).unwrap();
+        let minor = (0..=u32::MAX).find(|minor| !self.devices.contains_key(minor)).unwrap();
         let number = self.group(group).unwrap().number;
         let table = self.volume(group, name).unwrap().clone();
         let uuid = format!("LVM-{number:032}{:032}", table.number);

@@ -120,7 +120,7 @@ impl Orchestrator {
             let answer = tokio::select! {
                 biased;
                 () = dead.cancelled() => continue,
-                answer = timeout(Duration::from_secs(600), self.once(call)) => answer,
+                answer = timeout(Duration::from_mins(10), self.once(call)) => answer,
             };
             let answer = answer.unwrap_or_else(|_| panic!("{call:?} is never answered"));
             match (answer, call.expected()) {

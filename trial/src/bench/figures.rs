@@ -98,9 +98,9 @@ impl Figures {
         self.put(key, Figure { value: Some(value), n: calls, ..Figure::default() });
     }
 
-    fn put(&mut self, key: &str, figure: Figure) {
-        let must = RULES.iter().find(|(name, _)| *name == key).and_then(|(_, must)| *must);
-        self.0.insert(key.to_owned(), Figure { must, ..figure });
+    fn put(&mut self, key: &str, mut figure: Figure) {
+        figure.must = RULES.iter().find(|(name, _)| *name == key).and_then(|(_, must)| *must);
+        self.0.insert(key.to_owned(), figure);
     }
 
     /// For people: one row per figure, with its verdict.

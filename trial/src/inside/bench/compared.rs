@@ -31,8 +31,12 @@ impl Bench {
                 }
             }
             if round >= WARM_UP {
-                our_time.into_iter().for_each(|took| ours.push(took));
-                their_time.into_iter().for_each(|took| theirs.push(took));
+                if let Some(took) = our_time {
+                    ours.push(took);
+                }
+                if let Some(took) = their_time {
+                    theirs.push(took);
+                }
             }
         }
         self.figures.ratio("create_volume_p50_ratio", &ours, &theirs);
@@ -119,8 +123,12 @@ impl Bench {
                 }
             }
             if round >= WARM_UP {
-                our_time.into_iter().for_each(|took| ours.push(took));
-                their_time.into_iter().for_each(|took| theirs.push(took));
+                if let Some(took) = our_time {
+                    ours.push(took);
+                }
+                if let Some(took) = their_time {
+                    theirs.push(took);
+                }
             }
         }
         self.figures.ratio("stage_fresh_ratio", &ours, &theirs);

@@ -26,7 +26,7 @@ impl Bench {
 
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
-            let work = Caller { calls: self.calls.clone(), caller, id: id.clone(), staging: staging.clone() };
+            let work = Caller { calls: self.calls.clone(), number: caller, id: id.clone(), staging: staging.clone() };
             callers.spawn(work.run(self.repetitions.mixed / CALLERS));
         }
         callers.join_all().await.into_iter().collect::<Result<()>>()?;
@@ -40,7 +40,7 @@ impl Bench {
 /// One of several that call at the same time.
 struct Caller {
     calls: Calls,
-    caller: usize,
+    number: usize,
     id: String,
     staging: PathBuf,
 }
@@ -48,11 +48,11 @@ struct Caller {
 impl Caller {
     async fn run(self, calls: usize) -> Result<()> {
         let mut own = None;
-        let target = staging_folder("targets")?.join(format!("caller-{}", self.caller));
+        let target = staging_folder("targets")?.join(format!("caller-{}", self.number));
         for number in 0..calls {
             if number % MUTATION_EVERY == MUTATION_EVERY - 1 {
                 own = match own {
-                    None => Some(self.calls.create(&format!("pvc-of-{}-{number}", self.caller)).await?),
+                    None => Some(self.calls.create(&format!("pvc-of-{}-{number}", self.number)).await?),
                     Some(id) => self.calls.delete(&id).await.map(|()| None)?,
                 };
                 continue;

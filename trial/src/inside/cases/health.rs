@@ -197,7 +197,7 @@ async fn list_of_unhealthy(ground: &Ground) -> Result<()> {
     run(&["dmsetup", "suspend", &device])?;
     let told = list().await;
     run(&["dmsetup", "resume", &device])?;
-    ensure!(told? == [bad.id.clone()]);
+    ensure!(told? == std::slice::from_ref(&bad.id));
     good.remove().await?;
     bad.remove().await
 }

@@ -20,7 +20,7 @@ use crate::inside::power::records::{self, Record};
 const CALL_LIMIT: Duration = Duration::from_mins(2);
 /// How long a call may be told to come back later.
 const BUSY_LIMIT: Duration = Duration::from_mins(1);
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+pub const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A client that keeps a journal.
 #[derive(Clone)]
@@ -73,12 +73,12 @@ impl Caller {
         Ok(answer)
     }
 
-    /// As [`Caller::call`], again while the predecessor of the volume is being removed; fails when refused.
+    /// As [`Caller::call`], again while the node asks for patience; fails when refused.
     pub async fn insist(&self, name: &str, call: &Call) -> Result<()> {
         let begun = Instant::now();
         loop {
             match self.call(name, call).await? {
-                Answer::Refused { code, .. } if code == "Aborted" && begun.elapsed() < BUSY_LIMIT => {
+                Answer::Refused { code, .. } if asks_for_patience(&code) && begun.elapsed() < BUSY_LIMIT => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
                 Answer::Refused { code, message } => bail!("{name}: {call:?} was refused with {code}: {message}"),
@@ -163,6 +163,11 @@ impl Caller {
         }
         Ok(())
     }
+}
+
+/// The predecessor of the volume is being removed, or the disk is too busy to answer.
+pub fn asks_for_patience(code: &str) -> bool {
+    matches!(code, "Aborted" | "Unavailable")
 }
 
 async fn done<T>(answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<Answer, Status> {

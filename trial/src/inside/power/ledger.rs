@@ -152,6 +152,8 @@ impl Volume {
                     self.pending = Some((call, before));
                 }
             }
+            // A disk that does not answer in time: not known whether it was done, so it is tried again.
+            (_, Answer::Refused { code, .. }) if code == "Unavailable" => self.pending = Some((call, before)),
             (Call::Delete, Answer::Done) => *self = Self { kind: self.kind, ..Self::default() },
             (Call::Stage, Answer::Done) => self.staged = true,
             (Call::Unstage, Answer::Done) => self.staged = false,

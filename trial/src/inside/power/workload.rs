@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::client::Client;
 use crate::inside::Place;
 use crate::inside::kind::Kind;
-use crate::inside::power::caller::Caller;
+use crate::inside::power::caller::{BUSY_PAUSE, Caller, asks_for_patience};
 use crate::inside::power::journal::Journal;
 use crate::inside::power::ledger::{Answer, Call, Existence, Volume};
 
@@ -88,6 +88,9 @@ impl Worker {
                 Step::Write(count) => self.caller.write(&name, &volume, count, &mut self.random)?,
                 Step::Call(call) => {
                     let answer = self.caller.call(&name, &call).await?;
+                    if matches!(&answer, Answer::Refused { code, .. } if asks_for_patience(code)) {
+                        tokio::time::sleep(BUSY_PAUSE).await;
+                    }
                     let is_repeated = !matches!(answer, Answer::Refused { .. }) && self.random.u8(..10) == 0;
                     if is_repeated {
                         // A caller that missed the answer asks again.
@@ -108,8 +111,8 @@ impl Worker {
             self.caller.write(name, &now, 2, &mut self.random)?;
             now.records = self.caller.journal.volume(name).records;
         }
-        growing.await??;
-        if volume.kind.is_some_and(|kind| !kind.is_block()) {
+        let is_grown = matches!(growing.await??, Answer::Bytes(_));
+        if is_grown && volume.kind.is_some_and(|kind| !kind.is_block()) {
             self.caller.call(name, &Call::GrowOnNode).await?;
         }
         Ok(())
