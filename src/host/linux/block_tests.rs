@@ -73,7 +73,7 @@ fn a_device_that_goes_away_meanwhile_is_left_out() {
 fn a_mapped_device_without_attributes_is_left_out_and_takes_nothing_from_the_one_below() {
     let sys = sys();
     std::fs::remove_dir_all(sys.path().join("class/block/dm-0/dm")).unwrap();
-    let devices = devices(sys.path(), Path::new("/dev")).unwrap();
+    let devices = devices(sys.path(), Path::new("/dev"), &HashSet::new()).unwrap();
     assert!(devices.iter().all(|device| device.path != Path::new("/dev/dm-0")), "{devices:?}");
     let disk = devices.iter().find(|device| device.path == Path::new("/dev/sda")).unwrap();
     assert!(!disk.is_component);
