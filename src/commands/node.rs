@@ -26,6 +26,7 @@ use crate::csi::v1::node_server::NodeServer;
 use crate::host::check_options;
 use crate::host::commands::Command;
 use crate::host::linux::Linux;
+use crate::host::linux::system_calls::hold_little_memory;
 use crate::host::processes::{Observer, Processes};
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
@@ -46,7 +47,12 @@ pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
         LogFormat::Json => logs::Format::Json,
     };
     logs::start(format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    hold_little_memory();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(flags))?;
     // Device calls that hang in the kernel cannot be ended; they must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));

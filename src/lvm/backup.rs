@@ -1,10 +1,11 @@
 //! What lvm's own backup files say of volume groups that are not there. They are the only trace of a group
 //! whose disks were gone when the driver started. `vgremove` deletes the file of its group.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
-use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
 
 use crate::lvm::metadata::describe;
 use crate::lvm::model::VolumeGroup;
@@ -15,30 +16,35 @@ pub const FOLDER: &str = "/etc/lvm/backup";
 /// Within so many bytes of a file the group says its UUID: before it stand only its name and when and by what
 /// command the file was written.
 const HEAD_BYTES: u64 = 4096;
+/// Every creation of a volume asks; in a burst each would take a thread.
+static READERS: Semaphore = Semaphore::const_new(2);
 
 /// The groups that have a readable backup, without those of these UUIDs: of them only the head of the file is read,
 /// since every creation of a volume asks and the file of a group with 500 volumes has 250 KB. What cannot be read is
 /// no evidence of anything.
 pub async fn groups(folder: &Path, without: &[&str]) -> Vec<VolumeGroup> {
-    let mut groups = Vec::new();
-    let Ok(mut entries) = tokio::fs::read_dir(folder).await else { return groups };
-    while let Ok(Some(entry)) = entries.next_entry().await {
-        let Ok(Some(text)) = read_unless(&entry.path(), without).await else { continue };
-        groups.extend(describe(&text).ok().map(|description| description.group));
-    }
-    groups
+    let Ok(_permit) = READERS.acquire().await else { return Vec::new() };
+    let folder = folder.to_owned();
+    let without: Vec<String> = without.iter().map(|uuid| format!("id = \"{uuid}\"")).collect();
+    tokio::task::spawn_blocking(move || read(&folder, &without)).await.unwrap_or_default()
 }
 
-/// A file, unless its head names one of the UUIDs.
-async fn read_unless(file: &Path, uuids: &[&str]) -> io::Result<Option<Vec<u8>>> {
-    let mut file = tokio::fs::File::open(file).await?;
+fn read(folder: &Path, without: &[String]) -> Vec<VolumeGroup> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let texts = entries.flatten().filter_map(|entry| read_unless(&entry.path(), without).ok()?);
+    texts.filter_map(|text| describe(&text).ok().map(|description| description.group)).collect()
+}
+
+/// A file, unless its head says one of these things.
+fn read_unless(file: &Path, says: &[String]) -> io::Result<Option<Vec<u8>>> {
+    let mut file = File::open(file)?;
     let mut text = Vec::new();
-    (&mut file).take(HEAD_BYTES).read_to_end(&mut text).await?;
+    (&mut file).take(HEAD_BYTES).read_to_end(&mut text)?;
     let head = String::from_utf8_lossy(&text);
-    if uuids.iter().any(|uuid| head.contains(&format!("id = \"{uuid}\""))) {
+    if says.iter().any(|said| head.contains(said)) {
         return Ok(None);
     }
-    file.read_to_end(&mut text).await?;
+    file.read_to_end(&mut text)?;
     Ok(Some(text))
 }
 

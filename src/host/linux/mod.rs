@@ -5,7 +5,7 @@ mod device_mapper;
 mod lanes;
 pub(crate) mod mountinfo;
 mod mounts;
-mod system_calls;
+pub(crate) mod system_calls;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::kernel::{BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch};
 use lanes::Lanes;
+use tokio::sync::Semaphore;
 
 /// Where device-mapper takes requests.
 const MAPPER: &str = "/dev/mapper/control";
@@ -39,12 +40,22 @@ impl Linux {
 
     /// The version of the kernel's device-mapper; `None` where it has none.
     pub async fn mapper_version(&self) -> io::Result<Option<[u32; 3]>> {
-        blocking(|| device_mapper::version(Path::new("/dev/mapper/control"))).await
+        brief(|| device_mapper::version(Path::new(MAPPER))).await
     }
 }
 
 /// Runs what may block in the kernel away from the async threads. It runs to its end even when the caller
 /// stops waiting.
+/// Calls that the kernel answers out of its memory share a few threads: a burst of 500 creations would otherwise
+/// start as many, each with a stack and a part of the heap (120 of them held 10 MiB).
+static BRIEF: Semaphore = Semaphore::const_new(4);
+
+/// Runs what never waits for a device.
+async fn brief<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let _permit = BRIEF.acquire().await.map_err(io::Error::other)?;
+    blocking(work).await
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
@@ -62,7 +73,7 @@ impl Kernel for Linux {
     }
 
     async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
-        blocking(|| mountinfo::parse(&std::fs::read("/proc/self/mountinfo")?)).await
+        brief(|| mountinfo::parse(&std::fs::read("/proc/self/mountinfo")?)).await
     }
 
     async fn device_at(&self, path: &Path) -> io::Result<Option<DeviceNumber>> {
@@ -76,7 +87,7 @@ impl Kernel for Linux {
     }
 
     async fn block_devices(&self) -> io::Result<Vec<BlockDevice>> {
-        blocking(|| {
+        brief(|| {
             let volumes = device_mapper::logical_volumes(Path::new(MAPPER))?;
             block::devices(Path::new("/sys"), Path::new("/dev"), &volumes)
         })
@@ -106,11 +117,11 @@ impl Kernel for Linux {
     }
 
     async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>> {
-        blocking(|| device_mapper::devices(Path::new(MAPPER))).await
+        brief(|| device_mapper::devices(Path::new(MAPPER))).await
     }
 
     async fn mapped_device(&self, uuid: &str) -> io::Result<Option<MappedDevice>> {
         let uuid = uuid.to_owned();
-        blocking(move || device_mapper::device(Path::new(MAPPER), &uuid)).await
+        brief(move || device_mapper::device(Path::new(MAPPER), &uuid)).await
     }
 }
