@@ -26,7 +26,7 @@ use crate::csi::v1::node_server::NodeServer;
 use crate::host::check_options;
 use crate::host::commands::Command;
 use crate::host::linux::Linux;
-use crate::host::linux::system_calls::hold_little_memory;
+use crate::host::linux::system_calls::{give_memory_back, hold_little_memory};
 use crate::host::processes::{Observer, Processes};
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
@@ -37,8 +37,8 @@ use crate::node::{Identity, Node, reaper};
 use crate::telemetry::http::{self, Source};
 use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges, logs};
 
-/// How often lvm's own settings are looked at.
-const FOLLOW_EVERY: Duration = Duration::from_secs(10);
+/// How often lvm's own settings are looked at and free memory is given back.
+const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
@@ -93,7 +93,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     end_on_signal(stop.clone())?;
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
     tokio::spawn(judge(Arc::clone(&node)));
-    tokio::spawn(follow(settings));
+    tokio::spawn(keep_house(settings));
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver: node.identity.driver.clone() }))
         .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
@@ -128,12 +128,17 @@ fn lvm_settings(socket_folder: &Path) -> anyhow::Result<SystemFolder> {
     SystemFolder::make(&folder).with_context(|| format!("could not write lvm's settings to {}", folder.display()))
 }
 
-/// An administrator's change of lvm's settings counts a moment later.
-async fn follow(settings: SystemFolder) {
+/// What has to be done now and then: an administrator's change of lvm's settings counts a moment later, and memory
+/// that is free goes back.
+async fn keep_house(settings: SystemFolder) {
     loop {
-        tokio::time::sleep(FOLLOW_EVERY).await;
+        tokio::time::sleep(KEEP_HOUSE_EVERY).await;
         let refreshing = settings.clone();
-        let refreshed = tokio::task::spawn_blocking(move || refreshing.refresh()).await;
+        let work = move || {
+            give_memory_back();
+            refreshing.refresh()
+        };
+        let refreshed = tokio::task::spawn_blocking(work).await;
         if let Err(error) = refreshed.unwrap_or_else(|failure| Err(std::io::Error::other(failure))) {
             tracing::warn!(%error, folder = %settings.path().display(), "could not bring lvm's settings up to date");
         }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -20,7 +20,7 @@ pub struct Turn {
     number: u64,
     counts: Arc<Counts>,
     inherited: Option<Arc<Snapshot>>,
-    left: OwnedMutexGuard<Option<Arc<Snapshot>>>,
+    left: OwnedMutexGuard<Weak<Snapshot>>,
 }
 
 /// How many turns there have been, of all groups.
@@ -49,7 +49,8 @@ impl Turn {
     /// Ends the turn and leaves what was seen after the last change to the next one: in a burst, that saves every
     /// second look.
     pub fn end(mut self, seen: &Arc<Snapshot>) {
-        *self.left = Some(Arc::clone(seen));
+        // Weakly: in a rest it would only keep the metadata of a time long past in memory.
+        *self.left = Arc::downgrade(seen);
     }
 }
 
@@ -60,7 +61,7 @@ impl Drop for Turn {
 }
 
 /// One at a time, in the order they came; holds what the last one left.
-type Queue = Arc<tokio::sync::Mutex<Option<Arc<Snapshot>>>>;
+type Queue = Arc<tokio::sync::Mutex<Weak<Snapshot>>>;
 
 /// Runs the lvm commands that change volume groups.
 pub struct Writer {
@@ -88,7 +89,7 @@ impl Writer {
         };
         let number = self.counts.given.fetch_add(1, Ordering::SeqCst);
         // What was left to nobody is old by now.
-        let inherited = left.take().filter(|_| waited);
+        let inherited = std::mem::take(&mut *left).upgrade().filter(|_| waited);
         Turn { number, counts: Arc::clone(&self.counts), inherited, left }
     }
 
