@@ -103,8 +103,8 @@ pub(crate) fn assert_kept(machine: &Machine, known: &Known) {
             assert!(bytes.is_some_and(|bytes| bytes <= volume.extents() * EXTENT), "no good file system on {name}");
         }
     }
-    for name in &known.deleted {
-        let is_deleted = find(name).is_none_or(|(_, volume)| volume.is_deleting());
+    for (name, number) in &known.deleted {
+        let is_deleted = find(name).is_none_or(|(_, volume)| volume.number != *number || volume.is_deleting());
         assert!(is_deleted, "{name} was deleted and is back after the power cut");
     }
 }

@@ -41,7 +41,9 @@ pub(crate) struct Known {
     pub(crate) staged: BTreeMap<&'static str, Use>,
     pub(crate) published: Vec<(&'static str, &'static str, Use)>,
     pub(crate) written: Vec<&'static str>,
-    pub(crate) deleted: Vec<&'static str>,
+    /// The deleted ones by number, too: their names may be taken again.
+    pub(crate) deleted: Vec<(&'static str, u64)>,
+    numbers: BTreeMap<&'static str, u64>,
 }
 
 pub(crate) struct Orchestrator {
@@ -276,7 +278,9 @@ impl Orchestrator {
             Call::Create(name, _, extents) | Call::Grow(name, extents) | Call::GrowMounted(name, _, extents) => {
                 let size = known.volumes.entry(name).or_default();
                 *size = extents.max(*size);
-                known.deleted.retain(|other| *other != name);
+                let machine = self.bench.machine();
+                let number = machine.groups.iter().find_map(|group| group.volume(name)).map(|volume| volume.number);
+                known.numbers.extend(number.map(|number| (name, number)));
             }
             Call::Stage(name, how) => drop(known.staged.insert(name, how)),
             Call::Unstage(name) => drop(known.staged.remove(name)),
@@ -292,7 +296,7 @@ impl Orchestrator {
             Call::Delete(name) => {
                 known.volumes.remove(name);
                 known.written.retain(|other| *other != name);
-                known.deleted.push(name);
+                known.deleted.extend(known.numbers.remove(name).map(|number| (name, number)));
             }
             Call::CreateTooLarge(..) => {}
         }

@@ -142,13 +142,11 @@ fn several_deletions_are_finished_together() {
 }
 
 #[test]
-#[ignore = "not seen green yet on the merged code; `make test-all` runs it"]
 fn a_name_is_free_again_after_the_deletion() {
     enumerate("delete and create", AT_REST, &[Delete(PVC), Create(PVC, "fast", 3)]);
 }
 
 #[test]
-#[ignore = "not seen green yet on the merged code; `make test-all` runs it"]
 fn the_whole_life_of_a_file_system() {
     const LIFE: &[Call] = &[
         Create(PVC, "fast", 2),
@@ -167,7 +165,6 @@ fn the_whole_life_of_a_file_system() {
 }
 
 #[test]
-#[ignore = "not seen green yet on the merged code; `make test-all` runs it"]
 fn the_whole_life_of_a_block_device() {
     const LIFE: &[Call] = &[
         Create(PVC, "fast", 2),
