@@ -115,6 +115,10 @@ mod tests {
         let middle = text.strip_prefix(BEFORE).and_then(|text| text.trim_end().strip_suffix(AFTER));
         assert_eq!(middle, Some("\ndevices {\nfilter = [ \"a|/dev/sd.*|\" ]\n}\n"));
         assert_eq!(composed(""), format!("{BEFORE}\n{AFTER}\n"));
+        // What the driver relies on: see the reasons at AFTER.
+        for setting in ["use_aio=0", "backup=0 archive=0", "udev_sync=0", "hints=\"none\""] {
+            assert!(AFTER.contains(setting), "{setting}");
+        }
     }
 
     #[test]

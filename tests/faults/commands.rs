@@ -27,7 +27,7 @@ impl Commands for Seat {
     async fn run(&self, command: &Command) -> Result<Output, CommandError> {
         let words: Vec<String> =
             command.arguments.iter().map(|word| word.to_str().unwrap_or_default().to_owned()).collect();
-        let line = short(command.program, &words);
+        let line = line(command.program, &words);
         while self.bench.is_hanging(&line) {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
@@ -50,12 +50,8 @@ impl Commands for Seat {
     }
 }
 
-/// The line without lvm's settings, which are the same in all.
-fn short(program: &str, words: &[String]) -> String {
-    let skip = words.iter().position(|word| word == "--config");
-    let kept =
-        words.iter().enumerate().filter(|(index, _)| skip.is_none_or(|skip| *index != skip && *index != skip + 1));
-    kept.fold(program.to_owned(), |line, (_, word)| line + " " + word)
+fn line(program: &str, words: &[String]) -> String {
+    words.iter().fold(program.to_owned(), |line, word| line + " " + word)
 }
 
 impl Machine {
@@ -63,10 +59,6 @@ impl Machine {
         let [subcommand, rest @ ..] = words else { panic!("lvm without a command") };
         if *subcommand == "fullreport" {
             return self.report(rest);
-        }
-        let ["--config", settings, rest @ ..] = rest else { panic!("lvm without settings: {words:?}") };
-        for setting in ["use_aio=0", "backup=0 archive=0", "udev_sync=0", "hints=\"none\""] {
-            assert!(settings.contains(setting), "{settings}");
         }
         match (*subcommand, rest) {
             ("lvcreate", ["--yes", "--activate", "n", "--zero", "n", "--wipesignatures", "n", rest @ ..]) => {
