@@ -116,15 +116,11 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut next_look = Instant::now();
     loop {
         if std::mem::take(&mut node.reaper.state().look) || next_look <= Instant::now() {
-            let pause = match node.reap(&stop).await {
-                Ok(true) => RETRY,
-                Ok(false) => IDLE,
-                Err(error) => {
-                    tracing::warn!(%error, "could not look for deleted volumes");
-                    RETRY
-                }
-            };
-            next_look = Instant::now() + pause;
+            let is_something_left = node.reap(&stop).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "could not look for deleted volumes");
+                true
+            });
+            next_look = Instant::now() + if is_something_left { RETRY } else { IDLE };
         }
         let backup = node.reaper.backup_pause();
         tokio::select! {
