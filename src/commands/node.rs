@@ -40,6 +40,9 @@ use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges, logs};
 /// How often lvm's own settings are looked at and free memory is given back.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(10);
 
+/// Holds lvm's settings for our commands, a folder a driver.
+const LVM_SETTINGS: &str = "/run/quarry-lvm";
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
     let format = match flags.log_format {
@@ -71,8 +74,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         max_volumes: flags.max_volumes,
     };
     let (stop, detached) = (CancellationToken::new(), TaskTracker::new());
-    let socket_folder = flags.socket.csi_endpoint.path.parent().unwrap_or(Path::new("/"));
-    let settings = lvm_settings(socket_folder)?;
+    let settings = lvm_settings(flags.identity.driver_name.as_str())?;
     let processes = Processes::new()
         .observed(Arc::clone(&watcher) as Arc<dyn Observer>)
         .variable(system_folder::VARIABLE, settings.path());
@@ -122,9 +124,10 @@ pub fn classes_in_force(flags: &ClassesFlags) -> anyhow::Result<ClassesInForce> 
     })
 }
 
-/// lvm's settings lie beside the socket: there this process can write, and no other node does.
-fn lvm_settings(socket_folder: &Path) -> anyhow::Result<SystemFolder> {
-    let folder = socket_folder.join("lvm");
+/// lvm's settings lie apart from the socket: in its folder a driver may make nothing else (CSI specification,
+/// "Operational requirements"). Drivers of different names on one machine do not meet there.
+fn lvm_settings(driver: &str) -> anyhow::Result<SystemFolder> {
+    let folder = Path::new(LVM_SETTINGS).join(driver);
     SystemFolder::make(&folder).with_context(|| format!("could not write lvm's settings to {}", folder.display()))
 }
 

@@ -1,7 +1,6 @@
 //! The life of volumes on a real kernel and real LVM.
 
 #[test]
-#[ignore = "not seen green yet on the merged code; `make test-all` runs it"]
 fn volumes_live_as_the_protocol_says() {
     let themes = ["life", "users", "growth", "capacity", "listing", "health", "metrics", "commands"];
     quarry_trial::checks::test("volumes", &themes).unwrap();
