@@ -110,7 +110,8 @@ async fn during_a_wipe(ground: &Ground) -> Result<()> {
     let volume = ground.volume_in("own", "own", "wiped", largest / MIB, block()).await?;
     fill_sparsely(&volume.activate()?, largest)?;
     volume.deactivate()?;
-    group.slice()?.slow_down(30)?;
+    // Slow enough that no wipe ends before the last crash.
+    group.slice()?.slow_down(150)?;
     volume.delete().await?;
     for pause in [0, 200, 700] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
