@@ -4,7 +4,7 @@ CACHE := $(or $(QUARRY_CACHE),$(HOME)/.cache/quarry)
 CUTS ?= 20
 SEED ?= 1
 
-.PHONY: demo test test-all sanity powercut races bench lint deny docs prepare programs
+.PHONY: demo test sanity powercut races bench lint deny docs prepare programs
 
 ## A volume's whole life on a real kernel, on screen
 demo: prepare programs
@@ -13,10 +13,6 @@ demo: prepare programs
 ## Everything that CI runs but format, lints and licences
 test: prepare programs
 	cargo test --workspace --no-fail-fast
-
-## Everything, also the tests that were not seen green as a whole yet
-test-all: prepare programs
-	cargo test --workspace --no-fail-fast -- --include-ignored
 
 ## csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
 sanity: prepare programs

@@ -42,6 +42,8 @@ async fn examine(flags: &DoctorFlags, node: &str) -> Vec<Finding> {
     findings.extend(kernel::examine(&machine.kernel, &|file_system| uses(classes, file_system)).await);
     findings.extend(tools::examine(&machine.processes, &|file_system| uses(classes, file_system)).await);
     if is_root() {
+        // An lvm that cannot be asked is told of above, with the tools.
+        machine.groups.learn_system_id().await.ok();
         match machine.groups.read().await {
             Ok(snapshot) => {
                 findings.extend(classes.map(|classes| classes::groups(classes, &snapshot)).unwrap_or_default());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -39,6 +40,9 @@ use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges, logs};
 
 /// How often lvm's own settings are looked at and free memory is given back.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the start waits for lvm.
+const LVM_AT_START: Duration = Duration::from_secs(3);
 
 /// Holds lvm's settings for our commands, a folder a driver.
 const LVM_SETTINGS: &str = "/run/quarry-lvm";
@@ -79,6 +83,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         .observed(Arc::clone(&watcher) as Arc<dyn Observer>)
         .variable(system_folder::VARIABLE, settings.path());
     let node = Node::new(identity, classes, Arc::new(processes), Arc::new(Linux::new()), detached.clone());
+    learn_system_id(&node).await;
 
     let endpoint: Endpoint = flags.socket.csi_endpoint.to_string().parse()?;
     let incoming = endpoint.bind().await?;
@@ -145,6 +150,23 @@ async fn keep_house(settings: SystemFolder) {
         if let Err(error) = refreshed.unwrap_or_else(|failure| Err(std::io::Error::other(failure))) {
             tracing::warn!(%error, folder = %settings.path().display(), "could not bring lvm's settings up to date");
         }
+    }
+}
+
+/// Before anything is served, so that no group of this machine is refused as another's; but an lvm that hangs keeps
+/// nobody from publishing.
+async fn learn_system_id(node: &Arc<Node>) {
+    let learning = tokio::spawn({
+        let node = Arc::clone(node);
+        async move { node.groups.learn_system_id().await }
+    });
+    match timeout(LVM_AT_START, learning).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => {
+            tracing::warn!(%error, "could not ask lvm for the system id; groups that have one are not used");
+        }
+        Ok(Err(failure)) => tracing::error!(%failure, "asking lvm for the system id broke off"),
+        Err(_) => tracing::warn!("lvm does not answer; groups with a system id are not used until it does"),
     }
 }
 

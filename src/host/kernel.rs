@@ -142,8 +142,9 @@ pub trait Kernel: Send + Sync {
     /// All block devices with room, in the order of their names; LVM's own volumes may be left out, since
     /// nothing is ever looked for on them.
     async fn block_devices(&self) -> io::Result<Vec<BlockDevice>>;
-    /// Reads from devices themselves, past the page cache where they allow it. Offset and length are
-    /// multiples of 4,096.
+    /// Reads from devices themselves, past the page cache where they allow it; one answer per stretch, in their
+    /// order. Offset and length are multiples of 4,096. A device that does not answer within two seconds is given up
+    /// (`TimedOut`), holds up no other, and fails at once while a read of it still hangs.
     async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>>;
     /// Overwrites with zeroes; the data is on its way to the device, not yet flushed.
     async fn zero(&self, stretch: Stretch) -> io::Result<()>;

@@ -1,8 +1,6 @@
 //! Which mount options a request may carry, and what they mean to the driver. An allow-list: mounts are
 //! made as root, and some options name a device or a path that is not the caller's to choose.
 
-use std::collections::BTreeSet;
-
 use crate::host::file_system::FileSystem;
 use crate::host::mount_option_tables::{GENERIC, NAMES_A_DEVICE_OR_PATH, PER_MOUNT, own};
 use crate::host::option_values;
@@ -67,11 +65,6 @@ pub fn per_mount(options: &[String]) -> Vec<String> {
 /// Whether the options make the mount read-only; as for mount(8), the last word on it counts.
 pub fn is_read_only(options: &[String]) -> bool {
     options.iter().rev().find(|option| ["ro", "rw"].contains(&option.as_str())).is_some_and(|option| option == "ro")
-}
-
-/// Whether both hold the same options, whatever their order and repetitions.
-pub fn same(one: &[String], other: &[String]) -> bool {
-    one.iter().collect::<BTreeSet<_>>() == other.iter().collect::<BTreeSet<_>>()
 }
 
 #[cfg(test)]
@@ -159,12 +152,5 @@ mod tests {
         assert!(is_read_only(&words(&["rw", "ro", "noatime"])));
         assert!(!is_read_only(&words(&["ro", "rw"])));
         assert!(!is_read_only(&words(&["noatime", "errors=remount-ro"])));
-    }
-
-    #[test]
-    fn options_are_compared_as_sets() {
-        assert!(same(&words(&["ro", "noatime", "ro"]), &words(&["noatime", "ro"])));
-        assert!(!same(&words(&["ro"]), &words(&["ro", "noatime"])));
-        assert!(same(&[], &[]));
     }
 }

@@ -1,5 +1,6 @@
 //! Finding out what is on a device before anything is made on it. When in doubt it is not blank.
 
+use std::fmt;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -21,6 +22,16 @@ pub enum Content {
     FileSystem(Superblock),
     /// Something else, in words that follow "it holds": "LUKS encryption".
     Other(String),
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => formatter.write_str("nothing"),
+            Self::FileSystem(found) => found.file_system.fmt(formatter),
+            Self::Other(description) => formatter.write_str(description),
+        }
+    }
 }
 
 /// Looks at a device of `device_bytes` bytes. What cannot be read is an error, never [`Content::Blank`].

@@ -5,7 +5,6 @@ mod assemble;
 mod look;
 mod memory;
 mod pages;
-mod patience;
 mod scan;
 
 use std::path::PathBuf;
@@ -17,6 +16,7 @@ use tokio::sync::Mutex;
 use self::memory::Memory;
 use self::scan::Scanner;
 use super::model::{LogicalVolume, VolumeGroup};
+use super::system_id;
 use crate::error::{Error, Result};
 use crate::host::commands::Commands;
 use crate::host::kernel::Kernel;
@@ -90,11 +90,18 @@ struct State {
 }
 
 impl Groups {
-    /// Nothing is read yet. `commands` serves [`Groups::compare`] only.
+    /// Nothing is read yet. `commands` serves [`Groups::compare`] and [`Groups::learn_system_id`] only.
     pub fn new(kernel: Arc<dyn Kernel>, commands: Arc<dyn Commands>) -> Self {
         let scanner = Scanner::new(Arc::clone(&kernel));
         let state = Mutex::new(State { scanner, memory: Memory::default(), last: None });
         Self { commands, kernel, begun: AtomicU64::new(0), state }
+    }
+
+    /// Asks lvm which groups with a system id are this machine's own; until then all of them count as another's.
+    pub async fn learn_system_id(&self) -> Result<()> {
+        let own = system_id::own(&*self.commands).await?;
+        self.state.lock().await.memory.own_system = own;
+        Ok(())
     }
 
     /// The groups as they are now: what was committed before the call is in it. Where nothing changed

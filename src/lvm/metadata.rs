@@ -47,7 +47,7 @@ pub fn describe(text: &[u8]) -> Result<Description, MetadataError> {
         seqno: place.number("seqno")?,
         extent_bytes: extent_bytes.ok_or_else(|| place.malformed("extent_size is not a size"))?,
         status: place.status(),
-        system_id: place.string("system_id").ok().map(str::to_owned),
+        system_id: place.string("system_id").ok().filter(|id| !id.is_empty()).map(str::to_owned),
         lock_type: place.string("lock_type").ok().map(str::to_owned),
         tags: place.words("tags"),
         physical_volumes,

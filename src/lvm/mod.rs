@@ -13,6 +13,7 @@ pub mod names;
 pub mod report;
 pub mod size;
 pub mod system_folder;
+pub mod system_id;
 pub mod tags;
 pub mod text;
 pub mod volume_id;

@@ -16,7 +16,8 @@ pub struct VolumeGroup {
     pub extent_bytes: u64,
     /// Status words: `RESIZEABLE`, `READ`, `WRITE`, `EXPORTED`, `PARTIAL`…
     pub status: Vec<String>,
-    /// The system that owns it, where system ids are used (lvmsystemid(7)).
+    /// The system that owns it, where system ids are used (lvmsystemid(7)); groups of this machine itself have none
+    /// here.
     pub system_id: Option<String>,
     /// `sanlock`, `dlm`… for a shared group.
     pub lock_type: Option<String>,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::config::classes::Class;
 use crate::csi::observe::subject;
 use crate::csi::request::capability::{Access, Capability};
 use crate::csi::request::create::{CreateVolume, Parameters};
@@ -15,11 +14,10 @@ use crate::csi::v1;
 use crate::csi::v1::controller_server::Controller;
 use crate::csi::v1::controller_service_capability::rpc::Type as Rpc;
 use crate::error::{Error, Result};
-use crate::host::file_system::FileSystem;
-use crate::host::{mkfs_options, mount_options};
 use crate::node::Node;
 use crate::node::create::{NewVolume, chosen_class};
 use crate::node::health::{Condition, Severity};
+use crate::node::uses::{check_least_size, check_uses};
 use crate::node::volume::Volume;
 
 const CAPABILITIES: [Rpc; 8] = [
@@ -161,61 +159,6 @@ impl ControllerService {
             node_expansion_required: has_file_system && !is_block,
         })
     }
-}
-
-impl Node {
-    /// This node's only topology segment.
-    pub(super) fn topology(&self) -> v1::Topology {
-        v1::Topology { segments: HashMap::from([(self.topology_key(), self.identity.topology.clone())]) }
-    }
-
-    fn topology_key(&self) -> String {
-        format!("topology.{}/node", self.identity.driver)
-    }
-
-    /// Whether segments mean this node; those of other keys do not matter.
-    fn is_here(&self, segments: &HashMap<String, String>) -> bool {
-        segments.get(&self.topology_key()).is_none_or(|value| *value == self.identity.topology)
-    }
-}
-
-/// That a volume of the class can be used in all these ways.
-fn check_uses(class: &Class, capabilities: &[Capability], parameters: &Parameters) -> Result<()> {
-    for capability in capabilities {
-        let Access::Mount { file_system, flags } = &capability.access else { continue };
-        let file_system: FileSystem = file_system
-            .as_deref()
-            .unwrap_or(&class.file_system)
-            .parse()
-            .map_err(|problem: String| Error::invalid("volume_capability.mount.fs_type", problem))?;
-        let refused = |problem| Error::invalid("volume_capability.mount.mount_flags", problem);
-        mount_options::check(file_system, &mount_options::parse(flags).map_err(refused)?).map_err(refused)?;
-        mkfs_options::check(file_system, &parameters.mkfs_options)
-            .map_err(|problem| Error::invalid("parameters.mkfsOptions", problem))?;
-    }
-    Ok(())
-}
-
-/// A volume too small for its file system would be made and then never mounted.
-fn check_least_size(class: &Class, create: &CreateVolume) -> Result<()> {
-    if !create.is_mounted() {
-        return Ok(());
-    }
-    let mut file_systems = create.file_systems();
-    if file_systems.is_empty() {
-        file_systems.push(class.file_system.clone());
-    }
-    let most = create.size.limit.or(create.size.required).unwrap_or(class.default_size);
-    let wanted = create.size.required.unwrap_or(most);
-    for file_system in file_systems.iter().filter_map(|word| word.parse::<FileSystem>().ok()) {
-        if wanted < file_system.minimum_bytes() {
-            return Err(Error::OutOfRange {
-                field: String::from("capacity_range.required_bytes"),
-                problem: format!("{wanted} is too small for {file_system}; it needs {}", file_system.minimum_bytes()),
-            });
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn signed(bytes: u64) -> Result<i64> {

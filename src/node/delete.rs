@@ -8,7 +8,6 @@ use crate::lvm::volume_id::VolumeId;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
 use crate::node::device::mounts_of;
-use crate::node::placement::why_unwritable;
 use crate::node::volume::Volume;
 
 impl Node {
@@ -40,7 +39,7 @@ impl Node {
             return Ok(());
         }
         self.ensure_unused(&volume).await?;
-        ensure_writable(&volume)?;
+        volume.ensure_writable()?;
         let turn = self.writer.turn(&volume.group.name).await;
         let tag = deleting_tag(self.wipe_of(&volume));
         let marked = self.writer.change_tags(&turn, &volume.group.name, name, &[tag], &[]).await;
@@ -85,18 +84,5 @@ impl Node {
     /// is gone. A volume that was never given to anyone still may hold what lay there before.
     fn wipe_of(&self, volume: &Volume) -> Wipe {
         self.class(&volume.tags.class).map_or(Wipe::Zero, |class| class.wipe)
-    }
-}
-
-/// lvm refuses every change of such a group; say why in words that help.
-pub fn ensure_writable(volume: &Volume) -> Result<()> {
-    match why_unwritable(&volume.group) {
-        None => Ok(()),
-        Some(reason) if volume.group.is_partial() => Err(Error::Unavailable {
-            problem: format!("volume group {} cannot be changed now: {reason}", volume.group.name),
-        }),
-        Some(reason) => {
-            Err(Error::precondition(format!("volume group {} cannot be changed: {reason}", volume.group.name)))
-        }
     }
 }

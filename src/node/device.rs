@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry};
 use crate::node::Node;
-use crate::node::delete::ensure_writable;
 use crate::node::volume::{Volume, device_path};
 
 /// How often and how long a device that udev may be looking at is waited for.
@@ -20,6 +19,7 @@ impl Node {
         if let Some(device) = found.as_ref().filter(|device| !device.suspended) {
             return Ok(device.clone());
         }
+        volume.ensure_usable()?;
         let (group, name) = (&volume.group.name, &volume.logical.name);
         let turn = self.writer.turn(group).await;
         let ran = match found {
@@ -57,7 +57,7 @@ impl Node {
 
     /// Changes the tags of a volume and makes the change survive a power cut.
     pub(super) async fn change_tags(&self, volume: &Volume, add: &[String], remove: &[String]) -> Result<()> {
-        ensure_writable(volume)?;
+        volume.ensure_writable()?;
         let (group, name) = (&volume.group.name, &volume.logical.name);
         let turn = self.writer.turn(group).await;
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;

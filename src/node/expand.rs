@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::host::probe::{Content, probe};
 use crate::lvm::layout::Layout;
 use crate::node::Node;
-use crate::node::delete::ensure_writable;
 use crate::node::device::{is_read_only, resolved, shows_file_system};
 use crate::node::placement::{self, Room};
 use crate::node::volume::{Volume, device_path};
@@ -55,7 +54,7 @@ impl Node {
                 ))
             };
         }
-        ensure_writable(&volume)?;
+        volume.ensure_writable()?;
         let extents = size.extents(volume.bytes(), volume.group.extent_bytes)?;
         let (group, name) = (volume.group.name.clone(), volume.logical.name.clone());
         let turn = self.writer.turn(&group).await;
@@ -85,7 +84,7 @@ impl Node {
     fn ensure_room(&self, volume: &Volume, extents: u64) -> Result<()> {
         let more = extents - volume.logical.extents;
         let (most, why) = match self.class(&volume.tags.class) {
-            Some(class) => match placement::room(&volume.group, &class) {
+            Some(class) => match placement::room_to_grow(&volume.group, &class) {
                 Room::Extents(most) => (most, format!("reserve {}", class.reserve)),
                 Room::None(reason) => (0, reason),
             },

@@ -2,10 +2,11 @@
 //!
 //! - [`controller_service`], [`node_service`]: the gRPC services; parse, call, answer
 //! - [`create`], [`delete`], [`expand`]: what changes volumes
-//! - [`stage`], [`publish`]: what shows volumes to their users
+//! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
 //! - [`reaper`]: wiping and removing deleted volumes in the background
-//! - [`placement`], [`volume`], [`locks`]: the arithmetic of room, a volume as it is now, one operation at a time
+//! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
+//! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
 //!
 //! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
 //! mounted in the kernel's mount table.
@@ -16,6 +17,7 @@ pub mod create;
 pub mod delete;
 pub mod device;
 pub mod expand;
+pub mod format;
 pub mod health;
 pub mod list;
 pub mod locks;
@@ -25,6 +27,9 @@ pub mod publish;
 pub mod reaper;
 pub mod stage;
 pub mod stats;
+pub mod topology;
+pub mod unstage;
+pub mod uses;
 pub mod volume;
 
 use std::future::Future;

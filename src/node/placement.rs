@@ -9,6 +9,8 @@ use crate::lvm::model::VolumeGroup;
 
 /// Bytes of metadata text that one more volume may need: a long name, eight long tags, many segments.
 const VOLUME_TEXT_BYTES: u64 = 4_096;
+/// Bytes of metadata text that growth may need: some more segments.
+const GROWTH_TEXT_BYTES: u64 = 1_024;
 
 /// Why a group takes no new volume, or how much it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +54,19 @@ pub fn candidates(snapshot: &Snapshot, class: &Class) -> Vec<Candidate> {
 
 /// The largest volume of the class that the group takes now.
 pub fn room(group: &VolumeGroup, class: &Class) -> Room {
+    room_with(group, class, VOLUME_TEXT_BYTES)
+}
+
+/// The most that a volume of the class can grow in the group now.
+pub fn room_to_grow(group: &VolumeGroup, class: &Class) -> Room {
+    room_with(group, class, GROWTH_TEXT_BYTES)
+}
+
+fn room_with(group: &VolumeGroup, class: &Class, text_bytes: u64) -> Room {
     if let Some(reason) = why_unwritable(group) {
         return Room::None(reason);
     }
-    if metadata_free(group) < VOLUME_TEXT_BYTES {
+    if metadata_free(group) < text_bytes {
         return Room::None(String::from(
             "its metadata area is full; remove volumes or make the group anew with a larger --metadatasize",
         ));
@@ -68,21 +79,28 @@ pub fn metadata_free(group: &VolumeGroup) -> u64 {
     (group.metadata_area.size / 2).saturating_sub(group.metadata_area.used)
 }
 
-/// Why lvm would refuse every change of the group.
-pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
+/// Why the group is not this machine's to use: lvm would not even activate its volumes.
+pub fn why_not_ours(group: &VolumeGroup) -> Option<String> {
     if group.has_status("EXPORTED") {
         return Some(String::from("it is exported; run vgimport to use it here"));
     }
-    if let Some(system_id) = group.system_id.as_deref().filter(|id| !id.is_empty()) {
+    if let Some(system_id) = group.system_id.as_deref() {
         return Some(format!("it belongs to the system {system_id:?} (lvmsystemid(7))"));
     }
-    if !group.has_status("WRITE") {
+    let lock_type = group.lock_type.as_deref().filter(|lock| !lock.is_empty() && *lock != "none")?;
+    Some(format!("it is shared ({lock_type}); only local groups are supported"))
+}
+
+/// Why lvm would refuse every change of the group.
+pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
+    if let Some(reason) = why_not_ours(group) {
+        return Some(reason);
+    }
+    // lvm writes the second word where a system id or a lock keeps older versions of it from writing.
+    if !group.has_status("WRITE") && !group.has_status("WRITE_LOCKED") {
         return Some(String::from(
             "its metadata is marked read-only; vgcfgrestore can put back metadata whose status has WRITE",
         ));
-    }
-    if let Some(lock_type) = group.lock_type.as_deref().filter(|lock| !lock.is_empty() && *lock != "none") {
-        return Some(format!("it is shared ({lock_type}); only local groups are supported"));
     }
     let missing: Vec<&str> = group
         .physical_volumes

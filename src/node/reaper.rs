@@ -2,6 +2,7 @@
 //! a restart goes on where the last run ended. It also writes `/etc/lvm/backup` once a burst is over.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::Stretch;
+use crate::lvm::backup;
+use crate::lvm::model::VolumeGroup;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
@@ -112,6 +115,7 @@ impl Reaper {
 
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
+    node.note_old_backups().await;
     // What the last run left is looked for at once.
     let mut next_look = Instant::now();
     loop {
@@ -257,6 +261,18 @@ impl Node {
         }
         tracing::info!(group, volumes = names.join(" "), "removed deleted volumes");
         Ok(true)
+    }
+
+    /// A run that ended within the rest of a burst left backups undone.
+    async fn note_old_backups(&self) {
+        let Ok(snapshot) = self.groups.read().await else { return };
+        let backups = backup::groups(Path::new(backup::FOLDER), &[]).await;
+        let is_old = |group: &VolumeGroup| {
+            let of_group = backups.iter().find(|backup| backup.uuid == group.uuid);
+            of_group.is_none_or(|backup| backup.seqno < group.seqno)
+        };
+        let ours = Volume::all(&snapshot).into_iter().filter(|volume| is_old(&volume.group));
+        self.reaper.state().changed.extend(ours.map(|volume| volume.group.name.clone()));
     }
 
     /// Writes the backups that are out of date; one that cannot be written is tried again later.

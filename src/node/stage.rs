@@ -1,6 +1,6 @@
-//! `NodeStageVolume` and `NodeUnstageVolume`: from a logical volume to a mounted file system and back.
+//! `NodeStageVolume`: from a logical volume to a mounted file system or a device that is ready.
 //!
-//! Only here is anything ever formatted, and only a volume that is tagged `fresh`. Its states:
+//! The states of a volume that is mounted:
 //! fresh → (head zeroed, mkfs, flushed; still fresh, so a crash redoes all of it) → tag cleared, flushed →
 //! mounted. From then on its content is its user's: it is looked at, never written.
 
@@ -11,18 +11,14 @@ use std::sync::Arc;
 use crate::csi::request::capability::{Access, Capability};
 use crate::error::{Error, Result};
 use crate::host::file_system::FileSystem;
-use crate::host::kernel::{MappedDevice, Mount, MountEntry, Stretch};
+use crate::host::kernel::{MappedDevice, Mount, MountEntry};
 use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
-use crate::host::superblock::Superblock;
-use crate::lvm::tags::{BLOCK, FRESH, file_system_tag};
+use crate::lvm::tags::{BLOCK, FRESH};
 use crate::node::Node;
-use crate::node::device::{is_read_only, mounted_at, mounts_of, resolved, shows_file_system, shows_some_mapped_device};
+use crate::node::device::{is_read_only, mounted_at, resolved, shows_file_system};
 use crate::node::volume::{Volume, device_path};
 
-/// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
-/// encryption keep their signatures.
-const SIGNATURE_BYTES: u64 = 2 << 20;
 /// A volume to be staged.
 #[derive(Debug, Clone)]
 pub struct Stage {
@@ -50,6 +46,10 @@ impl Node {
 
     async fn stage_locked(&self, name: &str, stage: &Stage) -> Result<()> {
         let volume = self.volume(name).await?;
+        if volume.tags.fresh {
+            // Its first use changes its tags; where that cannot be, nothing is begun.
+            volume.ensure_writable()?;
+        }
         match &stage.capability.access {
             Access::Block => self.stage_block(&volume).await,
             Access::Mount { file_system, flags } => {
@@ -137,146 +137,6 @@ impl Node {
         }
         Ok(())
     }
-
-    async fn format(&self, volume: &Volume, device: &MappedDevice, file_system: FileSystem) -> Result<Superblock> {
-        if volume.bytes() < file_system.minimum_bytes() {
-            return Err(Error::precondition(format!(
-                "volume {} has {} bytes; {file_system} needs at least {}",
-                volume.full_name(),
-                volume.bytes(),
-                file_system.minimum_bytes()
-            )));
-        }
-        self.ensure_nobody_has_it_open(volume).await?;
-        self.zero_signatures(volume, device).await?;
-        let path = device_path(device);
-        let mut options = self.class(&volume.tags.class).map(|class| class.mkfs_options).unwrap_or_default();
-        if !volume.tags.mkfs_options.is_empty() {
-            options.clone_from(&volume.tags.mkfs_options);
-        }
-        let mkfs = file_system.mkfs(&path, &options);
-        self.commands.run_ok(&mkfs).await?;
-        self.flush_device(volume, &path).await?;
-        // Looked at before the tag goes: without it the volume could neither be mounted nor be formatted ever again.
-        let superblock = match probe(&*self.kernel, &*self.commands, &path, volume.bytes()).await? {
-            Content::FileSystem(found) if found.file_system == file_system => found,
-            other => {
-                let problem = format!("`{mkfs}` ended well, but {} holds {}", volume.full_name(), in_words(&other));
-                return Err(Error::Internal { problem });
-            }
-        };
-        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await?;
-        Ok(superblock)
-    }
-
-    /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.
-    async fn ensure_nobody_has_it_open(&self, volume: &Volume) -> Result<()> {
-        if !self.stays_open(volume).await? {
-            return Ok(());
-        }
-        Err(Error::precondition(format!(
-            "volume {} is new, but something has its device open, so it is not formatted; close it",
-            volume.full_name()
-        )))
-    }
-
-    async fn zero_signatures(&self, volume: &Volume, device: &MappedDevice) -> Result<()> {
-        let path = device_path(device);
-        let head = SIGNATURE_BYTES.min(volume.bytes());
-        let tail = SIGNATURE_BYTES.min(volume.bytes() - head);
-        for (offset, length) in [(0, head), (volume.bytes() - tail, tail)] {
-            let stretch = Stretch { device: path.clone(), offset, length };
-            let failed = |source| Error::kernel(format!("could not zero the ends of {}", volume.full_name()), source);
-            self.kernel.zero(stretch).await.map_err(failed)?;
-        }
-        self.flush_device(volume, &path).await
-    }
-
-    async fn flush_device(&self, volume: &Volume, device: &std::path::Path) -> Result<()> {
-        let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
-        self.kernel.flush(device).await.map_err(failed)
-    }
-
-    /// Takes the volume away from this node's users; nothing that is not of this volume is touched.
-    pub async fn unstage(self: &Arc<Self>, volume_id: &str, staging_path: PathBuf) -> Result<()> {
-        let Some(name) = self.logical_name(volume_id) else { return Ok(()) };
-        let node = Arc::clone(self);
-        self.mutate(&name.clone(), "unstaging", async move { node.unstage_locked(&name, &staging_path).await }).await
-    }
-
-    async fn unstage_locked(&self, name: &str, staging_path: &std::path::Path) -> Result<()> {
-        let path = resolved(staging_path).await;
-        let snapshot = self.groups.read().await?;
-        // The device of a volume that is being deleted belongs to its wipe.
-        let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
-        let device = match &volume {
-            Some(volume) => self.running_device(volume).await?,
-            None => None,
-        };
-        if let Some(device) = &device {
-            let mounts = self.mounts().await?;
-            let published = mounts_of(&mounts, device).into_iter().find(|mount| mount.target != path);
-            if let Some(mount) = published {
-                return Err(Error::precondition(format!(
-                    "volume {name} is still published at {}; unpublish it first",
-                    mount.target.display()
-                )));
-            }
-        }
-        self.unmount_all(name, &path, device.as_ref()).await?;
-        match (volume, device) {
-            (Some(volume), Some(_)) => self.deactivate(&volume).await,
-            (Some(_), None) => Ok(()),
-            // It may still be active on disks that cannot be read now; on disks that are gone it is not ours
-            // to end.
-            (None, _) => self.why_unread(&snapshot, name).map_or(Ok(()), Err),
-        }
-    }
-
-    /// An inactive volume cannot be written by mistake. One that somebody still holds stays active.
-    async fn deactivate(&self, volume: &Volume) -> Result<()> {
-        let (group, name) = (&volume.group.name, &volume.logical.name);
-        let turn = self.writer.turn(group).await;
-        let ran = self.writer.deactivate(&turn, group, name).await;
-        drop(turn);
-        if let Some(device) = self.active_device(volume).await? {
-            if device.open_count > 0 {
-                tracing::warn!(volume = volume.full_name(), "stays active: something has its device open");
-                return Ok(());
-            }
-            ran?;
-        }
-        Ok(())
-    }
-
-    /// Unmounts every mount of the volume at that path. What is mounted there but is not the volume stays.
-    pub(super) async fn unmount_all(
-        &self,
-        name: &str,
-        path: &std::path::Path,
-        device: Option<&MappedDevice>,
-    ) -> Result<()> {
-        loop {
-            let mounts = self.mounts().await?;
-            let Some(mount) = mounted_at(&mounts, path) else { return Ok(()) };
-            let is_of_volume = match device {
-                Some(device) => !mounts_of(std::slice::from_ref(mount), device).is_empty(),
-                // The volume is gone or cannot be seen; a mount of a device-mapper device left here can only be its.
-                None => shows_some_mapped_device(mount),
-            };
-            if !is_of_volume {
-                return Err(Error::precondition(format!(
-                    "{} holds a mount of {}, which is not volume {name}; it is left alone",
-                    path.display(),
-                    mount.source
-                )));
-            }
-            self.kernel
-                .unmount(path)
-                .await
-                .map_err(|source| Error::kernel(format!("could not unmount {}", path.display()), source))?;
-        }
-    }
 }
 
 fn already_staged(volume: &Volume, mount: &MountEntry, device: &MappedDevice, wanted: &Wanted) -> Result<()> {
@@ -319,18 +179,9 @@ fn not_mounted(volume: &Volume, path: &Path, options: &[String], source: io::Err
     Error::kernel(what, source)
 }
 
-fn in_words(content: &Content) -> String {
-    match content {
-        Content::Blank => String::from("nothing"),
-        Content::FileSystem(found) => found.file_system.to_string(),
-        Content::Other(description) => description.clone(),
-    }
-}
-
 fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
-    let found = in_words(content);
     Error::precondition(format!(
-        "volume {} should hold {wanted} but holds {found}; it was in use before, so it is not formatted: ask for \
+        "volume {} should hold {wanted} but holds {content}; it was in use before, so it is not formatted: ask for \
          what it holds, or look at it with blkid",
         volume.full_name()
     ))

@@ -8,6 +8,7 @@ use crate::host::kernel::MappedDevice;
 use crate::lvm::groups::Snapshot;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::tags::VolumeTags;
+use crate::node::placement::{why_not_ours, why_unwritable};
 
 /// A logical volume that carries our tags.
 #[derive(Debug, Clone)]
@@ -60,6 +61,25 @@ impl Volume {
     /// `group/volume`, as lvm's own messages write it.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.group.name, self.logical.name)
+    }
+
+    /// That its group is this machine's to use; lvm would refuse even to activate it.
+    pub fn ensure_usable(&self) -> Result<()> {
+        let refused =
+            |reason| Error::precondition(format!("volume group {} cannot be used: {reason}", self.group.name));
+        why_not_ours(&self.group).map_or(Ok(()), |reason| Err(refused(reason)))
+    }
+
+    /// That its group takes changes. lvm would refuse every one; this says why in words that help.
+    pub fn ensure_writable(&self) -> Result<()> {
+        let group = &self.group.name;
+        match why_unwritable(&self.group) {
+            None => Ok(()),
+            Some(reason) if self.group.is_partial() => {
+                Err(Error::Unavailable { problem: format!("volume group {group} cannot be changed now: {reason}") })
+            }
+            Some(reason) => Err(Error::precondition(format!("volume group {group} cannot be changed: {reason}"))),
+        }
     }
 
     /// Its device among the mapped ones; `None` while it is not active.

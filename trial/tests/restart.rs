@@ -1,7 +1,6 @@
 //! The node dies, ends, or has an lvm that hangs.
 
 #[test]
-#[ignore = "not seen green yet on the merged code; `make test-all` runs it"]
 fn a_node_that_dies_or_waits_loses_nothing() {
     quarry_trial::checks::test("restart", &["restart", "hung-lvm"]).unwrap();
 }

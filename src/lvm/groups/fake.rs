@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use crate::host::commands::{Command, CommandError, Commands, Output};
 use crate::host::kernel::{
@@ -133,7 +131,6 @@ fn hyphenated(short: &str) -> String {
 pub(super) struct Machine {
     disks: Mutex<BTreeMap<String, Disk>>,
     calls: Mutex<Vec<Vec<String>>>,
-    woken: Arc<Notify>,
     latency: Mutex<Duration>,
 }
 
@@ -161,7 +158,6 @@ impl Machine {
 
     pub(super) fn wake(&self, name: &str) {
         self.change(name, |disk| Disk { hangs: false, ..disk });
-        self.woken.notify_waiters();
     }
 
     pub(super) fn slow(&self, latency: Duration) {
@@ -175,11 +171,6 @@ impl Machine {
 
     pub(super) fn forget_calls(&self) {
         self.calls.lock().unwrap().clear();
-    }
-
-    fn hangs(&self, stretches: &[Stretch]) -> bool {
-        let disks = self.disks.lock().unwrap();
-        stretches.iter().any(|stretch| disks.get(name(&stretch.device)).is_some_and(|disk| disk.hangs))
     }
 }
 
@@ -208,11 +199,9 @@ impl Kernel for Machine {
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
-        while self.hangs(&stretches) {
-            self.woken.notified().await;
-        }
         let mut disks = self.disks.lock().unwrap();
         let read = |stretch: &Stretch| match disks.get_mut(name(&stretch.device)) {
+            Some(disk) if disk.hangs => Err(io::Error::new(io::ErrorKind::TimedOut, "the device does not answer")),
             Some(disk) => Ok(disk.read(stretch)),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
         };

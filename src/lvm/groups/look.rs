@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::assemble::Area;
 use super::pages::Pages;
-use super::patience::Patience;
-use crate::host::kernel::BlockDevice;
+use crate::host::kernel::{BlockDevice, Kernel};
 use crate::lvm::area::{self, Content, HEADER_BYTES, Header, Location};
 use crate::lvm::label::{self, Label, LabelError, Region};
 use crate::lvm::metadata::{Description, describe};
@@ -56,7 +55,7 @@ impl Look {
     pub(super) async fn at(
         devices: &[BlockDevice],
         known: &mut HashMap<BlockDevice, Known>,
-        patience: &Patience,
+        kernel: &dyn Kernel,
     ) -> Vec<Self> {
         let mut pages = Pages::new(devices);
         let mut wanted = Vec::new();
@@ -65,7 +64,7 @@ impl Look {
             let areas = known.get(device).map_or(&[][..], |known| known.areas.as_slice());
             wanted.extend(areas.iter().map(|area| (index, header_region(*area))));
         }
-        pages.fetch(wanted, patience).await;
+        pages.fetch(wanted, kernel).await;
 
         let labels: Vec<_> = devices.iter().enumerate().map(|(index, device)| label(index, device, &pages)).collect();
         for (device, label) in devices.iter().zip(&labels) {
@@ -77,7 +76,7 @@ impl Look {
         }
         let areas = |index: usize| labels[index].iter().flat_map(|label: &Label| label.metadata_areas.clone());
         let headers = (0..devices.len()).flat_map(|index| areas(index).map(move |area| (index, header_region(area))));
-        pages.fetch(headers.collect(), patience).await;
+        pages.fetch(headers.collect(), kernel).await;
 
         let mut wanted = Vec::new();
         for (index, device) in devices.iter().enumerate() {
@@ -90,7 +89,7 @@ impl Look {
                 }
             }
         }
-        pages.fetch(wanted, patience).await;
+        pages.fetch(wanted, kernel).await;
 
         // The areas of a group mostly hold the same bytes: those are understood once.
         let mut texts = HashMap::new();

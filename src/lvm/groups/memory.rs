@@ -13,6 +13,8 @@ use crate::host::kernel::BlockDevice;
 pub(super) struct Memory {
     assemblies: HashMap<String, Assembly>,
     carriers: HashMap<String, Vec<Carrier>>,
+    /// This machine's system id.
+    pub(super) own_system: Option<String>,
 }
 
 /// A device that carried metadata of a group.
@@ -42,7 +44,10 @@ impl Memory {
             told.extend(found.copies().map(|(_, description, _)| description.group.uuid.as_str()));
         }
         let mut snapshot = Snapshot { unusable: assembled.unusable, ..Snapshot::default() };
-        for assembly in assembled.groups {
+        for mut assembly in assembled.groups {
+            if self.own_system.is_some() && assembly.group.system_id == self.own_system {
+                Arc::make_mut(&mut assembly.group).system_id = None;
+            }
             let uuid = assembly.group.uuid.clone();
             snapshot.groups.push(Arc::clone(&assembly.group));
             let mut carriers = carriers(scan, &uuid);

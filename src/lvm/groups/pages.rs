@@ -1,7 +1,6 @@
 //! What has been read of the devices during one look at them.
 
-use super::patience::Patience;
-use crate::host::kernel::{BlockDevice, Stretch};
+use crate::host::kernel::{BlockDevice, Kernel, Stretch};
 use crate::lvm::checksum::{INITIAL, checksum};
 use crate::lvm::label::Region;
 
@@ -25,7 +24,7 @@ impl<'d> Pages<'d> {
     }
 
     /// Reads what is not there yet, everything in one call.
-    pub(super) async fn fetch(&mut self, wanted: Vec<(usize, Region)>, patience: &Patience) {
+    pub(super) async fn fetch(&mut self, wanted: Vec<(usize, Region)>, kernel: &dyn Kernel) {
         let mut asked: Vec<(usize, Region)> = Vec::new();
         let mut stretches = Vec::new();
         for (device, region) in wanted {
@@ -40,7 +39,7 @@ impl<'d> Pages<'d> {
         if asked.is_empty() {
             return;
         }
-        for ((device, region), answer) in asked.into_iter().zip(patience.read(stretches).await) {
+        for ((device, region), answer) in asked.into_iter().zip(kernel.read(stretches).await) {
             let content = answer.map_err(|error| error.to_string());
             self.pages[device].push(Page { region, content });
         }

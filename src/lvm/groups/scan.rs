@@ -8,7 +8,6 @@ use tokio::time::sleep;
 
 use super::assemble::Found;
 use super::look::{Known, Look, Sight};
-use super::patience::Patience;
 use crate::host::kernel::{BlockDevice, Kernel};
 
 /// How often a device is read while its checksums do not fit, and the pause before the first repetition,
@@ -28,13 +27,13 @@ pub(super) struct Scan {
 }
 
 pub(super) struct Scanner {
-    patience: Patience,
+    kernel: Arc<dyn Kernel>,
     known: HashMap<BlockDevice, Known>,
 }
 
 impl Scanner {
     pub(super) fn new(kernel: Arc<dyn Kernel>) -> Self {
-        Self { patience: Patience::new(kernel), known: HashMap::new() }
+        Self { kernel, known: HashMap::new() }
     }
 
     /// Reads all devices that may carry a physical volume.
@@ -50,7 +49,7 @@ impl Scanner {
             if attempt > 0 {
                 sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
             }
-            let looks = Look::at(&waiting, &mut self.known, &self.patience).await;
+            let looks = Look::at(&waiting, &mut self.known, &*self.kernel).await;
             let mut torn = Vec::new();
             for (device, look) in waiting.into_iter().zip(looks) {
                 let known = self.known.entry(device.clone()).or_default();

@@ -19,6 +19,7 @@ cases! {
     "an exported group takes nothing and its volumes stay" => exported,
     "a read-only group takes nothing and its volumes stay" => read_only,
     "a group of another system takes nothing and its volumes stay" => foreign_system,
+    "a group of this machine's own system id is used like any other" => own_system,
     "a group whose metadata area is full takes nothing more, and still lets its volumes go" => metadata_area_full,
     "two groups of one name are left alone" => same_name,
     "a class of two groups takes the one with room" => second_has_room,
@@ -71,15 +72,23 @@ async fn missing_disk(ground: &Ground) -> Result<()> {
     let staging = volume.stage().await?;
     fs::write(staging.join("f"), "data")?;
     volume.unstage().await?;
+    let fresh = ground.volume_in("own", "own", "fresh", 4, mounted("ext4")).await?;
     let second = group.slices.last().context("two slices")?;
     second.pull()?;
     takes_nothing(ground, &volume.id, Unavailable, "missing").await?;
+    let request = fresh.stage_request()?;
+    let before = MachineState::read()?;
+    refused(ground.client().node.node_stage_volume(request).await, Unavailable, &["own", "missing"])?;
+    let differences = before.differences(&MachineState::read()?);
+    ensure!(differences.is_empty(), "the refused first use changed something: {differences:?}");
     // What lies on the disk that is there can be used on.
     let staging = volume.stage().await?;
     ensure!(fs::read(staging.join("f"))? == b"data");
     volume.unstage().await?;
     second.plug()?;
     ensure!(capacity_of(ground, "own").await?.1 > 0, "the disk is back, but there is no capacity");
+    fresh.stage().await?;
+    fresh.remove().await?;
     volume.remove().await?;
     group.remove()
 }
@@ -115,7 +124,7 @@ async fn exported(ground: &Ground) -> Result<()> {
     lvm(&["vgexport", "-qq", "own"])?;
     takes_nothing(ground, &volume.id, FailedPrecondition, "exported").await?;
     let answer = ground.client().node.node_stage_volume(volume.stage_request()?).await;
-    ensure!(answer.is_err_and(|status| status.message().contains("exported")), "the stage does not tell why");
+    refused(answer, FailedPrecondition, &["own", "exported"])?;
     lvm(&["vgimport", "-qq", "own"])?;
     volume.remove().await?;
     group.remove()
@@ -153,6 +162,26 @@ async fn foreign_system(ground: &Ground) -> Result<()> {
     lvm(&[&["vgchange", "-qq", "-y", "--systemid", ""], &OTHER_SYSTEM[..], &["own"]].concat())?;
     volume.remove().await?;
     group.remove()
+}
+
+async fn own_system(ground: &Ground) -> Result<()> {
+    let settings = "/etc/lvm/lvmlocal.conf";
+    let before = fs::read(settings).ok();
+    fs::write(settings, "global { system_id_source = \"lvmlocal\" }\nlocal { system_id = \"here\" }\n")?;
+    ground.crash().await?;
+    let group = ground.group("own", 32)?;
+    ensure!(lvm(&["vgs", "--noheadings", "-o", "systemid", "own"])?.trim() == "here", "the group has no system id");
+    let volume = ground.volume_in("own", "own", "ours", 4, mounted("ext4")).await?;
+    volume.stage().await?;
+    volume.grow(8 * MIB).await?;
+    volume.unstage().await?;
+    volume.remove().await?;
+    group.remove()?;
+    match before {
+        Some(before) => fs::write(settings, before)?,
+        None => fs::remove_file(settings)?,
+    }
+    ground.crash().await
 }
 
 async fn metadata_area_full(ground: &Ground) -> Result<()> {

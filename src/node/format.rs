@@ -1,0 +1,82 @@
+//! The first use of a volume. Only here is anything ever formatted, and only a volume that is tagged `fresh`.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::host::file_system::FileSystem;
+use crate::host::kernel::{MappedDevice, Stretch};
+use crate::host::probe::{Content, probe};
+use crate::host::superblock::Superblock;
+use crate::lvm::tags::{FRESH, file_system_tag};
+use crate::node::Node;
+use crate::node::volume::{Volume, device_path};
+
+/// Bytes at the head and the tail of a fresh volume in which file systems, partition tables, RAID and
+/// encryption keep their signatures.
+const SIGNATURE_BYTES: u64 = 2 << 20;
+
+impl Node {
+    pub(super) async fn format(
+        &self,
+        volume: &Volume,
+        device: &MappedDevice,
+        file_system: FileSystem,
+    ) -> Result<Superblock> {
+        if volume.bytes() < file_system.minimum_bytes() {
+            return Err(Error::precondition(format!(
+                "volume {} has {} bytes; {file_system} needs at least {}",
+                volume.full_name(),
+                volume.bytes(),
+                file_system.minimum_bytes()
+            )));
+        }
+        self.ensure_nobody_has_it_open(volume).await?;
+        self.zero_signatures(volume, device).await?;
+        let path = device_path(device);
+        let mut options = self.class(&volume.tags.class).map(|class| class.mkfs_options).unwrap_or_default();
+        if !volume.tags.mkfs_options.is_empty() {
+            options.clone_from(&volume.tags.mkfs_options);
+        }
+        let mkfs = file_system.mkfs(&path, &options);
+        self.commands.run_ok(&mkfs).await?;
+        self.flush_device(volume, &path).await?;
+        // Looked at before the tag goes: without it the volume could neither be mounted nor be formatted ever again.
+        let superblock = match probe(&*self.kernel, &*self.commands, &path, volume.bytes()).await? {
+            Content::FileSystem(found) if found.file_system == file_system => found,
+            other => {
+                let problem = format!("`{mkfs}` ended well, but {} holds {}", volume.full_name(), other);
+                return Err(Error::Internal { problem });
+            }
+        };
+        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await?;
+        Ok(superblock)
+    }
+
+    /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.
+    pub(super) async fn ensure_nobody_has_it_open(&self, volume: &Volume) -> Result<()> {
+        if !self.stays_open(volume).await? {
+            return Ok(());
+        }
+        Err(Error::precondition(format!(
+            "volume {} is new, but something has its device open, so it is not formatted; close it",
+            volume.full_name()
+        )))
+    }
+
+    pub(super) async fn zero_signatures(&self, volume: &Volume, device: &MappedDevice) -> Result<()> {
+        let path = device_path(device);
+        let head = SIGNATURE_BYTES.min(volume.bytes());
+        let tail = SIGNATURE_BYTES.min(volume.bytes() - head);
+        for (offset, length) in [(0, head), (volume.bytes() - tail, tail)] {
+            let stretch = Stretch { device: path.clone(), offset, length };
+            let failed = |source| Error::kernel(format!("could not zero the ends of {}", volume.full_name()), source);
+            self.kernel.zero(stretch).await.map_err(failed)?;
+        }
+        self.flush_device(volume, &path).await
+    }
+
+    async fn flush_device(&self, volume: &Volume, device: &Path) -> Result<()> {
+        let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
+        self.kernel.flush(device).await.map_err(failed)
+    }
+}

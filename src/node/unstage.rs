@@ -1,0 +1,88 @@
+//! `NodeUnstageVolume`: from a mounted file system back to a logical volume that nobody can write by mistake.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::host::kernel::MappedDevice;
+use crate::node::Node;
+use crate::node::device::{mounted_at, mounts_of, resolved, shows_some_mapped_device};
+use crate::node::volume::Volume;
+
+impl Node {
+    /// Takes the volume away from this node's users; nothing that is not of this volume is touched.
+    pub async fn unstage(self: &Arc<Self>, volume_id: &str, staging_path: PathBuf) -> Result<()> {
+        let Some(name) = self.logical_name(volume_id) else { return Ok(()) };
+        let node = Arc::clone(self);
+        self.mutate(&name.clone(), "unstaging", async move { node.unstage_locked(&name, &staging_path).await }).await
+    }
+
+    async fn unstage_locked(&self, name: &str, staging_path: &Path) -> Result<()> {
+        let path = resolved(staging_path).await;
+        let snapshot = self.groups.read().await?;
+        // The device of a volume that is being deleted belongs to its wipe.
+        let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
+        let device = match &volume {
+            Some(volume) => self.running_device(volume).await?,
+            None => None,
+        };
+        if let Some(device) = &device {
+            let mounts = self.mounts().await?;
+            let published = mounts_of(&mounts, device).into_iter().find(|mount| mount.target != path);
+            if let Some(mount) = published {
+                return Err(Error::precondition(format!(
+                    "volume {name} is still published at {}; unpublish it first",
+                    mount.target.display()
+                )));
+            }
+        }
+        self.unmount_all(name, &path, device.as_ref()).await?;
+        match (volume, device) {
+            (Some(volume), Some(_)) => self.deactivate(&volume).await,
+            (Some(_), None) => Ok(()),
+            // It may still be active on disks that cannot be read now; on disks that are gone it is not ours
+            // to end.
+            (None, _) => self.why_unread(&snapshot, name).map_or(Ok(()), Err),
+        }
+    }
+
+    /// An inactive volume cannot be written by mistake. One that somebody still holds stays active.
+    async fn deactivate(&self, volume: &Volume) -> Result<()> {
+        let (group, name) = (&volume.group.name, &volume.logical.name);
+        let turn = self.writer.turn(group).await;
+        let ran = self.writer.deactivate(&turn, group, name).await;
+        drop(turn);
+        if let Some(device) = self.active_device(volume).await? {
+            if device.open_count > 0 {
+                tracing::warn!(volume = volume.full_name(), "stays active: something has its device open");
+                return Ok(());
+            }
+            ran?;
+        }
+        Ok(())
+    }
+
+    /// Unmounts every mount of the volume at that path. What is mounted there but is not the volume stays.
+    pub(super) async fn unmount_all(&self, name: &str, path: &Path, device: Option<&MappedDevice>) -> Result<()> {
+        loop {
+            let mounts = self.mounts().await?;
+            let Some(mount) = mounted_at(&mounts, path) else { return Ok(()) };
+            let is_of_volume = match device {
+                Some(device) => !mounts_of(std::slice::from_ref(mount), device).is_empty(),
+                // The volume is gone or cannot be seen; a mount of a device-mapper device left here can only be its.
+                None => shows_some_mapped_device(mount),
+            };
+            if !is_of_volume {
+                return Err(Error::precondition(format!(
+                    "{} holds a mount of {}, which is not volume {name}; it is left alone",
+                    path.display(),
+                    mount.source
+                )));
+            }
+            self.kernel
+                .unmount(path)
+                .await
+                .map_err(|source| Error::kernel(format!("could not unmount {}", path.display()), source))?;
+        }
+    }
+}
