@@ -17,7 +17,6 @@ use tonic::service::Routes;
 use crate::config::classes::Classes;
 use crate::config::flags::{ClassesFlags, ClassesSource, LogFormat, NodeFlags};
 use crate::config::watch::{ClassesInForce, LOOK_EVERY};
-use crate::csi::endpoint::Endpoint;
 use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
 use crate::csi::server::{End, Server};
@@ -85,8 +84,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     let node = Node::new(identity, classes, Arc::new(processes), Arc::new(Linux::new()), detached.clone());
     learn_system_id(&node).await;
 
-    let endpoint: Endpoint = flags.socket.csi_endpoint.to_string().parse()?;
-    let incoming = endpoint.bind().await?;
+    let incoming = flags.socket.csi_endpoint.bind().await?;
     if let Some(address) = flags.metrics {
         let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
         let source = Arc::new(NodeSource { node: Arc::clone(&node), watcher });
@@ -235,8 +233,9 @@ struct NodeSource {
 impl Source for NodeSource {
     async fn gauges(&self) -> Gauges {
         let stuck_commands = Some(self.watcher.stuck.load(Ordering::Relaxed));
+        let classes_refused = Some(u64::from(self.node.classes.last_error().is_some()));
         let Ok(snapshot) = self.node.groups.read().await else {
-            return Gauges { stuck_commands, ..Gauges::default() };
+            return Gauges { stuck_commands, classes_refused, ..Gauges::default() };
         };
         let classes = self.node.classes.current();
         let volume_groups =
@@ -252,13 +251,11 @@ impl Source for NodeSource {
             *volumes.entry(volume.tags.class.clone()).or_default() += 1;
         }
         let wipes_pending = u64::try_from(Node::wipes_pending(&all)).ok();
-        Gauges { volume_groups: volume_groups.collect(), volumes, wipes_pending, stuck_commands }
+        Gauges { volume_groups: volume_groups.collect(), volumes, wipes_pending, stuck_commands, classes_refused }
     }
 
-    fn health(&self) -> Result<(), String> {
-        match self.node.classes.last_error() {
-            None => Ok(()),
-            Some(error) => Err(format!("the classes file is refused and the old one stays in force: {error}")),
-        }
+    fn warning(&self) -> Option<String> {
+        let error = self.node.classes.last_error()?;
+        Some(format!("the classes file is refused and the old one stays in force: {error}"))
     }
 }

@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::driver_name::DriverName;
 use crate::config::node_name::{host_name, topology_value};
+use crate::csi::endpoint::Endpoint;
 
 /// A CSI storage driver for local LVM volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -103,8 +103,7 @@ pub struct CheckConfigFlags {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct SocketFlags {
     /// The unix socket on which CSI is served
-    #[arg(long, env = "CSI_ENDPOINT", value_name = "SOCKET", default_value = "unix:///run/quarry/csi.sock",
-          value_parser = endpoint)]
+    #[arg(long, env = "CSI_ENDPOINT", value_name = "SOCKET", default_value = "unix:///run/quarry/csi.sock")]
     pub csi_endpoint: Endpoint,
 }
 
@@ -115,7 +114,7 @@ pub struct IdentityFlags {
     #[arg(long, env = "QUARRY_DRIVER_NAME", value_name = "NAME", default_value = "lvm.quarry.storage")]
     pub driver_name: DriverName,
     /// The node's name in the cluster [default: the host's name]
-    #[arg(long, env = "NODE_NAME", value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", value_parser = node_name)]
     pub node_name: Option<String>,
 }
 
@@ -191,31 +190,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// The unix socket on which CSI is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Its absolute path.
-    pub path: PathBuf,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "unix://{}", self.path.display())
+/// As long as a node id may be (CSI specification, size limits).
+fn node_name(text: &str) -> Result<String, String> {
+    const LIMIT: usize = 256;
+    match text.len() {
+        0 => Err(String::from("the node's name is empty; leave the flag out to take the host's")),
+        1..=LIMIT => Ok(text.to_owned()),
+        bytes => Err(format!("it has {bytes} bytes; a node's name can have {LIMIT}")),
     }
-}
-
-/// `unix:///run/x.sock` as CSI writes it, or the bare path as the sidecars take it, too.
-fn endpoint(text: &str) -> Result<Endpoint, String> {
-    // Longer ones do not fit in a socket's address (sun_path, its final zero left out).
-    const PATH_LIMIT: usize = 107;
-    let path = text.strip_prefix("unix://").unwrap_or(text);
-    if !path.starts_with('/') || path.ends_with('/') {
-        return Err(String::from("a unix socket with an absolute path is needed, such as unix:///run/quarry/csi.sock"));
-    }
-    if path.len() > PATH_LIMIT {
-        return Err(format!("the path is {} bytes long; a unix socket's can have {PATH_LIMIT}", path.len()));
-    }
-    Ok(Endpoint { path: PathBuf::from(path) })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -3,7 +3,7 @@
 use crate::config::classes::Class;
 use crate::error::Result;
 use crate::node::Node;
-use crate::node::placement;
+use crate::node::placement::{self, Candidate};
 
 /// Room for volumes of a class, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,19 +12,21 @@ pub struct Capacity {
     pub available: u64,
     /// Of the largest volume that can be made now.
     pub largest: u64,
-    /// Of the smallest volume that can be made: one extent.
+    /// Of the smallest volume that can be made.
     pub smallest: u64,
 }
 
 impl Node {
-    /// The room for volumes of the class; nothing where the class has no group here.
-    pub async fn capacity(&self, class: &Class) -> Result<Capacity> {
+    /// The room for volumes of the class with at least so many bytes; nothing where the class has no group here.
+    pub async fn capacity(&self, class: &Class, least: u64) -> Result<Capacity> {
         let snapshot = self.groups.read().await?;
-        let candidates = placement::candidates(&snapshot, class);
+        let smallest = |candidate: &Candidate| least.max(1).next_multiple_of(candidate.group.extent_bytes);
+        let mut candidates = placement::candidates(&snapshot, class);
+        candidates.retain(|candidate| candidate.largest_bytes() >= smallest(candidate));
         Ok(Capacity {
-            available: candidates.iter().map(placement::Candidate::largest_bytes).sum(),
-            largest: candidates.first().map_or(0, placement::Candidate::largest_bytes),
-            smallest: candidates.iter().map(|candidate| candidate.group.extent_bytes).min().unwrap_or(0),
+            available: candidates.iter().map(Candidate::largest_bytes).sum(),
+            largest: candidates.first().map_or(0, Candidate::largest_bytes),
+            smallest: candidates.iter().map(smallest).min().unwrap_or(0),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use crate::config::classes::Class;
 use crate::csi::observe::subject;
 use crate::csi::request::capability::{Access, Capability};
 use crate::csi::request::create::{CreateVolume, Parameters};
@@ -15,9 +16,10 @@ use crate::csi::v1::controller_server::Controller;
 use crate::csi::v1::controller_service_capability::rpc::Type as Rpc;
 use crate::error::{Error, Result};
 use crate::node::Node;
+use crate::node::capacity::Capacity;
 use crate::node::create::{NewVolume, chosen_class};
 use crate::node::health::{Condition, Severity};
-use crate::node::uses::{check_least_size, check_uses};
+use crate::node::uses::{check_least_size, check_uses, check_volume, least_bytes};
 use crate::node::volume::Volume;
 
 const CAPABILITIES: [Rpc; 8] = [
@@ -62,15 +64,17 @@ impl ControllerService {
             });
         }
         check_least_size(&class, &create)?;
-        let file_systems = create.file_systems();
+        let file_system = create.file_system().map(String::from);
+        // A block volume is never formatted.
+        let mkfs_options = if create.is_mounted() { create.parameters.mkfs_options } else { Vec::new() };
         let volume = self
             .node
             .create(NewVolume {
                 name: create.name,
                 size: create.size,
                 class,
-                file_systems,
-                mkfs_options: create.parameters.mkfs_options,
+                file_system,
+                mkfs_options,
                 claim: create.parameters.claim,
             })
             .await?;
@@ -93,6 +97,10 @@ impl ControllerService {
         let volume = self.known(&request.volume_id).await?;
         let checked = Capability::list("volume_capabilities", &request.volume_capabilities).and_then(|capabilities| {
             let parameters = Parameters::parse(&request.parameters)?;
+            if let Some(key) = request.mutable_parameters.keys().next() {
+                return Err(Error::invalid(format!("mutable_parameters.{key}"), "is no parameter of this driver"));
+            }
+            check_volume(&volume, &capabilities, &parameters)?;
             let class = self.node.class(&volume.tags.class).map_or_else(|| chosen_class(&self.node, None), Ok)?;
             check_uses(&class, &capabilities, &parameters)
         });
@@ -122,23 +130,28 @@ impl ControllerService {
     async fn capacity(&self, request: &v1::GetCapacityRequest) -> Result<v1::GetCapacityResponse> {
         let is_here = request.accessible_topology.as_ref().is_none_or(|topology| self.node.is_here(&topology.segments));
         let parameters = Parameters::parse(&request.parameters)?;
-        let uses = match request.volume_capabilities.as_slice() {
-            [] => Ok(Vec::new()),
-            capabilities => Capability::list("volume_capabilities", capabilities),
-        };
-        let class = chosen_class(&self.node, parameters.class.as_deref());
         // What cannot be made here has no room here; an error would leave the old figure standing.
-        let capacity = match (is_here, class, uses) {
-            (true, Ok(class), Ok(uses)) if check_uses(&class, &uses, &parameters).is_ok() => {
-                self.node.capacity(&class).await?
-            }
-            _ => super::capacity::Capacity::default(),
+        let capacity = match self.usable(request, &parameters) {
+            Ok((class, least)) if is_here => self.node.capacity(&class, least).await?,
+            _ => Capacity::default(),
         };
         Ok(v1::GetCapacityResponse {
             available_capacity: signed(capacity.available)?,
             maximum_volume_size: Some(signed(capacity.largest)?),
             minimum_volume_size: Some(signed(capacity.smallest)?),
         })
+    }
+
+    /// The class that the request asks for and the bytes of its smallest volume, if there can be such volumes.
+    fn usable(&self, request: &v1::GetCapacityRequest, parameters: &Parameters) -> Result<(Class, u64)> {
+        let uses = match request.volume_capabilities.as_slice() {
+            [] => Vec::new(),
+            capabilities => Capability::list("volume_capabilities", capabilities)?,
+        };
+        let class = chosen_class(&self.node, parameters.class.as_deref())?;
+        check_uses(&class, &uses, parameters)?;
+        let least = least_bytes(&class, &uses);
+        Ok((class, least))
     }
 
     async fn expand(&self, request: &v1::ControllerExpandVolumeRequest) -> Result<v1::ControllerExpandVolumeResponse> {
@@ -153,11 +166,8 @@ impl ControllerService {
             .map(|capability| Capability::required("volume_capability", Some(capability)))
             .transpose()?;
         let (bytes, has_file_system) = self.node.expand_volume(&request.volume_id, size).await?;
-        let is_block = access.is_some_and(|capability| capability.access == Access::Block);
-        Ok(v1::ControllerExpandVolumeResponse {
-            capacity_bytes: signed(bytes)?,
-            node_expansion_required: has_file_system && !is_block,
-        })
+        let is_mounted = access.map_or(has_file_system, |capability| capability.access != Access::Block);
+        Ok(v1::ControllerExpandVolumeResponse { capacity_bytes: signed(bytes)?, node_expansion_required: is_mounted })
     }
 }
 

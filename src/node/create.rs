@@ -24,8 +24,8 @@ pub struct NewVolume {
     pub size: SizeRange,
     /// Its class.
     pub class: Class,
-    /// File systems that the request names.
-    pub file_systems: Vec<String>,
+    /// The file system that the request names.
+    pub file_system: Option<String>,
     /// Options for mkfs beyond those of the class.
     pub mkfs_options: Vec<String>,
     /// The claim it is for.
@@ -185,9 +185,8 @@ fn difference(volume: &Volume, new: &NewVolume) -> Option<String> {
     if tags.mkfs_options != new.mkfs_options {
         return Some(format!("its mkfsOptions are {:?}", tags.mkfs_options.join(" ")));
     }
-    let formatted = tags.file_system.as_ref()?;
-    let wanted = new.file_systems.iter().find(|wanted| *wanted != formatted)?;
-    Some(format!("it holds {formatted}, not {wanted}"))
+    let (formatted, wanted) = (tags.file_system.as_ref()?, new.file_system.as_ref()?);
+    (formatted != wanted).then(|| format!("it holds {formatted}, not {wanted}"))
 }
 
 /// The class that a request means: the one named, else the default.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry};
+use crate::lvm::groups::Snapshot;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
 
@@ -55,6 +56,18 @@ impl Node {
         }
     }
 
+    /// The device that a volume left which is not there any more: of its name, and of no logical volume that is there
+    /// and somebody else's.
+    pub(super) async fn remnant(&self, snapshot: &Snapshot, logical_name: &str) -> Result<Option<MappedDevice>> {
+        let is_foreign = |device: &MappedDevice| {
+            snapshot.logical_volumes(logical_name).any(|(group, logical)| {
+                logical.mapper_uuid(group) == device.uuid && Volume::of(group, logical).is_none()
+            })
+        };
+        let devices = self.mapped_devices().await?;
+        Ok(devices.into_iter().find(|device| is_volume_named(device, logical_name) && !is_foreign(device)))
+    }
+
     /// Changes the tags of a volume and makes the change survive a power cut.
     pub(super) async fn change_tags(&self, volume: &Volume, add: &[String], remove: &[String]) -> Result<()> {
         volume.ensure_writable()?;
@@ -76,6 +89,15 @@ impl Node {
     }
 }
 
+/// Whether a device is a logical volume of that name, whatever its group. Device-mapper's name of it is both names with
+/// a hyphen in between and their own hyphens doubled (lvm(8), "Device and volume group names").
+fn is_volume_named(device: &MappedDevice, logical_name: &str) -> bool {
+    let ending = format!("-{}", logical_name.replace('-', "--"));
+    let group = device.name.strip_suffix(&ending).filter(|_| device.uuid.starts_with("LVM-"));
+    // An odd hyphen at the end of the group's part belongs to a longer name of the volume.
+    group.is_some_and(|group| (group.len() - group.trim_end_matches('-').len()).is_multiple_of(2))
+}
+
 /// Whether a mount shows the file system on that device. btrfs has device numbers of its own, so there the
 /// mount's source tells.
 pub fn shows_file_system(mount: &MountEntry, device: &MappedDevice) -> bool {
@@ -90,13 +112,6 @@ pub fn shows_device(mount: &MountEntry, device: &MappedDevice) -> bool {
     let node = format!("dm-{}", device.number.minor);
     matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
         && mount.root.file_name().is_some_and(|name| name == node.as_str())
-}
-
-/// Whether a mount shows what is on a device-mapper device, or its node, whichever it is.
-pub fn shows_some_mapped_device(mount: &MountEntry) -> bool {
-    let is_node = matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
-        && mount.root.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"dm-"));
-    is_node || mount.source.starts_with("/dev/dm-") || mount.source.starts_with("/dev/mapper/")
 }
 
 /// All mounts of a volume, in the order of the mount table.
@@ -121,5 +136,30 @@ pub async fn resolved(path: &Path) -> PathBuf {
     match tokio::fs::canonicalize(parent).await {
         Ok(parent) => parent.join(name),
         Err(_) => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::kernel::DeviceNumber;
+
+    #[test]
+    fn a_device_is_of_a_volume_only_with_its_whole_name() {
+        let device = |uuid: &str, name: &str| MappedDevice {
+            name: name.to_owned(),
+            uuid: uuid.to_owned(),
+            number: DeviceNumber { major: 252, minor: 1 },
+            open_count: 0,
+            suspended: false,
+            read_only: false,
+        };
+        for (name, volume) in [("vg-a", "a"), ("v--g-a--b", "a-b"), ("vg---a", "a"), ("vg-a", "a")] {
+            assert!(is_volume_named(&device("LVM-x", name), volume), "{name} {volume}");
+            assert!(!is_volume_named(&device("CRYPT-x", name), volume), "{name} {volume}");
+        }
+        for (name, volume) in [("vg-a--b", "b"), ("vg-xa", "a"), ("vg--a", "a"), ("a", "a"), ("vg-a", "vg-a")] {
+            assert!(!is_volume_named(&device("LVM-x", name), volume), "{name} {volume}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::host::file_system::FileSystem;
 use crate::host::kernel::{MappedDevice, Stretch};
+use crate::host::mkfs_options;
 use crate::host::probe::{Content, probe};
 use crate::host::superblock::Superblock;
 use crate::lvm::tags::{FRESH, file_system_tag};
@@ -30,13 +31,10 @@ impl Node {
                 file_system.minimum_bytes()
             )));
         }
+        let options = self.options_of_mkfs(volume, file_system)?;
         self.ensure_nobody_has_it_open(volume).await?;
         self.zero_signatures(volume, device).await?;
         let path = device_path(device);
-        let mut options = self.class(&volume.tags.class).map(|class| class.mkfs_options).unwrap_or_default();
-        if !volume.tags.mkfs_options.is_empty() {
-            options.clone_from(&volume.tags.mkfs_options);
-        }
         let mkfs = file_system.mkfs(&path, &options);
         self.commands.run_ok(&mkfs).await?;
         self.flush_device(volume, &path).await?;
@@ -50,6 +48,21 @@ impl Node {
         };
         self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await?;
         Ok(superblock)
+    }
+
+    /// The request's, which its tags keep, else those that its class has for its file system. They are checked again:
+    /// they may have been meant for another one, and tags can be changed by hand.
+    fn options_of_mkfs(&self, volume: &Volume, file_system: FileSystem) -> Result<Vec<String>> {
+        let class = self.class(&volume.tags.class).filter(|class| class.file_system == file_system.word());
+        let options = match volume.tags.mkfs_options.as_slice() {
+            [] => class.map(|class| class.mkfs_options).unwrap_or_default(),
+            own => own.to_vec(),
+        };
+        let refused = |problem| {
+            Error::precondition(format!("volume {} cannot be formatted: mkfsOptions: {problem}", volume.full_name()))
+        };
+        mkfs_options::check(file_system, &options).map_err(refused)?;
+        Ok(options)
     }
 
     /// A fresh volume was never mounted by us; if somebody else has it open, it is not ours to format.

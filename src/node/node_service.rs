@@ -42,6 +42,9 @@ impl NodeService {
     async fn stage(&self, request: &v1::NodeStageVolumeRequest) -> Result<()> {
         text::required("volume_id", &request.volume_id)?;
         let staging_path = text::path("staging_target_path", &request.staging_target_path)?;
+        text::map("publish_context", &request.publish_context)?;
+        text::map("volume_context", &request.volume_context)?;
+        text::map("secrets", &request.secrets)?;
         let capability = Capability::required("volume_capability", request.volume_capability.as_ref())?;
         self.node.stage(Stage { volume_id: request.volume_id.clone(), staging_path, capability }).await
     }
@@ -55,6 +58,9 @@ impl NodeService {
     async fn publish(&self, request: &v1::NodePublishVolumeRequest) -> Result<()> {
         text::required("volume_id", &request.volume_id)?;
         let target_path = text::path("target_path", &request.target_path)?;
+        text::map("publish_context", &request.publish_context)?;
+        text::map("volume_context", &request.volume_context)?;
+        text::map("secrets", &request.secrets)?;
         let capability = Capability::required("volume_capability", request.volume_capability.as_ref())?;
         if request.staging_target_path.is_empty() {
             return Err(Error::precondition(

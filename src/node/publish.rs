@@ -113,8 +113,10 @@ impl Node {
 
     /// Takes the volume away from the target path and removes that path.
     pub async fn unpublish(self: &Arc<Self>, volume_id: &str, target_path: PathBuf) -> Result<()> {
-        // An id that was never given out is still a lock of its own, so that its path is worked on by one.
-        let name = self.logical_name(volume_id).unwrap_or_else(|| volume_id.to_owned());
+        // An id that this node never gave out has no volume, so at most an empty path of it is left.
+        let Some(name) = self.logical_name(volume_id) else {
+            return self.unpublish_unknown(volume_id, &target_path).await;
+        };
         let node = Arc::clone(self);
         self.mutate(&name.clone(), "unpublishing", async move { node.unpublish_locked(&name, &target_path).await })
             .await
@@ -125,9 +127,15 @@ impl Node {
         let snapshot = self.groups.read().await?;
         let device = match Volume::find(&snapshot, name)? {
             Some(volume) => self.active_device(&volume).await?,
-            None => None,
+            None => self.remnant(&snapshot, name).await?,
         };
         self.unmount_all(name, &target, device.as_ref()).await?;
+        remove_target(&target).await
+    }
+
+    async fn unpublish_unknown(&self, volume_id: &str, target_path: &Path) -> Result<()> {
+        let target = resolved(target_path).await;
+        self.unmount_all(volume_id, &target, None).await?;
         remove_target(&target).await
     }
 }

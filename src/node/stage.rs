@@ -63,6 +63,12 @@ impl Node {
     /// A raw block volume is its user's from now on, whatever is on it.
     async fn stage_block(&self, volume: &Volume) -> Result<()> {
         let device = self.activated(volume).await?;
+        if let Some(mount) = self.mounts().await?.iter().find(|mount| shows_file_system(mount, &device)) {
+            return Err(Error::AlreadyExists {
+                what: format!("the mount of volume {} at {}", volume.full_name(), mount.target.display()),
+                difference: String::from("it was staged with a file system, not as a block device; unstage it first"),
+            });
+        }
         if volume.tags.fresh {
             self.ensure_nobody_has_it_open(volume).await?;
             self.zero_signatures(volume, &device).await?;
@@ -83,8 +89,8 @@ impl Node {
             .unwrap_or("ext4");
         let file_system: FileSystem =
             word.parse().map_err(|problem: String| Error::invalid("volume_capability.mount.fs_type", problem))?;
-        let words: Vec<String> =
-            class.iter().flat_map(|class| class.mount_options.iter()).chain(flags).cloned().collect();
+        let of_class = class.iter().filter(|class| class.file_system == word).flat_map(|class| &class.mount_options);
+        let words: Vec<String> = of_class.chain(flags).cloned().collect();
         let refused = |problem: String| Error::invalid("volume_capability.mount.mount_flags", problem);
         let options = mount_options::parse(&words).map_err(refused)?;
         mount_options::check(file_system, &options).map_err(refused)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::host::kernel::MappedDevice;
 use crate::node::Node;
-use crate::node::device::{mounted_at, mounts_of, resolved, shows_some_mapped_device};
+use crate::node::device::{mounted_at, mounts_of, resolved};
 use crate::node::volume::Volume;
 
 impl Node {
@@ -24,7 +24,7 @@ impl Node {
         let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
             Some(volume) => self.running_device(volume).await?,
-            None => None,
+            None => self.remnant(&snapshot, name).await?,
         };
         if let Some(device) = &device {
             let mounts = self.mounts().await?;
@@ -67,12 +67,7 @@ impl Node {
         loop {
             let mounts = self.mounts().await?;
             let Some(mount) = mounted_at(&mounts, path) else { return Ok(()) };
-            let is_of_volume = match device {
-                Some(device) => !mounts_of(std::slice::from_ref(mount), device).is_empty(),
-                // The volume is gone or cannot be seen; a mount of a device-mapper device left here can only be its.
-                None => shows_some_mapped_device(mount),
-            };
-            if !is_of_volume {
+            if device.is_none_or(|device| mounts_of(std::slice::from_ref(mount), device).is_empty()) {
                 return Err(Error::precondition(format!(
                     "{} holds a mount of {}, which is not volume {name}; it is left alone",
                     path.display(),

@@ -20,6 +20,8 @@ pub struct Gauges {
     pub volumes: BTreeMap<String, u64>,
     pub wipes_pending: Option<u64>,
     pub stuck_commands: Option<u64>,
+    /// 1 while the classes file is refused and older classes stay in force.
+    pub classes_refused: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +74,11 @@ impl Gauges {
         let single = [
             ("wipes_pending", "Deleted volumes whose data is still to be wiped", self.wipes_pending),
             ("stuck_commands", "Commands that take far longer than they should", self.stuck_commands),
+            (
+                "classes_refused",
+                "1 while the classes file is refused and older ones stay in force",
+                self.classes_refused,
+            ),
         ];
         for (name, help, value) in single {
             if let Some(value) = value {

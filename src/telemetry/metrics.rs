@@ -173,6 +173,7 @@ mod tests {
             volumes: [("fast".to_owned(), 3)].into(),
             wipes_pending: Some(1),
             stuck_commands: Some(0),
+            classes_refused: Some(0),
         };
         let text = metrics.encode(&full).unwrap();
         for line in [

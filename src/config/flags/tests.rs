@@ -46,7 +46,7 @@ fn every_flag_of_a_node_is_read() {
         "--grace=0",
     ])
     .unwrap();
-    assert_eq!(flags.socket.csi_endpoint.path, Path::new("/tmp/x.sock"));
+    assert_eq!(flags.socket.csi_endpoint.path(), Path::new("/tmp/x.sock"));
     assert_eq!(flags.identity.topology_value().unwrap(), topology_value("Knoten 1"));
     assert_eq!(flags.identity.driver_name.topology_key(), "topology.a.b/node");
     assert_eq!(flags.classes.source(), Ok(ClassesSource::File(Path::new("/etc/classes.yaml"))));
@@ -71,7 +71,8 @@ fn wrong_values_are_refused_with_what_would_be_right() {
         let error = node(words).unwrap_err();
         assert!(error.contains(reason), "{words:?}: {error}");
     }
-    assert!(node(&[&format!("--csi-endpoint=/{}", "x".repeat(107))]).unwrap_err().contains("108 bytes long"));
+    assert!(node(&[&format!("--csi-endpoint=/{}.sock", "x".repeat(102))]).unwrap_err().contains("108 bytes"));
+    assert!(node(&[&format!("--node-name={}", "n".repeat(257))]).unwrap_err().contains("257 bytes"));
 }
 
 #[test]

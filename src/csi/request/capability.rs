@@ -60,7 +60,24 @@ impl Capability {
         if blocks > 0 && blocks < parsed.len() {
             return Err(Error::invalid(field, "ask for block and for mount; a volume is used in one of the two ways"));
         }
+        let mut named = parsed.iter().filter_map(Self::file_system);
+        if let Some(first) = named.next()
+            && let Some(other) = named.find(|other| *other != first)
+        {
+            return Err(Error::invalid(
+                field,
+                format!("ask for {first} and for {other}; a volume holds one file system"),
+            ));
+        }
         Ok(parsed)
+    }
+
+    /// The file system that it names.
+    pub fn file_system(&self) -> Option<&str> {
+        match &self.access {
+            Access::Mount { file_system, .. } => file_system.as_deref(),
+            Access::Block => None,
+        }
     }
 
     fn parse(field: &str, capability: &VolumeCapability) -> Result<Self> {
@@ -139,6 +156,12 @@ mod tests {
         let good = capability(block(), Some(Mode::SingleNodeMultiWriter));
         let mount = capability(Some(AccessType::Mount(MountVolume::default())), Some(Mode::SingleNodeMultiWriter));
         assert!(Capability::list("volume_capabilities", &[good.clone(), mount]).is_err());
+        let of_type = |fs_type: &str| {
+            let mount = MountVolume { fs_type: fs_type.to_owned(), ..MountVolume::default() };
+            capability(Some(AccessType::Mount(mount)), Some(Mode::SingleNodeWriter))
+        };
+        assert!(Capability::list("volume_capabilities", &[of_type("xfs"), of_type(""), of_type("ext4")]).is_err());
+        assert!(Capability::list("volume_capabilities", &[of_type("xfs"), of_type(""), of_type("xfs")]).is_ok());
         let expected = Capability { access: Access::Block, mode: AccessMode::MultiWriter };
         assert_eq!(Capability::list("volume_capabilities", &[good]).unwrap(), [expected]);
     }

@@ -80,6 +80,7 @@ impl CreateVolume {
     /// Checks the request as far as it can be checked for itself.
     pub fn parse(request: &v1::CreateVolumeRequest) -> Result<Self> {
         let name = text::required("name", &request.name)?.to_owned();
+        text::map("secrets", &request.secrets)?;
         check_csi_name(&name).map_err(|problem| Error::invalid("name", problem))?;
         let capabilities = Capability::list("volume_capabilities", &request.volume_capabilities)?;
         if let Some(key) = request.mutable_parameters.keys().next() {
@@ -103,13 +104,9 @@ impl CreateVolume {
         })
     }
 
-    /// The file systems that the capabilities name.
-    pub fn file_systems(&self) -> Vec<String> {
-        let named = self.capabilities.iter().filter_map(|capability| match &capability.access {
-            Access::Mount { file_system, .. } => file_system.clone(),
-            Access::Block => None,
-        });
-        named.collect()
+    /// The file system that the capabilities name.
+    pub fn file_system(&self) -> Option<&str> {
+        self.capabilities.iter().find_map(Capability::file_system)
     }
 
     /// Whether it will be mounted.

@@ -155,8 +155,10 @@ async fn reload(ground: &Ground) -> Result<()> {
             Ok(ground.log()?[known..].contains(words_of_log))
         })
         .await?;
+        // The node works on, and must not be restarted for it: it would not start with such a file.
         let (status, body) = metrics("/healthz")?;
-        ensure!(status.contains("503"), "health is {status:?} with {text:?}");
+        ensure!(status.contains("200"), "health is {status:?} with {text:?}");
+        ensure!(metrics("/metrics")?.1.contains("quarry_classes_refused 1"), "the metric does not tell of {text:?}");
         for word in words {
             ensure!(body.contains(word), "{word:?} is missing in {body:?} about {text:?}");
         }
