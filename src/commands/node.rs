@@ -28,6 +28,7 @@ use crate::host::commands::Command;
 use crate::host::linux::Linux;
 use crate::host::linux::system_calls::{give_memory_back, hold_little_memory};
 use crate::host::processes::{Observer, Processes};
+use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
@@ -81,7 +82,8 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     let processes = Processes::new()
         .observed(Arc::clone(&watcher) as Arc<dyn Observer>)
         .variable(system_folder::VARIABLE, settings.path());
-    let node = Node::new(identity, classes, Arc::new(processes), Arc::new(Linux::new()), detached.clone());
+    let kernel = Arc::new(Linux::new());
+    let node = Node::new(identity, classes, Arc::new(processes), kernel, Backups::default(), detached.clone());
     learn_system_id(&node).await;
 
     let incoming = flags.socket.csi_endpoint.bind().await?;

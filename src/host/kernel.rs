@@ -2,6 +2,7 @@
 //! device-mapper; everything here needs privileges or real devices, which is why it is a seam.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -124,6 +125,19 @@ pub struct Stretch {
     pub length: u64,
 }
 
+/// A device that is kept open, so that it cannot go away and its number be given to another one. Nothing is read or
+/// written through it.
+#[derive(Debug, Default)]
+pub struct Held {
+    _device: Option<File>,
+}
+
+impl From<File> for Held {
+    fn from(device: File) -> Self {
+        Self { _device: Some(device) }
+    }
+}
+
 /// What the node asks of the kernel. Each call may block in the kernel; implementations keep that away
 /// from the async threads.
 #[tonic::async_trait]
@@ -146,10 +160,13 @@ pub trait Kernel: Send + Sync {
     /// order. Offset and length are multiples of 4,096. A device that does not answer within two seconds is given up
     /// (`TimedOut`), holds up no other, and fails at once while a read of it still hangs.
     async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>>;
-    /// Overwrites with zeroes; the data is on its way to the device, not yet flushed.
+    /// Overwrites with zeroes; the data is on its way to the device, not yet flushed. Refused (`ResourceBusy`) while the
+    /// device is mounted or part of another one.
     async fn zero(&self, stretch: Stretch) -> io::Result<()>;
-    /// Tells the device that the data is not needed any more.
+    /// Tells the device that the data is not needed any more. Refused as above.
     async fn discard(&self, stretch: Stretch) -> io::Result<()>;
+    /// Keeps a device from going away until the answer is dropped. It counts as open by one more meanwhile.
+    async fn hold(&self, device: &Path) -> io::Result<Held>;
     /// Makes everything written so far survive a power cut.
     async fn flush(&self, device: &Path) -> io::Result<()>;
     /// Makes a device refuse writes, or take them again.

@@ -19,9 +19,18 @@ pub(super) const NAMES_A_DEVICE_OR_PATH: &[&str] = &[
     "move",
 ];
 
-/// What the kernel keeps for each mount, not for the file system.
-pub(super) const PER_MOUNT: &[&str] =
-    &["ro", "noatime", "nodiratime", "relatime", "strictatime", "nosuid", "nodev", "noexec"];
+/// What the kernel keeps for each mount, not for the file system. Of a family the last word counts; the second of a pair
+/// only undoes the first.
+pub(super) const PER_MOUNT: &[&[&str]] = &[
+    &["ro", "rw"],
+    &["nosuid", "suid"],
+    &["nodev", "dev"],
+    &["noexec", "exec"],
+    &["nodiratime", "diratime"],
+    &["noatime", "relatime", "strictatime"],
+];
+/// Those of them that every mount has without being told.
+pub(super) const PER_MOUNT_ANYWAY: &[&str] = &["rw", "suid", "dev", "exec", "diratime"];
 
 /// The options of the file system itself.
 pub(super) fn own(file_system: FileSystem) -> Table {
@@ -36,16 +45,14 @@ const ALONE: Pattern = Pattern::Nothing;
 
 /// Options that every file system takes.
 pub(super) const GENERIC: Table = &[
+    ("defaults", ALONE),
     ("ro", ALONE),
     ("rw", ALONE),
     ("noatime", ALONE),
-    ("atime", ALONE),
     ("nodiratime", ALONE),
     ("diratime", ALONE),
     ("relatime", ALONE),
-    ("norelatime", ALONE),
     ("strictatime", ALONE),
-    ("nostrictatime", ALONE),
     ("lazytime", ALONE),
     ("nolazytime", ALONE),
     ("nosuid", ALONE),

@@ -2,7 +2,7 @@
 //! made as root, and some options name a device or a path that is not the caller's to choose.
 
 use crate::host::file_system::FileSystem;
-use crate::host::mount_option_tables::{GENERIC, NAMES_A_DEVICE_OR_PATH, PER_MOUNT, own};
+use crate::host::mount_option_tables::{GENERIC, NAMES_A_DEVICE_OR_PATH, PER_MOUNT, PER_MOUNT_ANYWAY, own};
 use crate::host::option_values;
 
 /// Splits words like `noatime,discard` at their commas; a comma in double quotes belongs to its option, as
@@ -57,9 +57,21 @@ pub fn check(file_system: FileSystem, options: &[String]) -> Result<(), String> 
     Ok(())
 }
 
-/// Those of the options that a bind mount can set for itself alone, in their order.
+/// What the options make of a single mount, as a bind mount can set it for itself alone: without what later options
+/// undo, and without what every mount is anyway.
 pub fn per_mount(options: &[String]) -> Vec<String> {
-    options.iter().filter(|option| PER_MOUNT.contains(&option.as_str())).cloned().collect()
+    let last_of = |family: &&[&str]| options.iter().rev().find(|option| family.contains(&option.as_str()));
+    let in_force = PER_MOUNT.iter().filter_map(last_of);
+    in_force.filter(|option| !PER_MOUNT_ANYWAY.contains(&option.as_str())).cloned().collect()
+}
+
+/// Whether a mount with these options in the mount table is as an option of [`per_mount`] says. The table has no word
+/// for `strictatime`.
+pub fn shows(mounted_with: &[String], option: &str) -> bool {
+    match option {
+        "strictatime" => !mounted_with.iter().any(|word| ["noatime", "relatime"].contains(&word.as_str())),
+        _ => mounted_with.iter().any(|word| word == option),
+    }
 }
 
 /// Whether the options make the mount read-only; as for mount(8), the last word on it counts.
@@ -144,7 +156,16 @@ mod tests {
     #[test]
     fn a_bind_mount_gets_only_what_it_can_set() {
         let options = words(&["discard", "ro", CONTEXT, "noatime", "lazytime", "nosuid", "data=ordered"]);
-        assert_eq!(per_mount(&options), words(&["ro", "noatime", "nosuid"]));
+        assert_eq!(per_mount(&options), words(&["ro", "nosuid", "noatime"]));
+        let undone = words(&["ro", "rw", "noatime", "nosuid", "relatime", "suid", "exec"]);
+        assert_eq!(per_mount(&undone), words(&["relatime"]));
+    }
+
+    #[test]
+    fn strict_access_times_are_seen_by_what_is_not_there() {
+        assert!(shows(&words(&["rw", "nosuid"]), "strictatime"));
+        assert!(!shows(&words(&["rw", "relatime"]), "strictatime"));
+        assert!(shows(&words(&["rw", "relatime"]), "relatime") && !shows(&words(&["rw"]), "noatime"));
     }
 
     #[test]

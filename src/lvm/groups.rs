@@ -36,12 +36,15 @@ pub struct Snapshot {
 }
 
 /// A group that is there but cannot be understood without guessing.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     /// Its name; where not even that can be read, the device that holds its metadata.
     pub name: String,
     /// What is wrong, for a person.
     pub reason: String,
+    /// The groups that bear the name, as their devices tell. None where nothing of it can be read: then it may hold
+    /// anything.
+    pub told: Vec<Arc<VolumeGroup>>,
 }
 
 /// A device that could not be read.

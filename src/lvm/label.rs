@@ -25,10 +25,6 @@ pub struct Region {
 pub struct Label {
     /// Its UUID, with hyphens.
     pub uuid: String,
-    /// The device's size when the label was written, bytes.
-    pub device_size: u64,
-    /// Where the extents lie.
-    pub data_areas: Vec<Region>,
     /// Where metadata of the volume group lies; may be none.
     pub metadata_areas: Vec<Region>,
 }
@@ -93,11 +89,11 @@ fn header(sector: &[u8]) -> Result<Label, &'static str> {
     let start = u32_at(sector, 20).and_then(|offset| usize::try_from(offset).ok()).ok_or("it is cut off")?;
     let header = sector.get(start..).ok_or("its header lies outside the sector")?;
     let uuid = header.get(..32).and_then(hyphenated).ok_or("the UUID is not of letters and digits")?;
-    let device_size = u64_at(header, 32).ok_or("its header is cut off")?;
+    // Between the two lies the device's size.
     let lists = header.get(40..).ok_or("its header is cut off")?;
-    let (data_areas, rest) = regions(lists).ok_or("the list of data areas does not end")?;
+    let (_data_areas, rest) = regions(lists).ok_or("the list of data areas does not end")?;
     let (metadata_areas, _extension) = regions(rest).ok_or("the list of metadata areas does not end")?;
-    Ok(Label { uuid, device_size, data_areas, metadata_areas })
+    Ok(Label { uuid, metadata_areas })
 }
 
 /// A list of regions that an all-zero one ends, and what follows it.
@@ -153,8 +149,6 @@ mod tests {
     fn the_label_of_a_real_physical_volume_is_understood() {
         let label = find(HEAD).unwrap().unwrap();
         assert_eq!(label.uuid, "EdqX53-Oa6q-Kpbo-XOWK-VMx9-mbEc-kfb78Z");
-        assert_eq!(label.device_size, 64 << 20);
-        assert_eq!(label.data_areas, [Region { offset: 1 << 20, size: 0 }]);
         let areas = [Region { offset: 4096, size: 0xf_f000 }, Region { offset: 0x3f0_0000, size: 1 << 20 }];
         assert_eq!(label.metadata_areas, areas);
     }

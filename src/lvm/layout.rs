@@ -42,13 +42,6 @@ impl Layout {
         }
     }
 
-    /// Extents of the group that a volume of so many extents takes, redundancy included.
-    pub fn extents_needed(self, extents: u64) -> u64 {
-        match self {
-            Self::Linear => extents,
-        }
-    }
-
     /// Extents of the largest volume that `lvcreate` can make now, when at most `usable_extents` of the
     /// group may be taken (its free ones without the reserve). One extent more fails.
     pub fn largest_extents(self, group: &VolumeGroup, usable_extents: u64) -> u64 {
@@ -114,7 +107,6 @@ mod tests {
         assert_eq!(Layout::Linear.largest_extents(&group, 30), 30);
         assert_eq!(Layout::Linear.largest_extents(&group, 25), 25);
         assert_eq!(Layout::Linear.largest_extents(&group, 99), 30);
-        assert_eq!(Layout::Linear.extents_needed(7), 7);
     }
 
     #[test]

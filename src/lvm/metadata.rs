@@ -83,6 +83,7 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
     let index: HashMap<String, usize> =
         on.iter().enumerate().map(|(index, volume)| (volume.name.clone(), index)).collect();
     let mut volumes = Vec::new();
+    let mut stores: Vec<(&str, &str)> = Vec::new();
     for place in group.children("logical_volumes") {
         let mut volume = LogicalVolume {
             name: place.name().to_owned(),
@@ -90,9 +91,9 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             extents: 0,
             status: place.status(),
             tags: place.words("tags"),
-            created: place.number("creation_time").unwrap_or(0),
             segment_types: Vec::new(),
             on_physical_volumes: Vec::new(),
+            snapshot_of: Vec::new(),
         };
         for segment in place.all_children() {
             let extents = segment.number("extent_count")?;
@@ -101,6 +102,11 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             // What follows a plus sign are features that older versions must not overlook.
             let kind = segment.string("type")?.split('+').next().unwrap_or_default();
             volume.segment_types.push(kind.to_owned());
+            // A hidden volume ties a thick snapshot and its origin together; thin ones stay when theirs goes.
+            if let (Ok(store), Ok(origin)) = (segment.string("cow_store"), segment.string("origin")) {
+                stores.push((store, origin));
+            }
+            volume.snapshot_of.extend(segment.string("external_origin").ok().map(str::to_owned));
             for (physical, taken) in areas(&segment, extents, &index) {
                 let Some(physical) = on.get_mut(physical) else { continue };
                 physical.free_extents = physical.free_extents.saturating_sub(taken);
@@ -110,6 +116,11 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             }
         }
         volumes.push(volume);
+    }
+    for (store, origin) in stores {
+        if let Some(volume) = volumes.iter_mut().find(|volume| volume.name == store) {
+            volume.snapshot_of.push(origin.to_owned());
+        }
     }
     Ok(volumes)
 }

@@ -61,12 +61,12 @@ pub struct LogicalVolume {
     pub status: Vec<String>,
     /// Its tags, in the order of the metadata.
     pub tags: Vec<String>,
-    /// When it was made, seconds since 1970; 0 where not recorded.
-    pub created: u64,
     /// The types of its segments, in order: `striped`, `thin`…
     pub segment_types: Vec<String>,
     /// The names (`pv0`) of the physical volumes that its segments lie on directly.
     pub on_physical_volumes: Vec<String>,
+    /// The names of the logical volumes that it is a snapshot of and cannot do without.
+    pub snapshot_of: Vec<String>,
 }
 
 /// Room for the text of the metadata on one physical volume, bytes.
@@ -101,6 +101,11 @@ impl VolumeGroup {
     /// The logical volume of that name.
     pub fn logical_volume(&self, name: &str) -> Option<&LogicalVolume> {
         self.logical_volumes.iter().find(|volume| volume.name == name)
+    }
+
+    /// A snapshot of the logical volume of that name; it goes when its origin does.
+    pub fn snapshot_of(&self, origin: &str) -> Option<&LogicalVolume> {
+        self.logical_volumes.iter().find(|volume| volume.snapshot_of.iter().any(|name| name == origin))
     }
 
     /// Whether the status says so.

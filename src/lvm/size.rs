@@ -124,23 +124,6 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Extents that hold `bytes`, rounded up. What they hold together fits in 64 bits, too.
-pub fn extents_for(bytes: u64, extent_bytes: u64) -> Result<u64, SizeError> {
-    let too_large = || SizeError::TooLarge(format!("{bytes} bytes in extents of {extent_bytes} bytes"));
-    if extent_bytes == 0 {
-        return Err(too_large());
-    }
-    let extents = bytes.div_ceil(extent_bytes);
-    extents.checked_mul(extent_bytes).map(|_| extents).ok_or_else(too_large)
-}
-
-/// Bytes that `extents` hold.
-pub fn bytes_of(extents: u64, extent_bytes: u64) -> Result<u64, SizeError> {
-    extents
-        .checked_mul(extent_bytes)
-        .ok_or_else(|| SizeError::TooLarge(format!("{extents} extents of {extent_bytes} bytes")))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -207,41 +190,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_byte_around_an_extent_decides() {
-        let extent = 4 << 20;
-        assert_eq!(extents_for(0, extent), Ok(0));
-        assert_eq!(extents_for(1, extent), Ok(1));
-        assert_eq!(extents_for(extent - 1, extent), Ok(1));
-        assert_eq!(extents_for(extent, extent), Ok(1));
-        assert_eq!(extents_for(extent + 1, extent), Ok(2));
-    }
-
-    #[test]
-    fn what_does_not_fit_in_64_bits_is_an_error_and_no_wrapped_number() {
-        assert!(extents_for(u64::MAX, 4 << 20).is_err());
-        assert!(extents_for(u64::MAX, 1).is_ok());
-        assert!(extents_for(1, 0).is_err());
-        assert!(bytes_of(u64::MAX, 2).is_err());
-        assert_eq!(bytes_of(3, 4 << 20), Ok(12 << 20));
-    }
-
     proptest! {
-        #[test]
-        fn extents_are_the_fewest_that_hold_the_bytes(bytes in 0..=u64::MAX / 2, shift in 9_u32..40) {
-            let extent_bytes = 1_u64 << shift;
-            let extents = extents_for(bytes, extent_bytes).unwrap();
-            let held = bytes_of(extents, extent_bytes).unwrap();
-            prop_assert!(held >= bytes && held - bytes < extent_bytes);
-        }
-
-        #[test]
-        fn any_bytes_and_any_extent_end_in_a_number_or_an_error(bytes: u64, extent_bytes: u64) {
-            if let Ok(extents) = extents_for(bytes, extent_bytes) {
-                prop_assert!(bytes_of(extents, extent_bytes).unwrap() >= bytes);
-            }
-        }
-
         #[test]
         fn what_is_written_without_brackets_reads_back_the_same(bytes: u64) {
             let text = Bytes(bytes).to_string();

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use crate::lvm::names::{LOGICAL_VOLUME_NAME_LIMIT, is_legal_logical_volume_name};
+use crate::lvm::names::is_legal_logical_volume_name;
 
 /// Longest node part, bytes: the limit of a topology value.
 pub const NODE_LIMIT: usize = 63;
+
+/// Longest id, bytes (CSI specification, size limits).
+const ID_LIMIT: usize = 128;
 
 /// What a volume id names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -17,12 +20,11 @@ pub struct VolumeId {
 }
 
 impl VolumeId {
-    /// The parts of an id that this driver can have given out; `None` for everything else.
+    /// The parts of an id that this driver can have given out; `None` for everything else. A volume may bear a longer
+    /// name than those made here: an administrator can rename it.
     pub fn parse(text: &str) -> Option<Self> {
         let (node, logical_volume) = text.split_once('/')?;
-        let is_ours = is_topology_value(node)
-            && logical_volume.len() <= LOGICAL_VOLUME_NAME_LIMIT
-            && is_legal_logical_volume_name(logical_volume);
+        let is_ours = is_topology_value(node) && text.len() <= ID_LIMIT && is_legal_logical_volume_name(logical_volume);
         is_ours.then(|| Self { node: node.to_owned(), logical_volume: logical_volume.to_owned() })
     }
 }
@@ -49,6 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lvm::names::LOGICAL_VOLUME_NAME_LIMIT;
 
     #[test]
     fn the_longest_id_keeps_to_128_bytes() {
@@ -89,7 +92,7 @@ mod tests {
             assert_eq!(VolumeId::parse(text), None, "{text:?}");
         }
         assert_eq!(VolumeId::parse(&format!("{}/a", "n".repeat(64))), None);
-        assert_eq!(VolumeId::parse(&format!("n/{}", "l".repeat(64))), None);
+        assert_eq!(VolumeId::parse(&format!("n/{}", "l".repeat(127))), None);
     }
 
     proptest! {

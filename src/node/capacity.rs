@@ -1,8 +1,9 @@
-//! `GetCapacity`: arithmetic over the live state of the groups. No process, no lock.
+//! `GetCapacity`: arithmetic over the live state of the groups. Starts no process and waits for no volume's lock.
 
 use crate::config::classes::Class;
 use crate::error::Result;
 use crate::node::Node;
+use crate::node::create::hidden_group;
 use crate::node::placement::{self, Candidate};
 
 /// Room for volumes of a class, bytes.
@@ -20,6 +21,10 @@ impl Node {
     /// The room for volumes of the class with at least so many bytes; nothing where the class has no group here.
     pub async fn capacity(&self, class: &Class, least: u64) -> Result<Capacity> {
         let snapshot = self.groups.read().await?;
+        if hidden_group(&snapshot, class).is_some() {
+            // CreateVolume would put everybody off.
+            return Ok(Capacity::default());
+        }
         let smallest = |candidate: &Candidate| least.max(1).next_multiple_of(candidate.group.extent_bytes);
         let mut candidates = placement::candidates(&snapshot, class);
         candidates.retain(|candidate| candidate.largest_bytes() >= smallest(candidate));

@@ -232,9 +232,10 @@ impl Controller for ControllerService {
         &self,
         request: Request<v1::ControllerGetVolumeHealthRequest>,
     ) -> Answer<v1::ControllerGetVolumeHealthResponse> {
-        let volume = self.known(&request.get_ref().volume_id).await?;
-        let conditions = self.node.volume_health(&volume).await?;
-        let health = volume_health(request.get_ref().volume_id.clone(), conditions);
+        let volume_id = &request.get_ref().volume_id;
+        text::required("volume_id", volume_id)?;
+        let conditions = self.node.volume_health(&self.node.known_name(volume_id)?, None).await?;
+        let health = volume_health(volume_id.clone(), conditions);
         Ok(Response::new(v1::ControllerGetVolumeHealthResponse { volume_health: Some(health) }))
     }
 
@@ -242,15 +243,12 @@ impl Controller for ControllerService {
         &self,
         request: Request<v1::ControllerListVolumeHealthRequest>,
     ) -> Answer<v1::ControllerListVolumeHealthResponse> {
-        let page = self.node.list(request.get_ref().max_entries, &request.get_ref().starting_token).await?;
-        let unhealthy = self.node.unhealthy(&page.volumes).await?;
+        let request = request.get_ref();
+        let (unhealthy, next_token) = self.node.unhealthy(request.max_entries, &request.starting_token).await?;
         let entries = unhealthy
             .into_iter()
             .map(|(volume, conditions)| volume_health(self.node.volume_id(&volume.logical.name), conditions));
-        Ok(Response::new(v1::ControllerListVolumeHealthResponse {
-            entries: entries.collect(),
-            next_token: page.next_token,
-        }))
+        Ok(Response::new(v1::ControllerListVolumeHealthResponse { entries: entries.collect(), next_token }))
     }
 
     async fn controller_get_capabilities(

@@ -53,16 +53,14 @@ impl Node {
         if let Some(volume) = Volume::find(&snapshot, name)? {
             return self.existing(volume, new).await;
         }
-        if let Some(group) = self.missing_group(&snapshot, name).await {
+        if let Some(out_of_reach) = self.why_out_of_reach(&snapshot, name, |_| true).await {
             // Another volume under the same name would be a second truth once the disks are back.
-            return Err(Error::Unavailable {
-                problem: format!("volume {name} exists in volume group {group}, which is not there now"),
-            });
+            return Err(out_of_reach);
         }
-        if let Some(unreadable) = hidden_group(&snapshot, &new.class) {
+        if let Some(problem) = hidden_group(&snapshot, &new.class) {
             // It may hold this volume already: then "no room" would leave it behind for good, and a volume
             // in another group would be a second one.
-            return Err(Error::Unavailable { problem: unreadable });
+            return Err(Error::Unavailable { problem });
         }
         let candidates = placement::candidates(&snapshot, &new.class);
         let mut largest_wish = new.size.required.unwrap_or(new.class.default_size);
@@ -125,9 +123,15 @@ impl Node {
             Ok::<_, Error>(after)
         };
         let (after, flushed) = tokio::join!(look, self.writer.flush(group));
-        if let Some(volume) = Volume::find(&*after?, name)? {
+        let after = after?;
+        if let Some(volume) = Volume::find(&after, name)? {
             flushed?;
             return Ok(Tried::Made(Box::new(volume)));
+        }
+        let room = after.group(&group.name).map(|group| placement::room(group, &new.class));
+        if matches!(room, Some(Room::Extents(most)) if most < extents) {
+            // An administrator's command was quicker.
+            return Ok(Tried::NoRoom);
         }
         made?;
         Err(Error::Internal { problem: format!("lvcreate ended well, but {}/{name} is not there", group.name) })
@@ -150,9 +154,13 @@ impl Node {
     }
 }
 
-/// Why a group of the class may be here unseen: one is missing while a device cannot be read. Where all of
-/// them are seen, a dead disk of somebody else keeps nobody from making volumes.
-fn hidden_group(snapshot: &Snapshot, class: &Class) -> Option<String> {
+/// Why a group of the class may be here unseen: one tells nothing, or is missing while a device cannot be read. Where
+/// all of them are seen, a dead disk of somebody else keeps nobody from making volumes.
+pub(super) fn hidden_group(snapshot: &Snapshot, class: &Class) -> Option<String> {
+    let mut silent = snapshot.unusable.iter().filter(|unusable| unusable.told.is_empty());
+    if let Some(silent) = silent.find(|unusable| class.uses(&unusable.name)) {
+        return Some(format!("volume group {} cannot be used: {}", silent.name, silent.reason));
+    }
     let unreadable = snapshot.unreadable.first()?;
     let is_seen = |pattern: &&Pattern| snapshot.groups.iter().any(|group| pattern.matches(&group.name));
     let missing = class.volume_groups.iter().find(|pattern| !is_seen(pattern))?;
@@ -204,11 +212,4 @@ pub fn chosen_class(node: &Node, name: Option<&str>) -> Result<Class> {
         }),
     };
     class.cloned()
-}
-
-/// The volume groups that the classes name but that are there without being usable, by a reason.
-pub fn unusable_group<'s>(node: &Node, snapshot: &'s Snapshot) -> Option<(&'s str, &'s str)> {
-    let classes = node.classes.current();
-    let unusable = snapshot.unusable.iter().find(|unusable| classes.use_group(&unusable.name))?;
-    Some((&unusable.name, &unusable.reason))
 }

@@ -61,6 +61,7 @@ impl Node {
 
     /// An open or mounted volume is never removed.
     async fn ensure_unused(&self, volume: &Volume) -> Result<()> {
+        volume.ensure_no_snapshot()?;
         let Some(device) = self.active_device(volume).await? else { return Ok(()) };
         // A published block device is a mount of its node, which nobody need have open.
         if let Some(mount) = mounts_of(&self.mounts().await?, &device).first() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::host::kernel::{MappedDevice, MountEntry};
+use crate::host::kernel::{Held, MappedDevice, MountEntry};
 use crate::lvm::groups::Snapshot;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
@@ -33,6 +33,20 @@ impl Node {
         }
         ran?;
         Err(Error::Internal { problem: format!("{} was activated, but has no usable device", volume.full_name()) })
+    }
+
+    /// The device of [`Node::activated`], kept from going away, so that what is done by its number is done to this volume.
+    pub(super) async fn held(&self, volume: &Volume) -> Result<(MappedDevice, Held)> {
+        let device = self.activated(volume).await?;
+        let failed = |source| Error::kernel(format!("could not open the device of {}", volume.full_name()), source);
+        let held = self.kernel.hold(&device_path(&device)).await.map_err(failed)?;
+        // Between the look and the opening somebody may have deactivated it.
+        match self.active_device(volume).await? {
+            Some(now) if now.number == device.number => Ok((device, held)),
+            _ => Err(Error::Internal {
+                problem: format!("{} was deactivated by somebody else meanwhile; try again", volume.full_name()),
+            }),
+        }
     }
 
     /// Whether something has the volume's device open, and not only for the moment that udev takes to look at a
@@ -112,6 +126,15 @@ pub fn shows_device(mount: &MountEntry, device: &MappedDevice) -> bool {
     let node = format!("dm-{}", device.number.minor);
     matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
         && mount.root.file_name().is_some_and(|name| name == node.as_str())
+}
+
+/// Whether a mount shows the node of a device that is gone: the table marks what was deleted since. Nothing can be
+/// reached through it, and another device may have the number by now.
+pub fn shows_dead_device(mount: &MountEntry) -> bool {
+    let root = mount.root.as_os_str().as_encoded_bytes();
+    matches!(mount.file_system.as_str(), "devtmpfs" | "tmpfs")
+        && root.starts_with(b"/dm-")
+        && root.ends_with(b"//deleted")
 }
 
 /// All mounts of a volume, in the order of the mount table.

@@ -17,6 +17,7 @@ use crate::node::volume::{Volume, device_path};
 const SIGNATURE_BYTES: u64 = 2 << 20;
 
 impl Node {
+    /// Makes a file system on a fresh volume that nobody has open, and clears the tag. The device is held by the caller.
     pub(super) async fn format(
         &self,
         volume: &Volume,
@@ -32,7 +33,6 @@ impl Node {
             )));
         }
         let options = self.options_of_mkfs(volume, file_system)?;
-        self.ensure_nobody_has_it_open(volume).await?;
         self.zero_signatures(volume, device).await?;
         let path = device_path(device);
         let mkfs = file_system.mkfs(&path, &options);

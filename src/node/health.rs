@@ -1,14 +1,18 @@
 //! Health of volumes and of the node's storage, from what LVM, device-mapper and the mount table say.
 
-use crate::error::Result;
+use std::io;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
 use crate::host::superblock;
 use crate::node::Node;
 use crate::node::device::{is_read_only, mounts_of};
+use crate::node::list::Page;
 use crate::node::placement::why_unwritable;
 use crate::node::volume::{Volume, device_path};
 
-/// Bytes read to see what a file system says of itself.
+/// Bytes read to see what a file system says of itself: what [`superblock::recognise`] looks at, in whole blocks.
 const HEAD_BYTES: u64 = 128 << 10;
 
 /// How the file systems show that they take no writes any more although their mount does; since Linux 6.12 ext4
@@ -35,47 +39,54 @@ pub struct Condition {
     pub message: String,
 }
 
-impl Node {
-    /// What is wrong with a volume; nothing when it is healthy.
-    pub async fn volume_health(&self, volume: &Volume) -> Result<Vec<Condition>> {
-        let (device, mounts) = (self.active_device(volume).await?, self.mounts().await?);
-        self.health_of(volume, device.as_ref(), &mounts).await
-    }
+/// Volumes that are not healthy, and the token of the next page.
+pub type Unhealthy = (Vec<(Volume, Vec<Condition>)>, String);
 
-    async fn health_of(
-        &self,
-        volume: &Volume,
-        device: Option<&MappedDevice>,
-        mounts: &[MountEntry],
-    ) -> Result<Vec<Condition>> {
-        let mut conditions = conditions(volume, device, mounts);
-        if let Some(device) = device.filter(|device| !device.suspended && volume.tags.file_system.is_some()) {
-            conditions.extend(self.recorded_errors(volume, device).await);
+impl Node {
+    /// What is wrong with the volume of that name; nothing when it is healthy. `shown_at` is where its user should see
+    /// it, if it has one.
+    pub async fn volume_health(&self, logical_name: &str, shown_at: Option<&str>) -> Result<Vec<Condition>> {
+        let volume = match self.volume(logical_name).await {
+            // As an error it would be taken for a failure to ask.
+            Err(Error::Unavailable { problem }) => return Ok(vec![out_of_reach(problem)]),
+            volume => volume?,
+        };
+        let (device, mounts) = (self.active_device(&volume).await?, self.mounts().await?);
+        let mut conditions = conditions(&volume, device.as_ref(), &mounts);
+        let heads = self.recorded_errors(&[(&volume, device.as_ref())]).await;
+        conditions.extend(heads.into_iter().flatten());
+        if let (None, Some(path)) = (&device, shown_at) {
+            conditions.push(Condition {
+                severity: Severity::Inaccessible,
+                reason: "LogicalVolumeInactive",
+                message: format!("{} should be at {path} but is not active", volume.full_name()),
+            });
         }
         Ok(conditions)
     }
 
-    /// That a volume which its user should see at a path is not active.
-    pub(super) async fn inactive(&self, volume: &Volume, path: &str) -> Result<Option<Condition>> {
-        let is_active = self.active_device(volume).await?.is_some();
-        Ok((!is_active).then(|| Condition {
-            severity: Severity::Inaccessible,
-            reason: "LogicalVolumeInactive",
-            message: format!("{} should be at {path} but is not active", volume.full_name()),
-        }))
-    }
-
-    /// What is wrong with all volumes that are not healthy.
-    pub async fn unhealthy(&self, volumes: &[Volume]) -> Result<Vec<(Volume, Vec<Condition>)>> {
+    /// The volumes that are not healthy, those out of reach among them, page by page: so many are looked at.
+    pub async fn unhealthy(&self, max_entries: i32, starting_token: &str) -> Result<Unhealthy> {
+        let snapshot = self.groups.read().await?;
+        let (here, away) = (Volume::all(&snapshot), Volume::out_of_reach(&snapshot));
+        let is_away = |volume: &Volume| away.iter().any(|away| Arc::ptr_eq(&away.group, &volume.group));
+        let page = Page::of(here.into_iter().chain(away.clone()).collect(), max_entries, starting_token)?;
         let (devices, mounts) = (self.mapped_devices().await?, self.mounts().await?);
+        let looked_at: Vec<_> = page.volumes.iter().map(|volume| (volume, volume.device(&devices))).collect();
+        let heads = self.recorded_errors(&looked_at).await;
         let mut unhealthy = Vec::new();
-        for volume in volumes {
-            let conditions = self.health_of(volume, volume.device(&devices), &mounts).await?;
+        for ((volume, device), head) in looked_at.into_iter().zip(heads) {
+            let mut conditions = if is_away(volume) {
+                vec![out_of_reach(format!("volume group {} is not there or cannot be used", volume.group.name))]
+            } else {
+                conditions(volume, device, &mounts)
+            };
+            conditions.extend(head);
             if !conditions.is_empty() {
                 unhealthy.push((volume.clone(), conditions));
             }
         }
-        Ok(unhealthy)
+        Ok((unhealthy, page.next_token))
     }
 
     /// What is wrong with the groups that the classes use.
@@ -113,23 +124,39 @@ impl Node {
         Ok(conditions)
     }
 
-    /// ext4 notes in its superblock that it met errors.
-    async fn recorded_errors(&self, volume: &Volume, device: &MappedDevice) -> Option<Condition> {
-        let length = HEAD_BYTES.min(volume.bytes());
-        let stretch = Stretch { device: device_path(device), offset: 0, length };
-        match self.kernel.read(vec![stretch]).await.pop()? {
-            Ok(head) => superblock::recognise(&head).filter(|found| found.has_errors).map(|_| Condition {
-                severity: Severity::Degraded,
-                reason: "FileSystemErrors",
-                message: format!("the file system of {} met errors; unmount it and run fsck", volume.full_name()),
-            }),
-            Err(error) => Some(Condition {
-                severity: Severity::Inaccessible,
-                reason: "ReadFailed",
-                message: format!("{} cannot be read: {error}", volume.full_name()),
-            }),
-        }
+    /// What the file systems note of errors in their superblocks, by volume. All are read together: disks that hang
+    /// must not be waited for one after the other.
+    async fn recorded_errors(&self, volumes: &[(&Volume, Option<&MappedDevice>)]) -> Vec<Option<Condition>> {
+        let has_file_system = |volume: &Volume| volume.tags.file_system.is_some();
+        let stretch = |(volume, device): &(&Volume, Option<&MappedDevice>)| {
+            let device = device.filter(|device| !device.suspended && has_file_system(volume))?;
+            let length = HEAD_BYTES.min(volume.bytes());
+            Some(Stretch { device: device_path(device), offset: 0, length })
+        };
+        let stretches: Vec<Option<Stretch>> = volumes.iter().map(stretch).collect();
+        let mut heads = self.kernel.read(stretches.iter().flatten().cloned().collect()).await.into_iter();
+        let answers = stretches.iter().map(|stretch| stretch.as_ref().and_then(|_| heads.next()));
+        volumes.iter().zip(answers).map(|((volume, _), answer)| recorded_error(volume, answer?)).collect()
     }
+}
+
+fn recorded_error(volume: &Volume, head: io::Result<Vec<u8>>) -> Option<Condition> {
+    match head {
+        Ok(head) => superblock::recognise(&head).filter(|found| found.has_errors).map(|_| Condition {
+            severity: Severity::Degraded,
+            reason: "FileSystemErrors",
+            message: format!("the file system of {} met errors; unmount it and run fsck", volume.full_name()),
+        }),
+        Err(error) => Some(Condition {
+            severity: Severity::Inaccessible,
+            reason: "ReadFailed",
+            message: format!("{} cannot be read: {error}", volume.full_name()),
+        }),
+    }
+}
+
+fn out_of_reach(message: String) -> Condition {
+    Condition { severity: Severity::Inaccessible, reason: "VolumeGroupMissing", message }
 }
 
 /// What LVM, device-mapper and the mount table say is wrong with a volume.

@@ -19,6 +19,13 @@ pub struct Page {
 impl Node {
     /// The volumes that exist for a caller: those being deleted are gone for it already.
     pub async fn list(&self, max_entries: i32, starting_token: &str) -> Result<Page> {
+        Page::of(Volume::all(&*self.groups.read().await?), max_entries, starting_token)
+    }
+}
+
+impl Page {
+    /// The page that a request asks for.
+    pub(super) fn of(volumes: Vec<Volume>, max_entries: i32, starting_token: &str) -> Result<Self> {
         let most = usize::try_from(max_entries)
             .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative; 0 means all")))?;
         let after = match starting_token {
@@ -30,13 +37,13 @@ impl Node {
                     .ok_or_else(|| Error::InvalidToken { token: token.to_owned() })?,
             ),
         };
-        let volumes = Volume::all(&*self.groups.read().await?);
         Ok(page(volumes, most, after))
     }
 }
 
 /// The token is the last name, not a number, so it stays right when volumes come and go meanwhile.
-fn page(volumes: Vec<Volume>, most: usize, after: Option<&str>) -> Page {
+fn page(mut volumes: Vec<Volume>, most: usize, after: Option<&str>) -> Page {
+    volumes.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
     let mut rest = volumes.into_iter().filter(|volume| {
         volume.tags.deleting.is_none() && after.is_none_or(|after| volume.logical.name.as_str() > after)
     });

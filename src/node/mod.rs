@@ -33,12 +33,10 @@ pub mod uses;
 pub mod volume;
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use self::create::unusable_group;
 use self::locks::Locks;
 use self::reaper::Reaper;
 use self::volume::Volume;
@@ -47,7 +45,7 @@ use crate::config::watch::ClassesInForce;
 use crate::error::{Error, Result};
 use crate::host::commands::Commands;
 use crate::host::kernel::{Kernel, MappedDevice, MountEntry};
-use crate::lvm::backup;
+use crate::lvm::backup::Backups;
 use crate::lvm::groups::{Groups, Snapshot};
 use crate::lvm::model::VolumeGroup;
 use crate::lvm::tags::VolumeTags;
@@ -81,6 +79,8 @@ pub struct Node {
     pub commands: Arc<dyn Commands>,
     /// Mounts and devices.
     pub kernel: Arc<dyn Kernel>,
+    /// What lvm's backups say of groups that are not there.
+    pub backups: Backups,
     /// Mutations that go on when their caller has left.
     pub detached: TaskTracker,
     locks: Locks,
@@ -94,6 +94,7 @@ impl Node {
         classes: Arc<ClassesInForce>,
         commands: Arc<dyn Commands>,
         kernel: Arc<dyn Kernel>,
+        backups: Backups,
         detached: TaskTracker,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -103,6 +104,7 @@ impl Node {
             writer: Writer::new(Arc::clone(&commands), Arc::clone(&kernel)),
             commands,
             kernel,
+            backups,
             detached,
             locks: Locks::default(),
             reaper: Reaper::default(),
@@ -145,51 +147,52 @@ impl Node {
     /// A volume that is there and not being deleted.
     async fn volume(&self, logical_name: &str) -> Result<Volume> {
         let snapshot = self.groups.read().await?;
-        let volume = Volume::find(&snapshot, logical_name)?;
-        if let Some(volume) = volume.filter(|volume| volume.tags.deleting.is_none()) {
-            return Ok(volume);
-        }
-        let unknown = self.why_unknown(&snapshot, logical_name).await;
+        let unknown = match Volume::find(&snapshot, logical_name)? {
+            Some(volume) if volume.tags.deleting.is_none() => return Ok(volume),
+            Some(_deleted) => None,
+            None => self.why_unknown(&snapshot, logical_name).await,
+        };
         Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(logical_name))))
     }
 
     /// Why a volume that was not found may exist all the same: what it is on is not there, or cannot be
     /// read now. `None` when it certainly does not exist.
     async fn why_unknown(&self, snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
-        let Some(group) = self.missing_group(snapshot, logical_name).await else {
-            return self.why_unread(snapshot, logical_name);
+        match self.why_out_of_reach(snapshot, logical_name, |tags| tags.deleting.is_none()).await {
+            None => why_unread(snapshot, logical_name),
+            out_of_reach => out_of_reach,
+        }
+    }
+
+    /// Why a volume that exists cannot be found: its group cannot be used, or is not there now, from what this process
+    /// saw earlier, else from lvm's backups. A volume that is out of reach is not deleted. `counts` tells by its tags
+    /// whether it is meant.
+    async fn why_out_of_reach(
+        &self,
+        snapshot: &Snapshot,
+        logical_name: &str,
+        counts: impl Fn(&VolumeTags) -> bool + Send,
+    ) -> Option<Error> {
+        let holds = |group: &VolumeGroup| {
+            let volume = group.logical_volume(logical_name).and_then(|volume| VolumeTags::parse(&volume.tags));
+            volume.is_some_and(|tags| counts(&tags))
+        };
+        let unusable = snapshot.unusable.iter().find(|unusable| unusable.told.iter().any(|group| holds(group)));
+        if let Some(unusable) = unusable {
+            let (group, reason) = (&unusable.name, &unusable.reason);
+            let problem = format!("volume {logical_name} is in volume group {group}, which cannot be used: {reason}");
+            return Some(Error::Unavailable { problem });
+        }
+        let group = if let Some(group) = snapshot.vanished.iter().find(|group| holds(group)) {
+            group.name.clone()
+        } else {
+            let here: Vec<&str> = snapshot.groups.iter().map(|group| group.uuid.as_str()).collect();
+            let backups = self.backups.groups(&here).await;
+            backups.into_iter().find(|group| holds(group) && !here.contains(&group.uuid.as_str()))?.name
         };
         let problem =
             format!("volume {logical_name} is in volume group {group}, which is not there now; attach its disks");
         Some(Error::Unavailable { problem })
-    }
-
-    /// The part of it that is about disks which are there. One that fails to answer once must not make
-    /// anybody believe that a volume is gone.
-    fn why_unread(&self, snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
-        let problem = if let Some((group, reason)) = unusable_group(self, snapshot) {
-            format!("volume {logical_name} may be in volume group {group}, which cannot be used: {reason}")
-        } else {
-            let unreadable = snapshot.unreadable.first()?;
-            let device = unreadable.device.display();
-            format!("volume {logical_name} may be on {device}, which cannot be read: {}", unreadable.reason)
-        };
-        Some(Error::Unavailable { problem })
-    }
-
-    /// The group that holds the volume but is not there now, from what this process saw earlier, else from
-    /// lvm's backups. A volume that is out of reach is not deleted.
-    async fn missing_group(&self, snapshot: &Snapshot, logical_name: &str) -> Option<String> {
-        let holds = |group: &VolumeGroup| {
-            let volume = group.logical_volume(logical_name).and_then(|volume| VolumeTags::parse(&volume.tags));
-            volume.is_some_and(|tags| tags.deleting.is_none())
-        };
-        if let Some(group) = snapshot.vanished.iter().find(|group| holds(group)) {
-            return Some(group.name.clone());
-        }
-        let here: Vec<&str> = snapshot.groups.iter().map(|group| group.uuid.as_str()).collect();
-        let backups = backup::groups(Path::new(backup::FOLDER), &here).await;
-        backups.into_iter().find(|group| holds(group) && !here.contains(&group.uuid.as_str())).map(|group| group.name)
     }
 
     /// The class of that name.
@@ -210,4 +213,18 @@ impl Node {
     async fn mounts(&self) -> Result<Vec<MountEntry>> {
         self.kernel.mounts().await.map_err(|source| Error::kernel("could not read the mount table", source))
     }
+}
+
+/// Why a volume that was not found may be on disks that are there but do not tell. One that fails to answer once must
+/// not make anybody believe that a volume is gone.
+fn why_unread(snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
+    let problem = if let Some(unusable) = snapshot.unusable.iter().find(|unusable| unusable.told.is_empty()) {
+        let (group, reason) = (&unusable.name, &unusable.reason);
+        format!("volume {logical_name} may be in volume group {group}, which cannot be used: {reason}")
+    } else {
+        let unreadable = snapshot.unreadable.first()?;
+        let device = unreadable.device.display();
+        format!("volume {logical_name} may be on {device}, which cannot be read: {}", unreadable.reason)
+    };
+    Some(Error::Unavailable { problem })
 }

@@ -108,13 +108,10 @@ impl NodeService {
 
     async fn health(&self, request: &v1::NodeGetVolumeHealthRequest) -> Result<v1::NodeGetVolumeHealthResponse> {
         text::required("volume_id", &request.volume_id)?;
-        let volume = self.node.volume(&self.node.known_name(&request.volume_id)?).await?;
-        let mut conditions = self.node.volume_health(&volume).await?;
-        let path =
-            [&request.volume_publish_path, &request.staging_target_path].into_iter().find(|path| !path.is_empty());
-        if let Some(path) = path {
-            conditions.extend(self.node.inactive(&volume, path).await?);
-        }
+        let paths = [request.volume_publish_path.as_str(), request.staging_target_path.as_str()];
+        let shown_at = paths.into_iter().find(|path| !path.is_empty());
+        let name = self.node.known_name(&request.volume_id)?;
+        let conditions = self.node.volume_health(&name, shown_at).await?;
         Ok(v1::NodeGetVolumeHealthResponse {
             volume_health: Some(volume_health(request.volume_id.clone(), conditions)),
         })

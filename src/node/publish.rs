@@ -221,7 +221,10 @@ async fn make_target(target: &Path, is_file: bool) -> Result<bool> {
     match made {
         Ok(()) => return Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(bad(format!("{} cannot be made: {error}; its parent must exist", target.display()))),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(bad(format!("{} cannot be made: {error}; its parent must exist", target.display())));
+        }
+        Err(source) => return Err(Error::kernel(format!("could not make {}", target.display()), source)),
     }
     let failed = |source| Error::kernel(format!("could not look at {}", target.display()), source);
     let metadata = tokio::fs::symlink_metadata(target).await.map_err(failed)?;

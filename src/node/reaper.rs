@@ -2,7 +2,6 @@
 //! a restart goes on where the last run ended. It also writes `/etc/lvm/backup` once a burst is over.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::Stretch;
-use crate::lvm::backup;
+use crate::lvm::groups::Snapshot;
 use crate::lvm::model::VolumeGroup;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
@@ -44,6 +43,8 @@ struct State {
     wiped: HashSet<String>,
     /// Groups whose backup is out of date.
     changed: BTreeSet<String>,
+    /// UUIDs of the groups that were compared with their backups.
+    compared: HashSet<String>,
     /// Whether there may be something to wipe or to remove.
     look: bool,
     /// Whether the last backup could not be written; a folder that cannot be written may stay so.
@@ -101,7 +102,11 @@ impl Reaper {
 
     fn begin(&self, uuid: &str) -> bool {
         let mut state = self.state();
-        !state.wiped.contains(uuid) && state.wiping.insert(uuid.to_owned(), 0).is_none()
+        if state.wiped.contains(uuid) || state.wiping.contains_key(uuid) {
+            return false;
+        }
+        state.wiping.insert(uuid.to_owned(), 0);
+        true
     }
 
     fn end(&self, uuid: &str, done: bool) {
@@ -115,7 +120,6 @@ impl Reaper {
 
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    node.note_old_backups().await;
     // What the last run left is looked for at once.
     let mut next_look = Instant::now();
     loop {
@@ -140,8 +144,12 @@ impl Node {
     /// One round: starts wipes, removes what is wiped. Answers whether something is left to do.
     async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
         let snapshot = self.groups.read().await?;
+        self.note_old_backups(&snapshot).await;
         let deleting: Vec<Volume> =
             Volume::all(&snapshot).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
+        // A volume whose mark an administrator took away may be written to, and be deleted again.
+        let is_deleting = |uuid: &String| deleting.iter().any(|volume| volume.logical.uuid == *uuid);
+        self.reaper.state().wiped.retain(is_deleting);
         let mut removable: HashMap<String, Vec<Volume>> = HashMap::new();
         for volume in &deleting {
             let uuid = &volume.logical.uuid;
@@ -182,9 +190,21 @@ impl Node {
         }
     }
 
-    /// Makes the blocks unreadable; false when told to stop half-way.
+    /// The volume as it is now, if it is still to be deleted: a wipe may wait and take hours, in which an administrator
+    /// may take the mark away.
+    async fn still_to_be_wiped(&self, volume: &Volume) -> Result<Option<Volume>> {
+        let snapshot = self.groups.read().await?;
+        let now = Volume::find(&snapshot, &volume.logical.name)?;
+        let is_it = |now: &Volume| now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
+        let Some(now) = now.filter(is_it) else { return Ok(None) };
+        now.ensure_no_snapshot()?;
+        Ok(Some(now))
+    }
+
+    /// Makes the blocks unreadable; false when told to stop half-way, or when it is not to be deleted any more.
     async fn wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
-        let device = self.activated(volume).await?;
+        let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
+        let device = self.activated(&now).await?;
         if self.stays_open(volume).await? {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
         }
@@ -199,8 +219,9 @@ impl Node {
             if stop.is_cancelled() {
                 return Ok(false);
             }
-            // Looked up each time: should somebody deactivate the volume, another one may get its device's number.
-            let path = device_path(&self.activated(volume).await?);
+            let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
+            let (device, _held) = self.held(&now).await?;
+            let path = device_path(&device);
             let length = WIPE_STEP_BYTES.min(volume.bytes() - offset);
             let stretch = Stretch { device: path.clone(), offset, length };
             if discards && self.kernel.discard(stretch.clone()).await.is_err() {
@@ -215,7 +236,9 @@ impl Node {
             self.reaper.state().wiping.insert(volume.logical.uuid.clone(), offset);
         }
         let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
-        self.kernel.flush(&device_path(&self.activated(volume).await?)).await.map_err(failed)?;
+        let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
+        let (device, _held) = self.held(&now).await?;
+        self.kernel.flush(&device_path(&device)).await.map_err(failed)?;
         Ok(true)
     }
 
@@ -236,7 +259,8 @@ impl Node {
                 let now = Volume::of(current, current.logical_volume(&volume.logical.name)?)?;
                 let is_same = now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
                 let is_open = now.device(&devices).is_some_and(|device| device.open_count > 0);
-                (is_same && !is_open).then(|| volume.logical.name.clone())
+                let is_free = is_same && !is_open && now.ensure_no_snapshot().is_ok();
+                is_free.then(|| volume.logical.name.clone())
             })
             .collect();
         if names.is_empty() {
@@ -263,16 +287,24 @@ impl Node {
         Ok(true)
     }
 
-    /// A run that ended within the rest of a burst left backups undone.
-    async fn note_old_backups(&self) {
-        let Ok(snapshot) = self.groups.read().await else { return };
-        let backups = backup::groups(Path::new(backup::FOLDER), &[]).await;
-        let is_old = |group: &VolumeGroup| {
-            let of_group = backups.iter().find(|backup| backup.uuid == group.uuid);
-            of_group.is_none_or(|backup| backup.seqno < group.seqno)
-        };
-        let ours = Volume::all(&snapshot).into_iter().filter(|volume| is_old(&volume.group));
-        self.reaper.state().changed.extend(ours.map(|volume| volume.group.name.clone()));
+    /// A run that ended within the rest of a burst left backups undone: a group that this one sees for the first time
+    /// is compared with its backup.
+    async fn note_old_backups(&self, snapshot: &Snapshot) {
+        let is_ours = |group: &&Arc<VolumeGroup>| Volume::in_group(group).next().is_some();
+        let is_new = |group: &&Arc<VolumeGroup>| !self.reaper.state().compared.contains(&group.uuid);
+        let new: Vec<_> = snapshot.groups.iter().filter(is_new).filter(is_ours).collect();
+        if new.is_empty() {
+            return;
+        }
+        let backups = self.backups.groups(&[]).await;
+        let mut state = self.reaper.state();
+        for group in new {
+            let backup = backups.iter().find(|backup| backup.uuid == group.uuid);
+            if backup.is_none_or(|backup| backup.seqno < group.seqno) {
+                state.changed.insert(group.name.clone());
+            }
+            state.compared.insert(group.uuid.clone());
+        }
     }
 
     /// Writes the backups that are out of date; one that cannot be written is tried again later.

@@ -71,6 +71,7 @@ impl Node {
         }
         if volume.tags.fresh {
             self.ensure_nobody_has_it_open(volume).await?;
+            let (device, _held) = self.held(volume).await?;
             self.zero_signatures(volume, &device).await?;
         }
         if volume.tags.fresh || !volume.tags.block {
@@ -119,6 +120,10 @@ impl Node {
                 self.grow_mounted(volume, &device_path(&device), path).await
             };
         }
+        if volume.tags.fresh {
+            self.ensure_nobody_has_it_open(volume).await?;
+        }
+        let (device, _held) = self.held(volume).await?;
         let superblock = if volume.tags.fresh {
             self.format(volume, &device, wanted.file_system).await?
         } else {
@@ -160,7 +165,10 @@ fn already_staged(volume: &Volume, mount: &MountEntry, device: &MappedDevice, wa
         Some(String::from("with another ro or rw"))
     } else {
         let per_mount = mount_options::per_mount(&wanted.options);
-        per_mount.iter().find(|option| !mount.options.contains(option)).map(|option| format!("without {option}"))
+        per_mount
+            .iter()
+            .find(|option| !mount_options::shows(&mount.options, option))
+            .map(|option| format!("without {option}"))
     };
     match difference {
         None => Ok(()),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::MappedDevice;
-use crate::node::Node;
-use crate::node::device::{mounted_at, mounts_of, resolved};
+use crate::node::device::{mounted_at, mounts_of, resolved, shows_dead_device};
 use crate::node::volume::Volume;
+use crate::node::{Node, why_unread};
 
 impl Node {
     /// Takes the volume away from this node's users; nothing that is not of this volume is touched.
@@ -21,7 +21,9 @@ impl Node {
         let path = resolved(staging_path).await;
         let snapshot = self.groups.read().await?;
         // The device of a volume that is being deleted belongs to its wipe.
-        let volume = Volume::find(&snapshot, name)?.filter(|volume| volume.tags.deleting.is_none());
+        let found = Volume::find(&snapshot, name)?;
+        let is_found = found.is_some();
+        let volume = found.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
             Some(volume) => self.running_device(volume).await?,
             None => self.remnant(&snapshot, name).await?,
@@ -40,9 +42,10 @@ impl Node {
         match (volume, device) {
             (Some(volume), Some(_)) => self.deactivate(&volume).await,
             (Some(_), None) => Ok(()),
+            (None, _) if is_found => Ok(()),
             // It may still be active on disks that cannot be read now; on disks that are gone it is not ours
             // to end.
-            (None, _) => self.why_unread(&snapshot, name).map_or(Ok(()), Err),
+            (None, _) => why_unread(&snapshot, name).map_or(Ok(()), Err),
         }
     }
 
@@ -67,7 +70,8 @@ impl Node {
         loop {
             let mounts = self.mounts().await?;
             let Some(mount) = mounted_at(&mounts, path) else { return Ok(()) };
-            if device.is_none_or(|device| mounts_of(std::slice::from_ref(mount), device).is_empty()) {
+            let shows_it = |device| !mounts_of(std::slice::from_ref(mount), device).is_empty();
+            if !device.is_some_and(shows_it) && !shows_dead_device(mount) {
                 return Err(Error::precondition(format!(
                     "{} holds a mount of {}, which is not volume {name}; it is left alone",
                     path.display(),

@@ -30,13 +30,20 @@ impl Volume {
 
     /// All volumes of ours, those being deleted included, by name.
     pub fn all(snapshot: &Snapshot) -> Vec<Self> {
-        let mut volumes: Vec<Self> = snapshot
-            .groups
-            .iter()
-            .flat_map(|group| group.logical_volumes.iter().filter_map(|logical| Self::of(group, logical)))
-            .collect();
+        let mut volumes: Vec<Self> = snapshot.groups.iter().flat_map(Self::in_group).collect();
         volumes.sort_by(|left, right| left.logical.name.cmp(&right.logical.name));
         volumes
+    }
+
+    /// Those of ours in groups that are not there any more or cannot be used, as they were last.
+    pub fn out_of_reach(snapshot: &Snapshot) -> Vec<Self> {
+        let unusable = snapshot.unusable.iter().flat_map(|unusable| &unusable.told);
+        snapshot.vanished.iter().chain(unusable).flat_map(Self::in_group).collect()
+    }
+
+    /// Those of ours in a group.
+    pub fn in_group(group: &Arc<VolumeGroup>) -> impl Iterator<Item = Self> {
+        group.logical_volumes.iter().filter_map(|logical| Self::of(group, logical))
     }
 
     /// The volume of that logical name, being deleted or not. Two of them cannot be told apart by an id,
@@ -80,6 +87,17 @@ impl Volume {
             }
             Some(reason) => Err(Error::precondition(format!("volume group {group} cannot be changed: {reason}"))),
         }
+    }
+
+    /// That no snapshot hangs on it: an administrator's would be filled by its wipe, and go with it.
+    pub fn ensure_no_snapshot(&self) -> Result<()> {
+        let Some(snapshot) = self.group.snapshot_of(&self.logical.name) else { return Ok(()) };
+        Err(Error::precondition(format!(
+            "logical volume {}/{} is a snapshot of {}, and would be lost with it; remove the snapshot first",
+            self.group.name,
+            snapshot.name,
+            self.full_name()
+        )))
     }
 
     /// Its device among the mapped ones; `None` while it is not active.

@@ -143,7 +143,7 @@ async fn an_admin_who_takes_the_room_meanwhile_leaves_a_clear_answer() {
         orchestrator.bench.hang_commands_with(None);
     };
     let (answer, ()) = tokio::join!(orchestrator.once(CREATE), admin);
-    assert_eq!(code(answer), Code::Internal);
+    assert_eq!(code(answer), Code::ResourceExhausted);
     assert_eq!(code(orchestrator.once(CREATE).await), Code::ResourceExhausted);
     assert!(orchestrator.bench.machine().volume("vg", PVC).is_none());
 }

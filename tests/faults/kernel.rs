@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use quarry::host::kernel::{
-    BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
 };
 
 use crate::file_system;
@@ -93,6 +93,14 @@ impl Kernel for Seat {
             Ok(())
         };
         self.effect(format!("discard {stretch:?}"), discard, broken).await
+    }
+
+    async fn hold(&self, device: &Path) -> io::Result<Held> {
+        let hold = |machine: &mut Machine| match machine.minor_at(device) {
+            Some(_) => Ok(Held::default()),
+            None => refused(ErrorKind::NotFound),
+        };
+        self.effect(format!("hold {}", device.display()), hold, broken).await
     }
 
     async fn flush(&self, device: &Path) -> io::Result<()> {

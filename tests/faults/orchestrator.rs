@@ -12,6 +12,7 @@ use quarry::config::watch::ClassesInForce;
 use quarry::csi::v1;
 use quarry::csi::v1::controller_server::Controller as _;
 use quarry::csi::v1::node_server::Node as _;
+use quarry::lvm::backup::Backups;
 use quarry::node::controller_service::ControllerService;
 use quarry::node::node_service::NodeService;
 use quarry::node::{Identity, Node, reaper};
@@ -66,7 +67,9 @@ pub(crate) fn new_node(seat: &Seat) -> Arc<Node> {
         max_volumes: 0,
     };
     let (commands, kernel) = (Arc::new(seat.clone()), Arc::new(seat.clone()));
-    Node::new(identity, Arc::new(ClassesInForce::fixed(classes)), commands, kernel, TaskTracker::new())
+    // The fake of lvm keeps its backups to itself; those of the machine that tests must not count.
+    let backups = Backups::in_folder("/nonexistent");
+    Node::new(identity, Arc::new(ClassesInForce::fixed(classes)), commands, kernel, backups, TaskTracker::new())
 }
 
 pub(crate) fn volume_id(name: &str) -> String {

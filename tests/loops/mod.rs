@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use quarry::host::commands::{Command, CommandError, Commands, Output};
 use quarry::host::kernel::{
-    BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
 };
 use quarry::lvm::groups::{Groups, Snapshot};
 
@@ -223,6 +223,9 @@ impl Kernel for Seams {
         unimplemented!()
     }
     async fn discard(&self, _: Stretch) -> io::Result<()> {
+        unimplemented!()
+    }
+    async fn hold(&self, _: &Path) -> io::Result<Held> {
         unimplemented!()
     }
     async fn flush(&self, _: &Path) -> io::Result<()> {

@@ -106,9 +106,9 @@ mod tests {
             extents: 1,
             status: Vec::new(),
             tags: vec![String::from("quarry.kind=volume"), String::from("quarry.name=data")],
-            created: 0,
             segment_types: Vec::new(),
             on_physical_volumes: Vec::new(),
+            snapshot_of: Vec::new(),
         };
         VolumeGroup {
             name: name.to_owned(),
@@ -146,7 +146,9 @@ mod tests {
     #[test]
     fn what_cannot_be_understood_fails_only_where_a_class_needs_it() {
         let snapshot = Snapshot {
-            unusable: ["vg", "other"].map(|name| Unusable { name: name.into(), reason: "torn".into() }).to_vec(),
+            unusable: ["vg", "other"]
+                .map(|name| Unusable { name: name.into(), reason: "torn".into(), told: Vec::new() })
+                .to_vec(),
             unreadable: vec![Unreadable { device: "/dev/x".into(), reason: "input/output error".into() }],
             ..Snapshot::default()
         };

@@ -16,9 +16,9 @@ fn logical(name: &str, tags: &[&str]) -> LogicalVolume {
         extents: 256,
         status: Vec::new(),
         tags: tags.into_iter().map(String::from).collect(),
-        created: 0,
         segment_types: vec![String::from("striped")],
         on_physical_volumes: vec![String::from("pv0")],
+        snapshot_of: Vec::new(),
     }
 }
 
@@ -142,7 +142,11 @@ fn what_is_wrong_or_unseen_is_told_below_the_table() {
     let device = device(&one, "a", 0, 1);
     one.physical_volumes[0].device = None;
     let mut snapshot = snapshot(vec![one, other]);
-    snapshot.unusable.push(Unusable { name: String::from("bad"), reason: String::from("two of them") });
+    snapshot.unusable.push(Unusable {
+        name: String::from("bad"),
+        reason: String::from("two of them"),
+        told: Vec::new(),
+    });
     let text = table::in_words(&inventory("n1", &snapshot, &[device], &[]));
     for sentence in [
         "n1/a: volume group other has a volume of this name too; nothing is done to either: rename one (lvrename other/a NEW)\n",

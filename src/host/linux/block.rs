@@ -169,9 +169,14 @@ fn read_aligned(device: &File, offset: u64, length: usize) -> io::Result<Vec<u8>
     Ok(bytes)
 }
 
+/// Opened for what destroys: a device that is mounted or part of another one answers `EBUSY` (open(2), `O_EXCL`).
+fn open_exclusively(device: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(libc::O_EXCL).open(device)
+}
+
 /// Overwrites a stretch with zeroes.
 pub(super) fn zero(stretch: &Stretch) -> io::Result<()> {
-    let device = OpenOptions::new().write(true).open(&stretch.device)?;
+    let device = open_exclusively(&stretch.device)?;
     in_pieces(stretch, ZERO_AT_ONCE, |offset, length| {
         // Not PUNCH_HOLE: a device may drop the data without promising zeroes, or give back what a thin
         // pool has already set aside.
@@ -195,7 +200,7 @@ fn write_zeroes(device: &File, offset: u64, length: u64) -> io::Result<()> {
 
 /// Tells the device that a stretch is not needed any more; `Unsupported` where it has no use for that.
 pub(super) fn discard(stretch: &Stretch) -> io::Result<()> {
-    let device = OpenOptions::new().write(true).open(&stretch.device)?;
+    let device = open_exclusively(&stretch.device)?;
     in_pieces(stretch, DISCARD_AT_ONCE, |offset, length| system_calls::discard(&device, offset, length))
 }
 

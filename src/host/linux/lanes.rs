@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{AcquireError, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::super::kernel::Stretch;
@@ -18,11 +18,15 @@ use super::block;
 /// How many reads of one device run at the same time.
 const PLACES: usize = 4;
 
+/// How many reads of all devices run at the same time. A dead disk has a lane for each volume on it.
+const PLACES_OF_ALL: usize = 128;
+
 /// The lanes of all devices.
 #[derive(Debug, Clone)]
 pub(super) struct Lanes {
     limit: Duration,
-    lanes: Arc<Mutex<HashMap<PathBuf, Arc<Lane>>>>,
+    all: Arc<Semaphore>,
+    by_device: Arc<Mutex<HashMap<PathBuf, Arc<Lane>>>>,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,7 @@ type Piece = (usize, io::Result<Vec<u8>>);
 impl Lanes {
     /// Reads that take longer than `limit` are given up.
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, lanes: Arc::default() }
+        Self { limit, all: Arc::new(Semaphore::new(PLACES_OF_ALL)), by_device: Arc::default() }
     }
 
     /// Reads all stretches, the devices side by side; answers in the order of the stretches.
@@ -88,7 +92,7 @@ impl Lanes {
         }
         let mut tasks = JoinSet::new();
         for (device, batch) in batches {
-            tasks.spawn(self.lane(&device).read(batch, self.limit));
+            tasks.spawn(self.lane(&device).read(batch, Arc::clone(&self.all), self.limit));
         }
         while let Some(done) = tasks.join_next().await {
             for (place, result) in done.unwrap_or_default() {
@@ -102,7 +106,7 @@ impl Lanes {
     }
 
     fn lane(&self, device: &Path) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.by_device.lock().unwrap_or_else(PoisonError::into_inner);
         // A lane that nobody but the table knows is idle.
         lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
         let new = || Arc::new(Lane { places: Arc::new(Semaphore::new(PLACES)), running: Mutex::default() });
@@ -111,7 +115,7 @@ impl Lanes {
 }
 
 impl Lane {
-    async fn read(self: Arc<Self>, batch: Batch, limit: Duration) -> Vec<Piece> {
+    async fn read(self: Arc<Self>, batch: Batch, all: Arc<Semaphore>, limit: Duration) -> Vec<Piece> {
         let mut missing: Vec<usize> = batch.iter().map(|(place, _)| *place).collect();
         let refuse = |missing: Vec<usize>, problem: String| {
             missing.into_iter().map(|place| (place, Err(timed_out(&problem)))).collect::<Vec<Piece>>()
@@ -121,7 +125,11 @@ impl Lane {
             return refuse(missing, format!("an earlier read of this device has hung for {} s", oldest.as_secs()));
         }
         let too_late = format!("the device did not answer within {} ms", limit.as_millis());
-        let Ok(Ok(permit)) = tokio::time::timeout(limit, Arc::clone(&self.places).acquire_owned()).await else {
+        let places = async {
+            let place = Arc::clone(&self.places).acquire_owned().await?;
+            Ok::<_, AcquireError>((place, all.acquire_owned().await?))
+        };
+        let Ok(Ok(permits)) = tokio::time::timeout(limit, places).await else {
             return refuse(missing, too_late);
         };
 
@@ -135,7 +143,7 @@ impl Lane {
                     break;
                 }
             }
-            drop(permit);
+            drop(permits);
         });
         let mut pieces = Vec::with_capacity(missing.len());
         while let Ok(Some(piece)) = tokio::time::timeout(limit, receiver.recv()).await {

@@ -107,7 +107,7 @@ async fn idle_devices_are_forgotten() {
         lanes.read(vec![stretch(&device(folder.path(), name, 1), 0)]).await.remove(0).unwrap();
     }
     // The last thread gives its lane back a moment after its answer.
-    while lanes.lanes.lock().unwrap().len() > 1 {
+    while lanes.by_device.lock().unwrap().len() > 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         lanes.lane(&folder.path().join("a"));
     }

@@ -11,7 +11,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kernel::{BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch};
+use super::kernel::{
+    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+};
 use lanes::Lanes;
 use tokio::sync::Semaphore;
 
@@ -44,11 +46,14 @@ impl Linux {
     }
 }
 
-/// Runs what may block in the kernel away from the async threads. It runs to its end even when the caller
-/// stops waiting.
 /// Calls that the kernel answers out of its memory share a few threads: a burst of 500 creations would otherwise
 /// start as many, each with a stack and a part of the heap (120 of them held 10 MiB).
 static BRIEF: Semaphore = Semaphore::const_new(4);
+/// Calls that may wait for a device leave room in the pool (512 threads) for all others: a dead disk may hold one for
+/// every volume on it, for ever.
+static WAITING: Semaphore = Semaphore::const_new(256);
+/// How long such a call waits for its turn; without dead disks it never does.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs what never waits for a device.
 async fn brief<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -56,6 +61,21 @@ async fn brief<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 
     blocking(work).await
 }
 
+/// Runs what may wait for a device. It runs to its end even when the caller stops waiting.
+async fn waiting<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let Ok(permit) = tokio::time::timeout(TURN_LIMIT, WAITING.acquire()).await else {
+        let problem = "too many calls wait for devices that do not answer; see the kernel's log for the dead disk";
+        return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
+    };
+    let permit = permit.map_err(io::Error::other)?;
+    blocking(move || {
+        let _permit = permit;
+        work()
+    })
+    .await
+}
+
+/// Runs what may block in the kernel away from the async threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
@@ -64,12 +84,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 impl Kernel for Linux {
     async fn mount(&self, mount: &Mount) -> io::Result<()> {
         let mount = mount.clone();
-        blocking(move || mounts::make(&mount)).await
+        waiting(move || mounts::make(&mount)).await
     }
 
     async fn unmount(&self, target: &Path) -> io::Result<()> {
         let target = target.to_owned();
-        blocking(move || mounts::unmount(&target)).await
+        waiting(move || mounts::unmount(&target)).await
     }
 
     async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
@@ -78,12 +98,12 @@ impl Kernel for Linux {
 
     async fn device_at(&self, path: &Path) -> io::Result<Option<DeviceNumber>> {
         let path = path.to_owned();
-        blocking(move || block::number_at(&path)).await
+        waiting(move || block::number_at(&path)).await
     }
 
     async fn usage(&self, path: &Path) -> io::Result<FileSystemUsage> {
         let path = path.to_owned();
-        blocking(move || mounts::usage(&path)).await
+        waiting(move || mounts::usage(&path)).await
     }
 
     async fn block_devices(&self) -> io::Result<Vec<BlockDevice>> {
@@ -99,21 +119,26 @@ impl Kernel for Linux {
     }
 
     async fn zero(&self, stretch: Stretch) -> io::Result<()> {
-        blocking(move || block::zero(&stretch)).await
+        waiting(move || block::zero(&stretch)).await
     }
 
     async fn discard(&self, stretch: Stretch) -> io::Result<()> {
-        blocking(move || block::discard(&stretch)).await
+        waiting(move || block::discard(&stretch)).await
+    }
+
+    async fn hold(&self, device: &Path) -> io::Result<Held> {
+        let device = device.to_owned();
+        waiting(move || std::fs::File::open(&device).map(Held::from)).await
     }
 
     async fn flush(&self, device: &Path) -> io::Result<()> {
         let device: PathBuf = device.to_owned();
-        blocking(move || block::flush(&device)).await
+        waiting(move || block::flush(&device)).await
     }
 
     async fn set_read_only(&self, device: &Path, read_only: bool) -> io::Result<()> {
         let device = device.to_owned();
-        blocking(move || block::set_read_only(&device, read_only)).await
+        waiting(move || block::set_read_only(&device, read_only)).await
     }
 
     async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>> {

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::host::commands::Output;
-use crate::host::kernel::{BlockDevice, DeviceNumber, FileSystemUsage, MappedDevice, Mount, MountEntry};
+use crate::host::kernel::{BlockDevice, DeviceNumber, FileSystemUsage, Held, MappedDevice, Mount, MountEntry};
 
 /// A device in memory; reads fail from a given offset on, and may come short.
 struct Device {
@@ -60,6 +60,9 @@ impl Kernel for Device {
         unused()
     }
     async fn discard(&self, _: Stretch) -> io::Result<()> {
+        unused()
+    }
+    async fn hold(&self, _: &Path) -> io::Result<Held> {
         unused()
     }
     async fn flush(&self, _: &Path) -> io::Result<()> {

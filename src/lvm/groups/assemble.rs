@@ -90,7 +90,8 @@ pub(super) fn assemble(
         let Some(newest) = newest(copies) else { continue };
         let name = newest.group.name.clone();
         let group = agreement(newest, copies).and_then(|()| group(newest, copies, &devices, before.get(*uuid)));
-        by_name.entry(name.clone()).or_default().push(group.map_err(|reason| Unusable { name, reason }));
+        let told = || vec![Arc::new(newest.group.clone())];
+        by_name.entry(name.clone()).or_default().push(group.map_err(|reason| Unusable { name, reason, told: told() }));
     }
 
     let mut assembled = Assembled::default();
@@ -105,20 +106,26 @@ pub(super) fn assemble(
             let device = volume.device.path.display().to_string();
             let reason = format!("the metadata on {device} cannot be read, and nothing else tells of it: {reason}");
             let name = former_group(&volume.uuid).filter(|name| !by_name.contains_key(name)).unwrap_or(device);
-            assembled.unusable.push(Unusable { name, reason });
+            assembled.unusable.push(Unusable { name, reason, told: Vec::new() });
         }
     }
     for (name, mut bearers) in by_name {
-        match (bearers.pop(), bearers.len()) {
-            (Some(Ok(assembly)), 0) => assembled.groups.push(assembly),
-            (Some(Err(unusable)), 0) => assembled.unusable.push(unusable),
-            (_, others) => {
-                let reason = format!("{} volume groups bear this name; rename one by its UUID (vgrename)", others + 1);
-                assembled.unusable.push(Unusable { name, reason });
-            }
+        if bearers.len() > 1 {
+            let reason = format!("{} volume groups bear this name; rename one by its UUID (vgrename)", bearers.len());
+            let told = bearers.into_iter().flat_map(|bearer| match bearer {
+                Ok(assembly) => vec![assembly.group],
+                Err(unusable) => unusable.told,
+            });
+            assembled.unusable.push(Unusable { name, reason, told: told.collect() });
+            continue;
+        }
+        match bearers.pop() {
+            Some(Ok(assembly)) => assembled.groups.push(assembly),
+            Some(Err(unusable)) => assembled.unusable.push(unusable),
+            None => {}
         }
     }
-    assembled.unusable.sort();
+    assembled.unusable.sort_by(|one, other| one.name.cmp(&other.name));
     assembled.unusable.dedup_by(|later, earlier| later.name == earlier.name);
     assembled
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::host::commands::{Command, CommandError, Commands, Output};
 use crate::host::kernel::{
-    BlockDevice, DeviceNumber, FileSystemUsage, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
 };
 use crate::lvm::checksum::{INITIAL, checksum};
 
@@ -228,6 +228,9 @@ impl Kernel for Machine {
         unimplemented!()
     }
     async fn discard(&self, _: Stretch) -> io::Result<()> {
+        unimplemented!()
+    }
+    async fn hold(&self, _: &Path) -> io::Result<Held> {
         unimplemented!()
     }
     async fn flush(&self, _: &Path) -> io::Result<()> {

@@ -59,7 +59,7 @@ impl Memory {
         for uuid in lost {
             self.settle(&uuid, scan, &mut snapshot);
         }
-        snapshot.unusable.sort();
+        snapshot.unusable.sort_by(|one, other| one.name.cmp(&other.name));
         snapshot.vanished.sort_by(|one, other| one.name.cmp(&other.name));
         let silent = scan.found.iter().filter_map(|found| Some((&found.device, found.unreadable()?.to_owned())));
         let unreadable = scan.unreadable.iter().map(|(device, reason)| (device, reason.clone())).chain(silent);
@@ -99,7 +99,8 @@ impl Memory {
                 return;
             }
             Fate::Unreadable(reason) if snapshot.why_unusable(&name).is_none() => {
-                snapshot.unusable.push(Unusable { name, reason });
+                let told = vec![Arc::clone(&assembly.group)];
+                snapshot.unusable.push(Unusable { name, reason, told });
             }
             Fate::Unreadable(_) => {}
             Fate::Vanished => snapshot.vanished.push(Arc::clone(&assembly.group)),

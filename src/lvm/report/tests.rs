@@ -50,7 +50,7 @@ fn a_group_only_one_of_both_knows_is_told() {
     let reported = parse(REPORT.as_bytes()).unwrap();
     let unknown = differences(&snapshot(), &[]);
     assert_eq!(unknown, ["volume group test was found, but lvm does not report it"]);
-    let unusable = vec![crate::lvm::groups::Unusable { name: "test".into(), reason: "torn".into() }];
+    let unusable = vec![crate::lvm::groups::Unusable { name: "test".into(), reason: "torn".into(), told: Vec::new() }];
     let unusable = differences(&Snapshot { unusable, ..Snapshot::default() }, &reported);
     assert_eq!(unusable, ["lvm reports volume group test, but it cannot be used: torn"]);
 }

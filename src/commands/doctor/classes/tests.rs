@@ -31,7 +31,11 @@ fn group(name: &str, free_extents: u64) -> VolumeGroup {
 
 fn judged(names: &[&str], groups_here: Vec<VolumeGroup>, unusable: &[&str]) -> Vec<(Level, String)> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let unusable = unusable.iter().map(|name| Unusable { name: (*name).to_owned(), reason: String::from("torn") });
+    let unusable = unusable.iter().map(|name| Unusable {
+        name: (*name).to_owned(),
+        reason: String::from("torn"),
+        told: Vec::new(),
+    });
     let snapshot = Snapshot {
         groups: groups_here.into_iter().map(Arc::new).collect(),
         unusable: unusable.collect(),

@@ -98,7 +98,8 @@ fn two_groups_of_one_name_are_both_unusable() {
     let (one, other) = (description("g", "u", 4), description("g", "v", 9));
     let assembled = assembled(&[found("a", "p", vec![copy(&one)]), found("b", "q", vec![copy(&other)])]);
     assert!(assembled.groups.is_empty());
-    let [Unusable { name, reason }] = assembled.unusable.as_slice() else { panic!("{assembled:?}") };
+    let [Unusable { name, reason, told }] = assembled.unusable.as_slice() else { panic!("{assembled:?}") };
+    assert_eq!(told.iter().map(|group| group.uuid.as_str()).collect::<Vec<_>>(), ["u", "v"]);
     assert!(name == "g" && reason.starts_with("2 volume groups bear this name"), "{reason}");
 }
 
