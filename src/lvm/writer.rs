@@ -3,6 +3,7 @@
 //! to run with the settings of [`system_folder`](super::system_folder).
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -109,7 +110,7 @@ impl Writer {
         extents: u64,
         tags: &[String],
     ) -> Result<(), CommandError> {
-        let command = lvm("lvcreate")
+        let command = lvm("lvcreate", group)
             .arguments(["--yes", "--activate", "n", "--zero", "n", "--wipesignatures", "n"])
             .arguments(layout.lvcreate_arguments(extents))
             .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
@@ -127,7 +128,7 @@ impl Writer {
         extents: u64,
     ) -> Result<(), CommandError> {
         let command =
-            lvm("lvextend").arguments(layout.lvextend_arguments(extents)).argument(full_name(&group.name, name));
+            lvm("lvextend", group).arguments(layout.lvextend_arguments(extents)).argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }
 
@@ -135,12 +136,12 @@ impl Writer {
     pub async fn change_tags(
         &self,
         _turn: &Turn,
-        group: &str,
+        group: &VolumeGroup,
         name: &str,
         add: &[String],
         remove: &[String],
     ) -> Result<(), CommandError> {
-        let command = lvm("lvchange")
+        let command = lvm("lvchange", group)
             .arguments(add.iter().flat_map(|tag| ["--addtag", tag]))
             .arguments(remove.iter().flat_map(|tag| ["--deltag", tag]))
             .argument(full_name(group, name));
@@ -148,34 +149,36 @@ impl Writer {
     }
 
     /// Makes the device of a volume appear.
-    pub async fn activate(&self, _turn: &Turn, group: &str, name: &str) -> Result<(), CommandError> {
-        let command =
-            lvm("lvchange").arguments(["--activate", "y", "--ignoreactivationskip"]).argument(full_name(group, name));
+    pub async fn activate(&self, _turn: &Turn, group: &VolumeGroup, name: &str) -> Result<(), CommandError> {
+        let command = lvm("lvchange", group)
+            .arguments(["--activate", "y", "--ignoreactivationskip"])
+            .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }
 
     /// Takes the device of a volume away; fails while it is open.
-    pub async fn deactivate(&self, _turn: &Turn, group: &str, name: &str) -> Result<(), CommandError> {
-        let command = lvm("lvchange").arguments(["--activate", "n"]).argument(full_name(group, name));
+    pub async fn deactivate(&self, _turn: &Turn, group: &VolumeGroup, name: &str) -> Result<(), CommandError> {
+        let command = lvm("lvchange", group).arguments(["--activate", "n"]).argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }
 
     /// Sets a suspended device going again.
-    pub async fn refresh(&self, _turn: &Turn, group: &str, name: &str) -> Result<(), CommandError> {
-        let command = lvm("lvchange").argument("--refresh").argument(full_name(group, name));
+    pub async fn refresh(&self, _turn: &Turn, group: &VolumeGroup, name: &str) -> Result<(), CommandError> {
+        let command = lvm("lvchange", group).argument("--refresh").argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }
 
     /// Removes volumes of one group in one commit.
-    pub async fn remove(&self, _turn: &Turn, group: &str, names: &[String]) -> Result<(), CommandError> {
-        let command =
-            lvm("lvremove").arguments(["--force", "--yes"]).arguments(names.iter().map(|name| full_name(group, name)));
+    pub async fn remove(&self, _turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<(), CommandError> {
+        let command = lvm("lvremove", group)
+            .arguments(["--force", "--yes"])
+            .arguments(names.iter().map(|name| full_name(group, name)));
         self.commands.run_ok(&command).await.map(drop)
     }
 
     /// Writes the group's metadata to `/etc/lvm/backup`, for the admin's `vgcfgrestore`.
-    pub async fn back_up(&self, _turn: &Turn, group: &str) -> Result<(), CommandError> {
-        self.commands.run_ok(&lvm("vgcfgbackup").argument(group)).await.map(drop)
+    pub async fn back_up(&self, _turn: &Turn, group: &VolumeGroup) -> Result<(), CommandError> {
+        self.commands.run_ok(&lvm("vgcfgbackup", group).argument(&group.name)).await.map(drop)
     }
 
     /// Makes what was committed survive a power cut: lvm itself never flushes the disk's cache.
@@ -190,12 +193,16 @@ impl Writer {
     }
 }
 
-fn lvm(subcommand: &str) -> Command {
-    Command::new("lvm").argument(subcommand)
+/// An lvm command that looks at the devices of the group only. By itself lvm reads every disk of the machine first, and
+/// one that hangs would hold up the commands for all groups.
+fn lvm(subcommand: &str, group: &VolumeGroup) -> Command {
+    let devices = group.physical_volumes.iter().filter_map(|volume| volume.device.as_deref());
+    let devices = devices.flat_map(|device| [OsStr::new("--devices"), device.as_os_str()]);
+    Command::new("lvm").argument(subcommand).arguments(devices)
 }
 
-fn full_name(group: &str, name: &str) -> String {
-    format!("{group}/{name}")
+fn full_name(group: &VolumeGroup, name: &str) -> String {
+    format!("{}/{name}", group.name)
 }
 
 #[cfg(test)]

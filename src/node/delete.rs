@@ -42,7 +42,7 @@ impl Node {
         volume.ensure_writable()?;
         let turn = self.writer.turn(&volume.group.name).await;
         let tag = deleting_tag(self.wipe_of(&volume));
-        let marked = self.writer.change_tags(&turn, &volume.group.name, name, &[tag], &[]).await;
+        let marked = self.writer.change_tags(&turn, &volume.group, name, &[tag], &[]).await;
         drop(turn);
         self.reaper.changed(&volume.group.name);
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));

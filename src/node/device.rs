@@ -21,8 +21,8 @@ impl Node {
             return Ok(device.clone());
         }
         volume.ensure_usable()?;
-        let (group, name) = (&volume.group.name, &volume.logical.name);
-        let turn = self.writer.turn(group).await;
+        let (group, name) = (&volume.group, &volume.logical.name);
+        let turn = self.writer.turn(&group.name).await;
         let ran = match found {
             Some(_suspended) => self.writer.refresh(&turn, group, name).await,
             None => self.writer.activate(&turn, group, name).await,
@@ -85,11 +85,11 @@ impl Node {
     /// Changes the tags of a volume and makes the change survive a power cut.
     pub(super) async fn change_tags(&self, volume: &Volume, add: &[String], remove: &[String]) -> Result<()> {
         volume.ensure_writable()?;
-        let (group, name) = (&volume.group.name, &volume.logical.name);
-        let turn = self.writer.turn(group).await;
+        let (group, name) = (&volume.group, &volume.logical.name);
+        let turn = self.writer.turn(&group.name).await;
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
         drop(turn);
-        self.reaper.changed(group);
+        self.reaper.changed(&group.name);
         let (snapshot, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
         let is_done = Volume::find(&*snapshot?, name)?.is_some_and(|now| {
             let has = |tag: &String| now.logical.tags.contains(tag);

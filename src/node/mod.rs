@@ -4,7 +4,7 @@
 //! - [`create`], [`delete`], [`expand`]: what changes volumes
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
-//! - [`reaper`]: wiping and removing deleted volumes in the background
+//! - [`reaper`], [`group_backup`]: in the background, wiping and removing deleted volumes, and lvm's backups
 //! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
 //!
@@ -18,6 +18,7 @@ pub mod delete;
 pub mod device;
 pub mod expand;
 pub mod format;
+pub mod group_backup;
 pub mod health;
 pub mod list;
 pub mod locks;

@@ -1,5 +1,5 @@
 //! Wipes and removes deleted volumes in the background. All it needs to know is in the `deleting` tag, so
-//! a restart goes on where the last run ended. It also writes `/etc/lvm/backup` once a burst is over.
+//! a restart goes on where the last run ended. It also calls for `/etc/lvm/backup` once a burst is over.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::Stretch;
-use crate::lvm::groups::Snapshot;
-use crate::lvm::model::VolumeGroup;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
@@ -36,21 +34,21 @@ pub struct Reaper {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// Bytes wiped so far of the volumes that are being wiped, by their UUID.
     wiping: HashMap<String, u64>,
     /// UUIDs of the volumes that only need to be removed.
     wiped: HashSet<String>,
     /// Groups whose backup is out of date.
-    changed: BTreeSet<String>,
+    pub(super) changed: BTreeSet<String>,
     /// UUIDs of the groups that were compared with their backups.
-    compared: HashSet<String>,
+    pub(super) compared: HashSet<String>,
     /// Whether there may be something to wipe or to remove.
     look: bool,
     /// Whether the last backup could not be written; a folder that cannot be written may stay so.
-    backups_fail: bool,
+    pub(super) backups_fail: bool,
     /// Groups that an lvm command of the reaper runs on. It may hang: then the other groups go on.
-    busy: HashSet<String>,
+    pub(super) busy: HashSet<String>,
     /// Permits for wipes, by group.
     permits: HashMap<String, Arc<Semaphore>>,
 }
@@ -86,12 +84,12 @@ impl Reaper {
         (!state.changed.is_empty()).then_some(rest)
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a group for an lvm command; false while there is one.
-    fn take(&self, group: &str) -> bool {
+    pub(super) fn take(&self, group: &str) -> bool {
         self.state().busy.insert(group.to_owned())
     }
 
@@ -266,7 +264,7 @@ impl Node {
         if names.is_empty() {
             return Ok(false);
         }
-        let ran = self.writer.remove(&turn, group, &names).await;
+        let ran = self.writer.remove(&turn, current, &names).await;
         self.reaper.state().changed.insert(group.to_owned());
         let after = self.groups.read().await?;
         let Some(after) = after.group(group) else {
@@ -285,53 +283,6 @@ impl Node {
         }
         tracing::info!(group, volumes = names.join(" "), "removed deleted volumes");
         Ok(true)
-    }
-
-    /// A run that ended within the rest of a burst left backups undone: a group that this one sees for the first time
-    /// is compared with its backup.
-    async fn note_old_backups(&self, snapshot: &Snapshot) {
-        let is_ours = |group: &&Arc<VolumeGroup>| Volume::in_group(group).next().is_some();
-        let is_new = |group: &&Arc<VolumeGroup>| !self.reaper.state().compared.contains(&group.uuid);
-        let new: Vec<_> = snapshot.groups.iter().filter(is_new).filter(is_ours).collect();
-        if new.is_empty() {
-            return;
-        }
-        let backups = self.backups.groups(&[]).await;
-        let mut state = self.reaper.state();
-        for group in new {
-            let backup = backups.iter().find(|backup| backup.uuid == group.uuid);
-            if backup.is_none_or(|backup| backup.seqno < group.seqno) {
-                state.changed.insert(group.name.clone());
-            }
-            state.compared.insert(group.uuid.clone());
-        }
-    }
-
-    /// Writes the backups that are out of date; one that cannot be written is tried again later.
-    fn back_up_changed(self: &Arc<Self>) {
-        let changed = std::mem::take(&mut self.reaper.state().changed);
-        for group in changed {
-            if !self.reaper.take(&group) {
-                self.reaper.state().changed.insert(group);
-                continue;
-            }
-            let node = Arc::clone(self);
-            self.detached.spawn(async move {
-                let turn = node.writer.turn(&group).await;
-                let written = node.writer.back_up(&turn, &group).await;
-                drop(turn);
-                node.reaper.state().busy.remove(&group);
-                let failed_before = std::mem::replace(&mut node.reaper.state().backups_fail, written.is_err());
-                if let Err(error) = written {
-                    // A folder that cannot be written may stay so; once is enough in the log.
-                    if !failed_before {
-                        tracing::warn!(%error, group, "could not write the backup of the metadata; trying again");
-                    }
-                    node.reaper.state().changed.insert(group);
-                }
-                node.reaper.wake();
-            });
-        }
     }
 
     /// Volumes that are deleted but not gone yet.

@@ -51,8 +51,8 @@ impl Node {
 
     /// An inactive volume cannot be written by mistake. One that somebody still holds stays active.
     async fn deactivate(&self, volume: &Volume) -> Result<()> {
-        let (group, name) = (&volume.group.name, &volume.logical.name);
-        let turn = self.writer.turn(group).await;
+        let (group, name) = (&volume.group, &volume.logical.name);
+        let turn = self.writer.turn(&group.name).await;
         let ran = self.writer.deactivate(&turn, group, name).await;
         drop(turn);
         if let Some(device) = self.active_device(volume).await? {

@@ -60,6 +60,12 @@ impl Machine {
         if *subcommand == "fullreport" {
             return self.report(rest);
         }
+        // Only the devices of the group are looked at.
+        let mut rest = rest;
+        while let ["--devices", device, others @ ..] = rest {
+            assert!(self.disks.contains_key(device.trim_start_matches("/dev/")), "{words:?}");
+            rest = others;
+        }
         match (*subcommand, rest) {
             ("lvcreate", ["--yes", "--activate", "n", "--zero", "n", "--wipesignatures", "n", rest @ ..]) => {
                 let ["--type", "linear", "--extents", extents, rest @ ..] = rest else { panic!("{words:?}") };
