@@ -22,7 +22,7 @@ pub struct Class {
     pub name: String,
     /// Whether it was declared the default. [`Classes::default_class`] knows which one is.
     pub default: bool,
-    /// The volume groups it may use, in order of preference.
+    /// The volume groups it may use; their order does not matter, as a volume goes to the one with the most room.
     pub volume_groups: Vec<Pattern>,
     /// How its volumes lie on the physical volumes.
     pub layout: Layout,
