@@ -44,8 +44,9 @@ deny:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+test sanity: tools = go
 prepare:
-	scripts/install-packages
+	scripts/install-packages $(tools)
 
 programs:
 	cargo build --workspace

@@ -1,9 +1,10 @@
 //! The one error type of the domain, and the one table that turns it into a gRPC code.
 //!
-//! No other file names a gRPC code. What each code makes the callers do is why the table reads as it
-//! does: external-provisioner tries another node on `RESOURCE_EXHAUSTED`, waits for ever on `ABORTED`,
-//! `UNAVAILABLE`, `CANCELLED` and `DEADLINE_EXCEEDED` ("still running in the background"), and the
-//! resizer lets the user lower a request only after `OUT_OF_RANGE`, `INVALID_ARGUMENT` or `NOT_FOUND`.
+//! No other file gives an error its code; `csi::observe` only has codes for calls that nobody answered. What each
+//! code makes the callers do is why the table reads as it does: external-provisioner tries another node on
+//! `RESOURCE_EXHAUSTED`, waits for ever on `ABORTED`, `UNAVAILABLE`, `CANCELLED` and `DEADLINE_EXCEEDED` ("still
+//! running in the background"), and the resizer lets the user lower a request only after `OUT_OF_RANGE`,
+//! `INVALID_ARGUMENT` or `NOT_FOUND`.
 
 use std::io;
 
@@ -147,6 +148,29 @@ impl Error {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         Self::new(error.code(), error.to_string())
+    }
+}
+
+/// The code as the gRPC specification spells it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use quarry::config::flags::LogFormat;
 use quarry::csi::endpoint::Endpoint;
 use quarry::csi::observe::{self, ObserveLayer};
 use quarry::csi::server::Server;
@@ -51,7 +52,7 @@ macro_rules! send {
 async fn no_secret_of_any_request_is_logged_at_the_most_talkative_level() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = logs::subscriber(logs::Format::Text, "trace", move || writer.clone()).unwrap();
+    let subscriber = logs::subscriber(LogFormat::Text, "trace", move || writer.clone()).unwrap();
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let directory = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::config::classes::Classes;
-use crate::config::flags::{ClassesFlags, ClassesSource, LogFormat, NodeFlags};
+use crate::config::flags::{ClassesFlags, ClassesSource, NodeFlags};
 use crate::config::watch::{ClassesInForce, LOOK_EVERY};
 use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
@@ -49,11 +49,7 @@ const LVM_SETTINGS: &str = "/run/quarry-lvm";
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
-    let format = match flags.log_format {
-        LogFormat::Text => logs::Format::Text,
-        LogFormat::Json => logs::Format::Json,
-    };
-    logs::start(format)?;
+    logs::start(flags.log_format)?;
     hold_little_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -22,7 +22,7 @@ pub struct Class {
     pub name: String,
     /// Whether it was declared the default. [`Classes::default_class`] knows which one is.
     pub default: bool,
-    /// The volume groups it may use, in order of preference.
+    /// The volume groups it may use; their order does not matter, as a volume goes to the one with the most room.
     pub volume_groups: Vec<Pattern>,
     /// How its volumes lie on the physical volumes.
     pub layout: Layout,
@@ -132,32 +132,11 @@ impl<'a> IntoIterator for &'a Classes {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::lvm::model::{MetadataArea, PhysicalVolume};
+    use crate::lvm::model::sample;
 
     fn group(extents: u64, free_extents: u64) -> VolumeGroup {
-        VolumeGroup {
-            name: String::from("vg"),
-            uuid: String::new(),
-            seqno: 1,
-            extent_bytes: 4 << 20,
-            status: Vec::new(),
-            system_id: None,
-            lock_type: None,
-            tags: Vec::new(),
-            physical_volumes: vec![PhysicalVolume {
-                name: String::from("pv0"),
-                uuid: String::new(),
-                device: Some(PathBuf::from("/dev/x")),
-                extents,
-                free_extents,
-                allocatable: true,
-            }],
-            logical_volumes: Vec::new(),
-            metadata_area: MetadataArea::default(),
-        }
+        sample::group("vg", &[(extents, free_extents)])
     }
 
     fn class(name: &str, default: bool) -> Class {

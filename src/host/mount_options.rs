@@ -81,6 +81,9 @@ pub fn is_read_only(options: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
     use super::*;
 
     const CONTEXT: &str = "context=\"system_u:object_r:container_file_t:s0:c1,c2\"";
@@ -173,5 +176,48 @@ mod tests {
         assert!(is_read_only(&words(&["rw", "ro", "noatime"])));
         assert!(!is_read_only(&words(&["ro", "rw"])));
         assert!(!is_read_only(&words(&["noatime", "errors=remount-ro"])));
+    }
+
+    /// One option with nothing that `parse` would take apart.
+    fn option() -> impl Strategy<Value = String> {
+        prop_oneof!["[^,\"\\p{Cc}]{1,12}", "[a-z]{1,8}=\"[^\"\\p{Cc}]{0,12}\""]
+    }
+
+    /// Options that are right for some file system, or would name a device, with a character put in somewhere.
+    fn almost_right() -> impl Strategy<Value = String> {
+        let right = "ro rootcontext=a:b:c commit=30 allocsize=64m errors=remount-ro compress=zstd:3 device=a";
+        let right: Vec<&str> = right.split(' ').chain([CONTEXT, CONTEXT]).collect();
+        let odd: Vec<char> = "/,=\":.-\n\0\u{7f}\u{85}1a ".chars().collect();
+        let put_in = proptest::option::of(prop_oneof![3 => select(odd), 1 => any::<char>()]);
+        (proptest::collection::vec(select(right), 1..3), any::<Index>(), put_in).prop_map(|(options, place, put_in)| {
+            let mut letters: Vec<char> = options.join(",").chars().collect();
+            let place = place.index(letters.len() + 1);
+            letters.splice(place..place, put_in);
+            letters.into_iter().collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+
+        #[test]
+        fn options_come_back_from_one_word_and_from_many(
+            options in proptest::collection::vec(option(), 1..6),
+        ) {
+            prop_assert_eq!(parse(&[options.join(",")]), Ok(options.clone()));
+            prop_assert_eq!(parse(&options), Ok(options));
+        }
+
+        #[test]
+        fn nothing_that_passes_names_a_device_or_path_or_has_a_control_character(
+            text in prop_oneof![1 => any::<String>(), 3 => almost_right()],
+        ) {
+            let passes = |options: &Vec<String>| FileSystem::ALL.into_iter().any(|one| check(one, options).is_ok());
+            for option in parse(&[text]).ok().filter(passes).unwrap_or_default() {
+                let name = option.split('=').next().unwrap_or_default();
+                prop_assert!(!NAMES_A_DEVICE_OR_PATH.contains(&name), "{option:?}");
+                prop_assert!(!option.contains('/') && !option.chars().any(char::is_control), "{option:?}");
+            }
+        }
     }
 }

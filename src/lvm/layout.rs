@@ -72,38 +72,12 @@ impl FromStr for Layout {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::lvm::model::{MetadataArea, PhysicalVolume};
-
-    fn group(free_extents: &[u64]) -> VolumeGroup {
-        let physical_volumes = free_extents.iter().enumerate().map(|(index, free)| PhysicalVolume {
-            name: format!("pv{index}"),
-            uuid: String::new(),
-            device: Some(PathBuf::from("/dev/x")),
-            extents: 100,
-            free_extents: *free,
-            allocatable: true,
-        });
-        VolumeGroup {
-            name: String::from("vg"),
-            uuid: String::new(),
-            seqno: 1,
-            extent_bytes: 4 << 20,
-            status: Vec::new(),
-            system_id: None,
-            lock_type: None,
-            tags: Vec::new(),
-            physical_volumes: physical_volumes.collect(),
-            logical_volumes: Vec::new(),
-            metadata_area: MetadataArea::default(),
-        }
-    }
+    use crate::lvm::model::sample;
 
     #[test]
     fn a_linear_volume_may_span_all_physical_volumes_but_not_the_reserve() {
-        let group = group(&[10, 20]);
+        let group = sample::group("vg", &[(100, 10), (100, 20)]);
         assert_eq!(Layout::Linear.largest_extents(&group, 30), 30);
         assert_eq!(Layout::Linear.largest_extents(&group, 25), 25);
         assert_eq!(Layout::Linear.largest_extents(&group, 99), 30);

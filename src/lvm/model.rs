@@ -3,6 +3,9 @@
 
 use std::path::PathBuf;
 
+#[cfg(test)]
+pub(crate) mod sample;
+
 /// A volume group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeGroup {

@@ -289,9 +289,4 @@ impl Node {
     pub fn wipes_pending(volumes: &[Volume]) -> usize {
         volumes.iter().filter(|volume| volume.tags.deleting.is_some()).count()
     }
-
-    /// How far the deletion of a volume is.
-    pub fn deletion_progress(&self, volume: &Volume) -> String {
-        self.reaper.progress(volume)
-    }
 }

@@ -8,6 +8,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use crate::config::flags::LogFormat;
+
 /// Directives such as `info` or `quarry::lvm=debug`; the notation is that of `RUST_LOG`.
 pub const VARIABLE: &str = "QUARRY_LOG";
 const DEFAULT: &str = "info";
@@ -15,13 +17,6 @@ const DEFAULT: &str = "info";
 /// Libraries that see requests as they come over the wire, secrets included. At trace level they tell of every frame.
 /// Today they leave the data out, but that is theirs to change with any release: no directive turns it on.
 const WIRE: [&str; 5] = ["h2", "hyper", "hyper_util", "tonic", "tower"];
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    #[default]
-    Json,
-    Text,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -36,7 +31,7 @@ pub enum LogError {
 }
 
 /// Starts the log of this process, at the level that [`VARIABLE`] says.
-pub fn start(format: Format) -> Result<(), LogError> {
+pub fn start(format: LogFormat) -> Result<(), LogError> {
     let directives = std::env::var(VARIABLE).unwrap_or_default();
     subscriber(format, &directives, std::io::stderr)?.try_init()?;
     Ok(())
@@ -44,7 +39,7 @@ pub fn start(format: Format) -> Result<(), LogError> {
 
 /// What [`start`] installs, for any writer. Empty directives mean the default.
 pub fn subscriber<W>(
-    format: Format,
+    format: LogFormat,
     directives: &str,
     writer: W,
 ) -> Result<impl Subscriber + Send + Sync + 'static, LogError>
@@ -60,8 +55,8 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         // The list of spans holds the call with its number even where a span within the call is the current one.
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
     let filter = filter.and(filter_fn(is_not_of_the_wire));
     Ok(tracing_subscriber::registry().with(lines.with_filter(filter)))
@@ -92,7 +87,7 @@ mod tests {
         }
     }
 
-    fn log(format: Format, directives: &str, events: impl Fn()) -> String {
+    fn log(format: LogFormat, directives: &str, events: impl Fn()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = subscriber(format, directives, move || writer.clone()).unwrap();
@@ -102,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_json_line_holds_the_event_and_its_spans() {
-        let line = log(Format::Json, "", || {
+        let line = log(LogFormat::Json, "", || {
             let _call = tracing::info_span!("call", number = 7).entered();
             tracing::info!(volume = "a", "made");
             tracing::debug!("below the default level");
@@ -115,7 +110,7 @@ mod tests {
 
     #[test]
     fn no_directive_turns_the_trace_of_the_wire_on() {
-        let lines = log(Format::Text, "trace,h2=trace,h2::codec=trace", || {
+        let lines = log(LogFormat::Text, "trace,h2=trace,h2::codec=trace", || {
             tracing::trace!(target: "h2::codec::framed_read", "frame");
             tracing::trace!(target: "tonic::codec", "message");
             tracing::debug!(target: "h2", "connection");
@@ -128,7 +123,7 @@ mod tests {
 
     #[test]
     fn directives_that_cannot_be_read_are_an_error() {
-        let refused = subscriber(Format::Json, "quarry=loud", std::io::sink);
+        let refused = subscriber(LogFormat::Json, "quarry=loud", std::io::sink);
         assert!(matches!(refused, Err(LogError::Directives { .. })));
     }
 }

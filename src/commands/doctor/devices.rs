@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::host::kernel::DeviceNumber;
     use crate::lvm::groups::{Unreadable, Unusable};
-    use crate::lvm::model::{LogicalVolume, MetadataArea, VolumeGroup};
+    use crate::lvm::model::{LogicalVolume, VolumeGroup, sample};
 
     fn group(name: &str) -> VolumeGroup {
         let volume = LogicalVolume {
@@ -110,19 +110,7 @@ mod tests {
             on_physical_volumes: Vec::new(),
             snapshot_of: Vec::new(),
         };
-        VolumeGroup {
-            name: name.to_owned(),
-            uuid: name.to_owned(),
-            seqno: 1,
-            extent_bytes: 4 << 20,
-            status: Vec::new(),
-            system_id: None,
-            lock_type: None,
-            tags: Vec::new(),
-            physical_volumes: Vec::new(),
-            logical_volumes: vec![volume],
-            metadata_area: MetadataArea::default(),
-        }
+        VolumeGroup { logical_volumes: vec![volume], ..sample::group(name, &[]) }
     }
 
     #[test]

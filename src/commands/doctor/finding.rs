@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::commands::words::plain;
+
 /// How it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,8 +68,8 @@ pub(super) fn in_words(findings: &[Finding]) -> String {
     let area_width = findings.iter().map(|finding| finding.area.len()).max().unwrap_or(0);
     let mut lines = Vec::new();
     for Finding { level, area, found, advice } in findings {
-        lines.push(format!("{:<4}  {area:<area_width$}  {}", level.word(), plain(found)));
-        lines.extend(advice.iter().map(|advice| format!("{:6}{:area_width$}  -> {}", "", "", plain(advice))));
+        lines.push(format!("{:<4}  {area:<area_width$}  {}", level.word(), in_one_line(found)));
+        lines.extend(advice.iter().map(|advice| format!("{:6}{:area_width$}  -> {}", "", "", in_one_line(advice))));
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     lines.push(format!("{} ok, {} warn, {} FAIL\n", count(Level::Ok), count(Level::Warn), count(Level::Fail)));
@@ -79,10 +81,9 @@ pub(super) fn as_json(findings: &[Finding]) -> Value {
     json!({ "ok": is_ok, "findings": findings })
 }
 
-/// What others wrote, such as an error of lvm in several lines, as one line without control characters.
-fn plain(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+/// What others wrote, such as an error of lvm in several lines, as one line.
+fn in_one_line(text: &str) -> String {
+    plain(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
 ok    kernel  device-mapper 4.50.0
 warn  tools   no mkfs.btrfs
               -> install btrfs-progs
-FAIL  tools   no mkfs.xfs\u{fffd}
+FAIL  tools   no mkfs.xfs\\u{7}
               -> install xfsprogs
 1 ok, 1 warn, 1 FAIL
 ";

@@ -1,12 +1,9 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
 use crate::host::kernel::DeviceNumber;
 use crate::lvm::groups::Unusable;
-use crate::lvm::model::{LogicalVolume, MetadataArea, PhysicalVolume, VolumeGroup};
-
-const GROUP_UUID: &str = "AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAAA";
+use crate::lvm::model::{LogicalVolume, VolumeGroup, sample};
 
 fn logical(name: &str, tags: &[&str]) -> LogicalVolume {
     let tags = [&["quarry.kind=volume", "quarry.name=x", "quarry.class=fast"], tags].concat();
@@ -23,26 +20,7 @@ fn logical(name: &str, tags: &[&str]) -> LogicalVolume {
 }
 
 fn group(name: &str, logical_volumes: Vec<LogicalVolume>) -> VolumeGroup {
-    VolumeGroup {
-        name: name.to_owned(),
-        uuid: format!("{GROUP_UUID}{name}"),
-        seqno: 1,
-        extent_bytes: 4 << 20,
-        status: Vec::new(),
-        system_id: None,
-        lock_type: None,
-        tags: Vec::new(),
-        physical_volumes: vec![PhysicalVolume {
-            name: String::from("pv0"),
-            uuid: String::from("pv0-uuid"),
-            device: Some(PathBuf::from("/dev/x")),
-            extents: 10_000,
-            free_extents: 1_000,
-            allocatable: true,
-        }],
-        logical_volumes,
-        metadata_area: MetadataArea::default(),
-    }
+    VolumeGroup { logical_volumes, ..sample::group(name, &[(10_000, 1_000)]) }
 }
 
 fn snapshot(groups: Vec<VolumeGroup>) -> Snapshot {

@@ -48,7 +48,7 @@ fn every_flag_of_a_node_is_read() {
     .unwrap();
     assert_eq!(flags.socket.csi_endpoint.path(), Path::new("/tmp/x.sock"));
     assert_eq!(flags.identity.topology_value().unwrap(), topology_value("Knoten 1"));
-    assert_eq!(flags.identity.driver_name.topology_key(), "topology.a.b/node");
+    assert_eq!(flags.identity.driver_name.as_str(), "a.b");
     assert_eq!(flags.classes.source(), Ok(ClassesSource::File(Path::new("/etc/classes.yaml"))));
     assert_eq!(flags.metrics.map(|address| address.port()), Some(9808));
     assert_eq!((flags.log_format, flags.max_volumes, flags.grace), (LogFormat::Json, 7, Duration::ZERO));

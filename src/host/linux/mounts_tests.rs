@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::host::file_system::FileSystem;
+use crate::host::mount_options;
 
 fn strings(options: &[&str]) -> Vec<String> {
     options.iter().map(|option| (*option).to_owned()).collect()
@@ -21,6 +23,23 @@ fn options_become_flags_and_everything_else_goes_to_the_file_system() {
     let (flags, data) = flags_and_data(&strings(&options)).unwrap();
     assert_eq!(flags, MsFlags::MS_NOATIME | MsFlags::MS_NOSUID | MsFlags::MS_DIRSYNC);
     assert_eq!(data, r#"discard,context="system_u:object_r:t:s0:c1,c2",logbsize=256k"#);
+}
+
+/// What the kernel reads is known only from its source (`selinux_sb_eat_lsm_opts`): it ends an option at a comma
+/// outside double quotes, and takes the quotes away itself. No kernel of ours has `SELinux`, so this is about the text.
+#[test]
+fn a_context_with_commas_reaches_mount_as_one_option_in_its_quotes() {
+    let context = r#"context="system_u:object_r:container_file_t:s0:c1,c2""#;
+    let joined = format!("noatime,discard,{context},nosuid");
+    for words in [vec!["noatime,discard", context, "nosuid"], vec![&joined]] {
+        let options = mount_options::parse(&strings(&words)).unwrap();
+        for file_system in FileSystem::ALL {
+            mount_options::check(file_system, &options).unwrap();
+        }
+        let (flags, data) = flags_and_data(&options).unwrap();
+        assert_eq!(flags, MsFlags::MS_NOATIME | MsFlags::MS_NOSUID);
+        assert_eq!(data, r#"discard,context="system_u:object_r:container_file_t:s0:c1,c2""#);
+    }
 }
 
 #[test]

@@ -4,29 +4,10 @@ use std::sync::Arc;
 use super::super::finding::Level;
 use super::*;
 use crate::lvm::groups::Unusable;
-use crate::lvm::model::{MetadataArea, PhysicalVolume};
+use crate::lvm::model::{MetadataArea, sample};
 
 fn group(name: &str, free_extents: u64) -> VolumeGroup {
-    VolumeGroup {
-        name: name.to_owned(),
-        uuid: String::new(),
-        seqno: 1,
-        extent_bytes: 4 << 20,
-        status: vec![String::from("READ"), String::from("WRITE")],
-        system_id: None,
-        lock_type: None,
-        tags: Vec::new(),
-        physical_volumes: vec![PhysicalVolume {
-            name: String::from("pv0"),
-            uuid: String::from("pv0-uuid"),
-            device: Some(PathBuf::from("/dev/x")),
-            extents: 256,
-            free_extents,
-            allocatable: true,
-        }],
-        logical_volumes: Vec::new(),
-        metadata_area: MetadataArea { size: 1 << 20, used: 1 << 10 },
-    }
+    sample::group(name, &[(256, free_extents)])
 }
 
 fn judged(names: &[&str], groups_here: Vec<VolumeGroup>, unusable: &[&str]) -> Vec<(Level, String)> {

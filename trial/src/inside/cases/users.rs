@@ -235,15 +235,21 @@ async fn context(ground: &Ground) -> Result<()> {
 async fn mkfs_options(ground: &Ground) -> Result<()> {
     let volume = ground.volume_in("tuned", "main", "mkfs", 16, mounted("ext4")).await?;
     volume.stage().await?;
-    let shown = run(&["dumpe2fs", "-h", &volume.device()?.to_string_lossy()])?;
-    let reserved = shown.lines().find(|line| line.starts_with("Reserved block count")).context("no such line")?;
-    ensure!(reserved.ends_with(" 0"), "{reserved}");
+    ensure!(superblock(&volume.device()?, "Reserved block count")? == "0");
     volume.remove().await?;
     let mut request = ground.request("tuned", &ground.name("mkfs"), 16 << 20, mounted("ext4"));
     request.parameters.insert(String::from("mkfsOptions"), String::from("-b 1024 -I 512"));
     let volume = ground.volume_from(request, "main").await?;
     volume.stage().await?;
-    let shown = run(&["dumpe2fs", "-h", &volume.device()?.to_string_lossy()])?;
-    ensure!(shown.contains("Inode size:\t          512") || shown.contains("512"), "{shown}");
+    ensure!(superblock(&volume.device()?, "Block size")? == "1024");
+    ensure!(superblock(&volume.device()?, "Inode size")? == "512");
     volume.remove().await
+}
+
+/// What dumpe2fs says about the file system in the line of that name.
+fn superblock(device: &Path, name: &str) -> Result<String> {
+    let shown = run(&["dumpe2fs", "-h", &device.to_string_lossy()])?;
+    let mut lines = shown.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(other, _)| *other == name).with_context(|| format!("no {name} in {shown}"))?;
+    Ok(value.trim().to_owned())
 }

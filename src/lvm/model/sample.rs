@@ -1,0 +1,30 @@
+//! Volume groups for tests; a test that needs one otherwise takes it by `..group(…)`.
+
+use std::path::PathBuf;
+
+use super::{MetadataArea, PhysicalVolume, VolumeGroup};
+
+/// A sound group without logical volumes, on physical volumes `pv0`, `pv1`… of so many extents, in all and free.
+pub(crate) fn group(name: &str, extents_and_free: &[(u64, u64)]) -> VolumeGroup {
+    let physical_volumes = (0..).zip(extents_and_free).map(|(index, (extents, free_extents))| PhysicalVolume {
+        name: format!("pv{index}"),
+        uuid: format!("pv{index}-uuid"),
+        device: Some(PathBuf::from(format!("/dev/x{index}"))),
+        extents: *extents,
+        free_extents: *free_extents,
+        allocatable: true,
+    });
+    VolumeGroup {
+        name: name.to_owned(),
+        uuid: format!("{name}-uuid"),
+        seqno: 1,
+        extent_bytes: 4 << 20,
+        status: ["RESIZEABLE", "READ", "WRITE"].map(String::from).to_vec(),
+        system_id: None,
+        lock_type: None,
+        tags: Vec::new(),
+        physical_volumes: physical_volumes.collect(),
+        logical_volumes: Vec::new(),
+        metadata_area: MetadataArea { size: 1 << 20, used: 1 << 10 },
+    }
+}
