@@ -1,5 +1,7 @@
 //! Capacity is arithmetic, not hope: what it promises can be had, and not an extent more.
 
+use std::collections::HashMap;
+
 use anyhow::{Result, ensure};
 use quarry::csi::v1;
 use tonic::Code::{InvalidArgument, ResourceExhausted};
@@ -19,6 +21,7 @@ cases! {
     "another node's topology, an unknown class and an impossible use have no capacity" => none,
     "an unknown parameter is refused" => unknown_parameter,
     "the smallest volume is one extent" => smallest,
+    "a file system that needs more than there is has no room, and its smallest volume is told" => file_system_needs_more,
 }
 
 /// Makes a volume of the maximum of the class, and sees that an extent more is refused before and after.
@@ -126,6 +129,25 @@ async fn unknown_parameter(ground: &Ground) -> Result<()> {
         ..v1::GetCapacityRequest::default()
     };
     refused(ground.client().controller.get_capacity(request).await, InvalidArgument, &["parameters.clas"])
+}
+
+async fn file_system_needs_more(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 64)?;
+    let request = |file_system: &str| v1::GetCapacityRequest {
+        parameters: [(String::from("class"), String::from("own"))].into(),
+        volume_capabilities: vec![mounted(file_system)],
+        ..v1::GetCapacityRequest::default()
+    };
+    let answer = answered(ground.client().controller.get_capacity(request("xfs")).await)?;
+    ensure!(answer.available_capacity == 0 && answer.maximum_volume_size == Some(0), "{answer:?}");
+    let answer = answered(ground.client().controller.get_capacity(request("ext4")).await)?;
+    ensure!(answer.maximum_volume_size > Some(0) && answer.minimum_volume_size == Some(4 * MIB), "{answer:?}");
+    group.remove()?;
+    let xfs = v1::GetCapacityRequest { parameters: HashMap::default(), ..request("xfs") };
+    let answer = answered(ground.client().controller.get_capacity(xfs).await)?;
+    let least = answer.minimum_volume_size.unwrap_or_default();
+    ensure!(least == 300 * MIB, "{answer:?}");
+    ground.volume("least", least / MIB, mounted("xfs")).await?.remove().await
 }
 
 async fn smallest(ground: &Ground) -> Result<()> {

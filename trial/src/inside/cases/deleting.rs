@@ -4,10 +4,10 @@ use std::fs::File;
 
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
-use tonic::Code::{Aborted, NotFound};
+use tonic::Code::{Aborted, FailedPrecondition, NotFound};
 
 use crate::client::{block, mounted};
-use crate::inside::check::{Ground, MIB, Volume, are_zero, eventually, fill, lvm, refused};
+use crate::inside::check::{Ground, MIB, Volume, are_zero, digest, eventually, fill, lvm, refused, run};
 
 use super::capacity_of;
 
@@ -21,6 +21,8 @@ cases! {
     "space counts as free only when it is wiped" => space_while_wiping,
     "a volume that was grown and never staged is wiped as well" => never_staged,
     "a deleted volume that somebody opens stays until it is closed" => opened_meanwhile,
+    "a volume with an administrator's snapshot is neither deleted nor wiped nor removed, until that is gone" => snapshot,
+    "a volume whose mark an administrator takes away before its wipe keeps its data" => mark_taken_away,
     "many volumes deleted at once all go" => many,
 }
 
@@ -166,6 +168,71 @@ async fn opened_meanwhile(ground: &Ground) -> Result<()> {
     ensure!(volume.tags()?.contains("quarry.deleting"), "it is gone although it is open");
     drop(held);
     volume.gone().await?;
+    group.remove()
+}
+
+async fn snapshot(ground: &Ground) -> Result<()> {
+    let volume = ground.volume("origin", 8, block()).await?;
+    volume.stage().await?;
+    let target = volume.publish("user").await?;
+    fill(&target)?;
+    let data = digest(&target)?;
+    volume.unpublish(&target).await?;
+    volume.unstage().await?;
+    let take = || {
+        lvm(&["lvcreate", "-qq", "-y", "-s", "-L", "4M", "-n", "backup", &volume.full_name()])?;
+        lvm(&["lvchange", "-qq", "-y", "-ay", "main/backup"])?;
+        run(&["udevadm", "settle"])
+    };
+    let drop_it = || lvm(&["lvremove", "-qq", "-y", "main/backup"]);
+    let is_whole = || Ok::<_, anyhow::Error>(digest(std::path::Path::new("/dev/main/backup"))? == data);
+    take()?;
+    let request = v1::DeleteVolumeRequest { volume_id: volume.id.clone(), ..v1::DeleteVolumeRequest::default() };
+    refused(ground.client().controller.delete_volume(request).await, FailedPrecondition, &["main/backup", "snapshot"])?;
+    ensure!(is_whole()? && !volume.tags()?.contains("deleting"));
+    drop_it()?;
+    // The same after the deletion was answered.
+    ground.kill()?;
+    lvm(&["lvchange", "-qq", "--addtag", "quarry.deleting=zero", &volume.full_name()])?;
+    take()?;
+    ground.start().await?;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    ensure!(is_whole()?, "the wipe of the origin got at the snapshot");
+    ensure!(volume.tags()?.contains("deleting"), "the origin is gone");
+    drop_it()?;
+    volume.gone().await?;
+    std::fs::remove_dir_all(volume.folder())?;
+    Ok(())
+}
+
+async fn mark_taken_away(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 160)?;
+    let mut volumes = Vec::new();
+    for _ in 0..3 {
+        volumes.push(ground.volume_in("own", "own", "marked", 40, block()).await?);
+    }
+    let last = volumes.pop().context("three volumes")?;
+    last.stage().await?;
+    let target = last.publish("user").await?;
+    fill(&target)?;
+    let data = digest(&target)?;
+    last.unpublish(&target).await?;
+    last.unstage().await?;
+    group.slice()?.slow_down(100)?;
+    for volume in &volumes {
+        volume.delete().await?;
+    }
+    last.delete().await?;
+    // Two are wiped at a time, so that this one waits.
+    lvm(&["lvchange", "-qq", "--deltag", "quarry.deleting=zero", &last.full_name()])?;
+    group.slice()?.repair()?;
+    for volume in &volumes {
+        volume.gone().await?;
+    }
+    last.stage().await?;
+    let target = last.publish("user").await?;
+    ensure!(digest(&target)? == data, "it was wiped although it lives");
+    last.remove().await?;
     group.remove()
 }
 

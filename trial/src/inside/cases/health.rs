@@ -174,6 +174,9 @@ async fn storage(ground: &Ground) -> Result<()> {
     lvm(&["vgimport", "-qq", "own"])?;
     group.slice()?.pull()?;
     ensure!(storage_reasons(ground).await? == ["VolumeGroupMissing"], "{:?}", storage_reasons(ground).await?);
+    // An answer that only fails would leave what was known of the volume before.
+    ensure!(reasons(ground, &volume).await? == ["VolumeGroupMissing"], "{:?}", reasons(ground, &volume).await?);
+    ensure!(unhealthy(ground).await? == std::slice::from_ref(&volume.id), "it is not in the list");
     group.slice()?.plug()?;
     ensure!(storage_reasons(ground).await?.is_empty());
     volume.remove().await?;
@@ -182,20 +185,22 @@ async fn storage(ground: &Ground) -> Result<()> {
     Ok(())
 }
 
+/// The ids in the list of unhealthy volumes.
+async fn unhealthy(ground: &Ground) -> Result<Vec<String>> {
+    let request = v1::ControllerListVolumeHealthRequest::default();
+    let answer = answered(ground.client().controller.controller_list_volume_health(request).await)?;
+    Ok(answer.entries.into_iter().map(|entry| entry.volume_id).collect())
+}
+
 async fn list_of_unhealthy(ground: &Ground) -> Result<()> {
     let good = ground.volume("good", 8, mounted("ext4")).await?;
     let bad = ground.volume("bad", 8, mounted("ext4")).await?;
     good.stage().await?;
     bad.stage().await?;
-    let list = || async {
-        let request = v1::ControllerListVolumeHealthRequest::default();
-        let answer = answered(ground.client().controller.controller_list_volume_health(request).await)?;
-        anyhow::Ok(answer.entries.into_iter().map(|entry| entry.volume_id).collect::<Vec<_>>())
-    };
-    ensure!(list().await?.is_empty());
+    ensure!(unhealthy(ground).await?.is_empty());
     let device = bad.device()?.to_string_lossy().into_owned();
     run(&["dmsetup", "suspend", &device])?;
-    let told = list().await;
+    let told = unhealthy(ground).await;
     run(&["dmsetup", "resume", &device])?;
     ensure!(told? == std::slice::from_ref(&bad.id));
     good.remove().await?;

@@ -24,6 +24,8 @@ cases! {
     "a volume is not staged as another file system than it holds" => another_file_system,
     "a stage that differs from the one there is refused" => staged_otherwise,
     "the same name with another class, file system or mkfs option is refused" => created_otherwise,
+    "a stage with options that undo each other, or that the kernel does not show, can be repeated" => repeated_options,
+    "a volume that is mounted is not staged as a block device" => block_over_mount,
     "validation confirms what works and says why something does not" => validation,
     "data outlives unstage, stage and a crash" => data_outlives,
     "publish, unpublish, stats, capacity, list and health start no process" => no_process,
@@ -206,6 +208,29 @@ async fn staged_otherwise(ground: &Ground) -> Result<()> {
     volume.remove().await
 }
 
+async fn repeated_options(ground: &Ground) -> Result<()> {
+    for flags in [&["strictatime"][..], &["ro", "rw"], &["noatime", "relatime", "nosuid", "suid"], &["defaults"]] {
+        let volume = ground.volume("options", 4, with_flags(flags)).await?;
+        let staging = volume.stage().await?;
+        fs::write(staging.join("f"), "data").with_context(|| format!("with {flags:?}"))?;
+        volume.stage().await.with_context(|| format!("again with {flags:?}"))?;
+        let target = volume.publish("user").await?;
+        volume.publish("user").await.with_context(|| format!("publishing again with {flags:?}"))?;
+        volume.unpublish(&target).await?;
+        volume.remove().await?;
+    }
+    Ok(())
+}
+
+async fn block_over_mount(ground: &Ground) -> Result<()> {
+    let volume = ground.volume("mounted", 4, mounted("ext4")).await?;
+    volume.stage().await?;
+    let request = v1::NodeStageVolumeRequest { volume_capability: Some(block()), ..volume.stage_request()? };
+    refused(ground.client().node.node_stage_volume(request).await, AlreadyExists, &["with a file system"])?;
+    ensure!(!volume.tags()?.contains("quarry.block"), "it counts as a block volume");
+    volume.remove().await
+}
+
 fn with_flags(flags: &[&str]) -> v1::VolumeCapability {
     super::with_flags("ext4", flags)
 }
@@ -239,6 +264,30 @@ async fn validation(ground: &Ground) -> Result<()> {
     }
     for (bad, word) in [(mounted("ntfs"), "ntfs"), (with_flags(&["loop"]), "loop")] {
         let answer = answered(controller.validate_volume_capabilities(request(bad)).await)?;
+        ensure!(answer.confirmed.is_none() && answer.message.contains(word), "{answer:?}");
+    }
+    volume.stage().await?;
+    let parameters = |key: &str, value: &str| [(String::from(key), String::from(value))].into();
+    let unfit = [
+        (request(block()), "holds ext4"),
+        (request(mounted("xfs")), "holds ext4"),
+        (
+            v1::ValidateVolumeCapabilitiesRequest {
+                parameters: parameters("class", "unwiped"),
+                ..request(mounted("ext4"))
+            },
+            "class",
+        ),
+        (
+            v1::ValidateVolumeCapabilitiesRequest {
+                mutable_parameters: parameters("iops", "1"),
+                ..request(mounted("ext4"))
+            },
+            "iops",
+        ),
+    ];
+    for (request, word) in unfit {
+        let answer = answered(controller.validate_volume_capabilities(request).await)?;
         ensure!(answer.confirmed.is_none() && answer.message.contains(word), "{answer:?}");
     }
     let unknown =

@@ -7,7 +7,7 @@ use quarry::csi::v1;
 use tonic::Code::{AlreadyExists, FailedPrecondition, InvalidArgument};
 
 use crate::client::{block, mounted};
-use crate::inside::check::{Ground, mount_options_at, refused, run};
+use crate::inside::check::{Ground, lvm, mount_options_at, refused, run};
 
 cases! {
     "a file where a folder is needed is refused and stays" => file_for_a_folder,
@@ -19,6 +19,8 @@ cases! {
     "data below the staging path comes to light again after unstage" => data_below_the_staging_path,
     "a foreign mount at a path is refused and stays" => foreign_mount,
     "a target that shows another volume is refused and stays" => other_volume_at_the_target,
+    "a mount is not taken away under an id that is of no volume or of an inactive one" => other_ids_at_the_target,
+    "a block volume whose device is gone can still be taken away from its target" => device_is_gone,
     "unpublish and unstage of what is not there are fine" => nothing_there,
 }
 
@@ -181,6 +183,56 @@ async fn other_volume_at_the_target(ground: &Ground) -> Result<()> {
     ensure!(fs::read(target.join("precious"))? == b"data");
     other.remove().await?;
     one.remove().await
+}
+
+async fn other_ids_at_the_target(ground: &Ground) -> Result<()> {
+    let volume = ground.volume("paths", 4, mounted("ext4")).await?;
+    let inactive = ground.volume("inactive", 4, mounted("ext4")).await?;
+    volume.stage().await?;
+    let target = volume.publish("user").await?;
+    fs::write(target.join("precious"), "data")?;
+    lvm(&["lvcreate", "-qq", "-y", "-L", "8M", "-n", "home", "main"])?;
+    run(&["mkfs.ext4", "-q", "/dev/main/home"])?;
+    let home = ground.folder("home")?;
+    run(&["mount", "/dev/main/home", &home.to_string_lossy()])?;
+    let node_of = |id: &str| format!("lab-node/{id}");
+    let ids = [
+        String::from("garbage"),
+        String::from("home"),
+        node_of("home"),
+        node_of("never-made"),
+        format!("other-node/{}", volume.logical_name()),
+        inactive.id.clone(),
+    ];
+    for volume_id in &ids {
+        for path in [&target, &home] {
+            let request = v1::NodeUnpublishVolumeRequest {
+                volume_id: volume_id.clone(),
+                target_path: path.to_string_lossy().into_owned(),
+            };
+            let answer = ground.client().node.node_unpublish_volume(request).await;
+            refused(answer, FailedPrecondition, &["left alone"])?;
+            ensure!(mount_options_at(path)?.is_some(), "{volume_id:?} took away {}", path.display());
+        }
+    }
+    run(&["umount", &home.to_string_lossy()])?;
+    fs::remove_dir(home)?;
+    lvm(&["lvremove", "-qq", "-y", "main/home"])?;
+    ensure!(fs::read(target.join("precious"))? == b"data");
+    inactive.remove().await?;
+    volume.remove().await
+}
+
+async fn device_is_gone(ground: &Ground) -> Result<()> {
+    let volume = ground.volume("paths", 4, block()).await?;
+    volume.stage().await?;
+    let target = volume.publish("user").await?;
+    volume.deactivate()?;
+    volume.unpublish(&target).await?;
+    ensure!(target.symlink_metadata().is_err(), "the target is still there");
+    volume.stage().await?;
+    volume.publish("user").await?;
+    volume.remove().await
 }
 
 async fn nothing_there(ground: &Ground) -> Result<()> {

@@ -30,6 +30,8 @@ cases! {
     "a read-only stage cannot be written through any path" => staged_read_only,
     "a context of SELinux with a comma is one option, and a kernel without SELinux is named as the reason" => context,
     "the class's mkfs options reach mkfs" => mkfs_options,
+    "the class's options are for the class's own file system" => options_of_another_file_system,
+    "mkfs options that were meant for another file system reach no mkfs" => mkfs_options_meant_for_another,
 }
 
 fn is_refused(result: std::io::Result<()>, kind: ErrorKind) -> Result<()> {
@@ -243,6 +245,27 @@ async fn mkfs_options(ground: &Ground) -> Result<()> {
     volume.stage().await?;
     ensure!(superblock(&volume.device()?, "Block size")? == "1024");
     ensure!(superblock(&volume.device()?, "Inode size")? == "512");
+    volume.remove().await
+}
+
+async fn options_of_another_file_system(ground: &Ground) -> Result<()> {
+    // Those of the class are ext4's.
+    let volume = ground.volume_in("tuned", "main", "mkfs", 304, mounted("xfs")).await?;
+    let staging = volume.stage().await?;
+    ensure!(mount_options_at(&staging)?.is_some_and(|options| options.0.contains("relatime")), "with ext4's noatime");
+    volume.remove().await
+}
+
+async fn mkfs_options_meant_for_another(ground: &Ground) -> Result<()> {
+    let mut request = ground.request("main", &ground.name("mkfs"), 304 << 20, mounted("btrfs"));
+    request.parameters.insert(String::from("mkfsOptions"), String::from("-d single"));
+    let volume = ground.volume_from(request, "main").await?;
+    // To mkfs.ext4 it would be a folder to copy.
+    let request = v1::NodeStageVolumeRequest { volume_capability: Some(mounted("ext4")), ..volume.stage_request()? };
+    let answer = ground.client().node.node_stage_volume(request).await;
+    refused(answer, tonic::Code::FailedPrecondition, &["mkfsOptions", "-d"])?;
+    ensure!(volume.tags()?.contains("quarry.fresh"), "it counts as used");
+    volume.stage().await?;
     volume.remove().await
 }
 
