@@ -46,6 +46,12 @@ pub enum Error {
         /// Which volume groups were looked at and what they lack.
         reason: String,
     },
+    /// No node can make the volume now. Guarantees that nothing was left behind on any.
+    #[error("no node has room: {reason}")]
+    NoNodeHasRoom {
+        /// What each of them lacks.
+        reason: String,
+    },
     /// The size asked for cannot be had: contradictory limits, or growth beyond the room there is.
     #[error("{field}: {problem}")]
     OutOfRange {
@@ -132,7 +138,7 @@ impl Error {
             Self::InvalidArgument { .. } => Code::InvalidArgument,
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
-            Self::NoRoom { .. } => Code::ResourceExhausted,
+            Self::NoRoom { .. } | Self::NoNodeHasRoom { .. } => Code::ResourceExhausted,
             Self::OutOfRange { .. } => Code::OutOfRange,
             Self::Busy { .. } | Self::InvalidToken { .. } => Code::Aborted,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use quarry::commands::{check_config, doctor, node, version, volumes};
+use quarry::commands::{check_config, controller, doctor, node, version, volumes};
 use quarry::config::flags::{Arguments, Mode};
 use quarry::host::check_options;
 
@@ -26,6 +26,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Mode::CheckConfig(flags) => Ok(check_config::run(&flags.file, flags.output.format, check_options, &mut out)?),
         Mode::Node(flags) => {
             node::run(&flags)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Mode::Controller(flags) => {
+            controller::run(&flags)?;
             Ok(ExitCode::SUCCESS)
         }
         Mode::Volumes(flags) => volumes::run(&flags, &mut out),

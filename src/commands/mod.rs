@@ -2,9 +2,12 @@
 //! status to end.
 
 pub mod check_config;
+pub mod controller;
 pub mod doctor;
 mod machine;
 pub mod node;
+mod node_metrics;
+mod serving;
 pub mod version;
 pub mod volumes;
 mod words;

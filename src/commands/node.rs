@@ -1,19 +1,17 @@
 //! `quarry node`: serves CSI until told to end.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::commands::node_metrics::{CommandWatcher, NodeSource};
+use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, listen, serve_metrics};
 use crate::config::classes::Classes;
 use crate::config::flags::{ClassesFlags, ClassesSource, NodeFlags};
 use crate::config::watch::{ClassesInForce, LOOK_EVERY};
@@ -24,7 +22,6 @@ use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::host::check_options;
-use crate::host::commands::Command;
 use crate::host::linux::Linux;
 use crate::host::linux::system_calls::{give_memory_back, hold_little_memory};
 use crate::host::processes::{Observer, Processes};
@@ -32,11 +29,9 @@ use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
-use crate::node::placement::metadata_free;
-use crate::node::volume::Volume;
 use crate::node::{Identity, Node, reaper};
-use crate::telemetry::http::{self, Source};
-use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges, logs};
+use crate::telemetry::{Metrics, logs};
+use crate::tls::{self, folder};
 
 /// How often lvm's own settings are looked at and free memory is given back.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(10);
@@ -64,7 +59,7 @@ pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
 
 async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
-    let watcher = Arc::new(CommandWatcher { metrics: Arc::clone(&metrics), stuck: AtomicU64::new(0) });
+    let watcher = Arc::new(CommandWatcher::new(Arc::clone(&metrics)));
     let classes = Arc::new(classes_in_force(&flags.classes)?);
     let node_name = flags.identity.node_name().context("could not find out the host's name; give --node-name")?;
     let identity = Identity {
@@ -84,26 +79,32 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
     if let Some(address) = flags.metrics {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))?;
         let source = Arc::new(NodeSource { node: Arc::clone(&node), watcher });
-        let serving = http::serve(listener, Arc::clone(&metrics), source, stop.clone());
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "metrics are not served any more");
-            }
-        });
+        serve_metrics(address, Arc::clone(&metrics), source, stop.clone()).await?;
     }
     end_on_signal(stop.clone())?;
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
     tokio::spawn(judge(Arc::clone(&node)));
     tokio::spawn(keep_house(settings));
 
-    let routes = Routes::new(IdentityServer::new(IdentityService { driver: node.identity.driver.clone() }))
-        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
-        .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
+    let driver = node.identity.driver.clone();
+    let for_controller = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
+        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }));
+    let routes = for_controller.clone().add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
+    let server = Server { observe: ObserveLayer::new(metrics), stop: stop.clone(), detached, grace: flags.grace };
+    let local = server.clone().serve(routes, incoming);
     tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
-    let server = Server { observe: ObserveLayer::new(metrics), stop, detached, grace: flags.grace };
-    match server.serve(routes, incoming).await? {
+    let end = match flags.listen {
+        None => local.await?,
+        Some(address) => {
+            let listener = listen(address).await?;
+            let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
+            tracing::info!(%address, "serving a controller");
+            let incoming = tls::server::accept(listener, material, &driver, stop);
+            tokio::try_join!(local, server.serve(for_controller, incoming))?.0
+        }
+    };
+    match end {
         End::Drained => tracing::info!("ended"),
         End::GracePeriodOver { detached } => {
             tracing::warn!(detached, "ended with operations running; their lvm commands go on to their end");
@@ -176,84 +177,5 @@ async fn judge(node: Arc<Node>) {
             }
         }
         Err(error) => tracing::error!(%error, "could not ask lvm for the volume groups"),
-    }
-}
-
-fn end_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("ending: no new calls are taken, running ones go on to their end");
-        stop.cancel();
-    });
-    Ok(())
-}
-
-/// Counts commands, and those that hang.
-struct CommandWatcher {
-    metrics: Arc<Metrics>,
-    stuck: AtomicU64,
-}
-
-impl Observer for CommandWatcher {
-    fn started(&self, command: &Command) {
-        self.metrics.command(command.program);
-    }
-
-    fn still_running(&self, _command: &Command, elapsed: Duration) {
-        // Told every 30 seconds; it counts as stuck from the first time on.
-        if elapsed < Duration::from_secs(45) {
-            self.stuck.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn ended(&self, command: &Command, elapsed: Duration, ok: bool) {
-        if elapsed >= Duration::from_secs(30) {
-            self.stuck.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1)).ok();
-        }
-        if command.program == "lvm" {
-            let subcommand = command.arguments.first().map(|word| word.to_string_lossy().into_owned());
-            self.metrics.lvm_command(&subcommand.unwrap_or_default(), elapsed.as_secs_f64(), ok);
-        }
-    }
-}
-
-/// What is measured when somebody asks.
-struct NodeSource {
-    node: Arc<Node>,
-    watcher: Arc<CommandWatcher>,
-}
-
-#[tonic::async_trait]
-impl Source for NodeSource {
-    async fn gauges(&self) -> Gauges {
-        let stuck_commands = Some(self.watcher.stuck.load(Ordering::Relaxed));
-        let classes_refused = Some(u64::from(self.node.classes.last_error().is_some()));
-        let Ok(snapshot) = self.node.groups.read().await else {
-            return Gauges { stuck_commands, classes_refused, ..Gauges::default() };
-        };
-        let classes = self.node.classes.current();
-        let volume_groups =
-            snapshot.groups.iter().filter(|group| classes.use_group(&group.name)).map(|group| VolumeGroupGauges {
-                volume_group: group.name.clone(),
-                size_bytes: group.extents() * group.extent_bytes,
-                free_bytes: group.free_extents() * group.extent_bytes,
-                metadata_free_bytes: metadata_free(group),
-            });
-        let mut volumes: BTreeMap<String, u64> = classes.iter().map(|class| (class.name.clone(), 0)).collect();
-        let all = Volume::all(&snapshot);
-        for volume in all.iter().filter(|volume| volume.tags.deleting.is_none()) {
-            *volumes.entry(volume.tags.class.clone()).or_default() += 1;
-        }
-        let wipes_pending = u64::try_from(Node::wipes_pending(&all)).ok();
-        Gauges { volume_groups: volume_groups.collect(), volumes, wipes_pending, stuck_commands, classes_refused }
-    }
-
-    fn warning(&self) -> Option<String> {
-        let error = self.node.classes.last_error()?;
-        Some(format!("the classes file is refused and the old one stays in force: {error}"))
     }
 }

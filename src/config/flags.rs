@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::driver_name::DriverName;
+use crate::config::node_address::NodeAddress;
 use crate::config::node_name::{host_name, topology_value};
 use crate::csi::endpoint::Endpoint;
 
@@ -24,6 +25,8 @@ pub struct Arguments {
 pub enum Mode {
     /// Serve CSI for this machine's volume groups until told to end
     Node(NodeFlags),
+    /// Serve CSI for the volume groups of many nodes, by handing each call on to the right one
+    Controller(ControllerFlags),
     /// Show the volumes on this node
     Volumes(VolumesFlags),
     /// Check what a node needs and say what to do about what is missing
@@ -59,6 +62,54 @@ pub struct NodeFlags {
     /// How long running operations may take to end after a signal to end
     #[arg(long, env = "QUARRY_GRACE", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub grace: Duration,
+    /// Serve a controller, and nobody else, at this address, such as `[::]:9809`; off by default
+    #[arg(long, env = "QUARRY_LISTEN", value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Certificates for --listen: ca.crt, tls.crt and tls.key. They may come later, and are read again when they change
+    #[arg(long, env = "QUARRY_TLS_FOLDER", value_name = "FOLDER", default_value = "/etc/quarry/tls")]
+    pub tls_folder: PathBuf,
+}
+
+/// The flags of `quarry controller`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ControllerFlags {
+    /// Where to serve.
+    #[command(flatten)]
+    pub socket: SocketFlags,
+    /// The driver's name in the cluster
+    #[arg(long, env = "QUARRY_DRIVER_NAME", value_name = "NAME", default_value = "lvm.quarry.storage")]
+    pub driver_name: DriverName,
+    /// Which nodes there are.
+    #[command(flatten)]
+    pub nodes: NodesFlags,
+    /// Certificates to show to nodes: ca.crt, tls.crt and tls.key. They may come later, and are read again when they
+    /// change
+    #[arg(long, env = "QUARRY_TLS_FOLDER", value_name = "FOLDER", default_value = "/etc/quarry/tls")]
+    pub tls_folder: PathBuf,
+    /// Serve /metrics and /healthz at this address, such as 127.0.0.1:9808 or `[::]:9808`; off by default
+    #[arg(long, env = "QUARRY_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+    /// How log lines are written
+    #[arg(long, env = "QUARRY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// How long running calls may take to end after a signal to end
+    #[arg(long, env = "QUARRY_GRACE", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub grace: Duration,
+    /// How long a node must be gone from the cluster before its volumes count as gone with it
+    #[arg(long, env = "QUARRY_LOST_NODE_AFTER", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub lost_node_after: Duration,
+}
+
+/// Which nodes there are: exactly one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[group(required = true, multiple = false)]
+pub struct NodesFlags {
+    /// A node; may be given several times
+    #[arg(long = "node", value_name = "NAME=HOST:PORT")]
+    pub fixed: Vec<NodeAddress>,
+    /// A file of nodes, NAME=HOST:PORT a line; it is read again when it changes
+    #[arg(long = "nodes-file", env = "QUARRY_NODES_FILE", value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 /// The flags of `quarry volumes`.

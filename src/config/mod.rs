@@ -4,6 +4,7 @@ pub mod classes;
 pub mod classes_file;
 pub mod driver_name;
 pub mod flags;
+pub mod node_address;
 pub mod node_name;
 pub mod pattern;
 pub mod reserve;

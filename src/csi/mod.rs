@@ -4,10 +4,12 @@
 //! - [`endpoint`]: the unix socket: how it is named, and how it is bound
 //! - [`server`]: serving until told to stop, and ending well
 //! - [`observe`]: the layer around every call that logs and counts it
+//! - [`capabilities`]: what the driver offers, the same in both modes
 //! - [`identity`]: the Identity service, the same in both modes
 //! - [`method`]: the names of all calls, and which of them change something
 //! - [`request`]: requests parsed into typed values
 
+pub mod capabilities;
 pub mod endpoint;
 pub mod identity;
 pub mod method;

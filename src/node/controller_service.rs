@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::config::classes::Class;
+use crate::csi::capabilities::controller_capabilities;
 use crate::csi::observe::subject;
 use crate::csi::request::capability::{Access, Capability};
 use crate::csi::request::create::{CreateVolume, Parameters};
@@ -13,7 +14,6 @@ use crate::csi::request::size::SizeRange;
 use crate::csi::request::text;
 use crate::csi::v1;
 use crate::csi::v1::controller_server::Controller;
-use crate::csi::v1::controller_service_capability::rpc::Type as Rpc;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::node::capacity::Capacity;
@@ -21,17 +21,6 @@ use crate::node::create::{NewVolume, chosen_class};
 use crate::node::health::{Condition, Severity};
 use crate::node::uses::{check_least_size, check_uses, check_volume, least_bytes};
 use crate::node::volume::Volume;
-
-const CAPABILITIES: [Rpc; 8] = [
-    Rpc::CreateDeleteVolume,
-    Rpc::ListVolumes,
-    Rpc::GetCapacity,
-    Rpc::ExpandVolume,
-    Rpc::GetVolume,
-    Rpc::SingleNodeMultiWriter,
-    Rpc::GetVolumeHealth,
-    Rpc::ListVolumeHealth,
-];
 
 /// The Controller service of a node.
 #[derive(Clone)]
@@ -255,12 +244,7 @@ impl Controller for ControllerService {
         &self,
         _request: Request<v1::ControllerGetCapabilitiesRequest>,
     ) -> Answer<v1::ControllerGetCapabilitiesResponse> {
-        let capabilities = CAPABILITIES.map(|rpc| v1::ControllerServiceCapability {
-            r#type: Some(v1::controller_service_capability::Type::Rpc(v1::controller_service_capability::Rpc {
-                r#type: rpc.into(),
-            })),
-        });
-        Ok(Response::new(v1::ControllerGetCapabilitiesResponse { capabilities: capabilities.to_vec() }))
+        Ok(Response::new(controller_capabilities()))
     }
 
     async fn controller_expand_volume(

@@ -4,16 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod call;
-mod commands;
-mod disk;
-mod disk_format;
 mod enumeration;
-mod file_system;
+#[path = "../fake/mod.rs"]
+mod fake;
 mod hostile;
-mod kernel;
-mod lvm;
-mod machine;
 mod observation;
 mod orchestrator;
 mod scenarios;
-mod seat;
+
+use fake::{disk, disk_format, file_system, lvm, machine, seat};

@@ -107,7 +107,7 @@ async fn failing_disk(ground: &Ground) -> Result<()> {
 async fn suspended(ground: &Ground) -> Result<()> {
     let volume = ground.volume("suspended", 8, mounted("ext4")).await?;
     volume.stage().await?;
-    let device = volume.device()?.to_string_lossy().into_owned();
+    let device = volume.mapper_name();
     run(&["dmsetup", "suspend", &device])?;
     let told = reasons(ground, &volume).await;
     run(&["dmsetup", "resume", &device])?;
@@ -115,7 +115,7 @@ async fn suspended(ground: &Ground) -> Result<()> {
     ensure!(reasons(ground, &volume).await?.is_empty());
     // One that was left suspended is set going again by the next stage.
     volume.unstage().await?;
-    let device = volume.activate()?.to_string_lossy().into_owned();
+    volume.activate()?;
     run(&["dmsetup", "suspend", &device])?;
     volume.stage().await?;
     volume.remove().await
@@ -198,7 +198,7 @@ async fn list_of_unhealthy(ground: &Ground) -> Result<()> {
     good.stage().await?;
     bad.stage().await?;
     ensure!(unhealthy(ground).await?.is_empty());
-    let device = bad.device()?.to_string_lossy().into_owned();
+    let device = bad.mapper_name();
     run(&["dmsetup", "suspend", &device])?;
     let told = unhealthy(ground).await;
     run(&["dmsetup", "resume", &device])?;

@@ -83,10 +83,15 @@ impl<'g> Volume<'g> {
         Ok(folder.join("volume"))
     }
 
+    /// Device-mapper's name of its device. By the path of the node, dmsetup finds it only when udev has been there.
+    pub fn mapper_name(&self) -> String {
+        let escaped = |name: &str| name.replace('-', "--");
+        format!("{}-{}", escaped(&self.group), escaped(self.logical_name()))
+    }
+
     /// Its device while it is active.
     pub fn device(&self) -> Result<PathBuf> {
-        let escaped = |name: &str| name.replace('-', "--");
-        let wanted = format!("{}-{}", escaped(&self.group), escaped(self.logical_name()));
+        let wanted = self.mapper_name();
         for entry in fs::read_dir("/sys/block")? {
             let name = fs::read_to_string(
                 entry.as_ref().map_or_else(|_| PathBuf::new(), |entry| entry.path().join("dm/name")),

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use quarry::lvm::checksum::{INITIAL, checksum};
 
-use crate::disk::Disk;
-use crate::lvm::{Group, LogicalVolume};
+use super::disk::Disk;
+use super::lvm::{Group, LogicalVolume};
 
 pub(crate) const SECTOR: usize = 512;
 pub(crate) const EXTENT: usize = 4 << 20;

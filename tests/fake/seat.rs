@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::disk::Survivors;
-use crate::machine::Machine;
+use super::disk::Survivors;
+use super::machine::Machine;
 
 /// How an effect goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

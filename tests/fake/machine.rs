@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use quarry::host::kernel::{DeviceNumber, MountEntry};
 
-use crate::disk::{Disk, PAGE, Survivors};
-use crate::disk_format::{self, DATA_START, EXTENT};
-use crate::lvm::{Group, LogicalVolume, PhysicalVolume, mapper_name};
+use super::disk::{Disk, PAGE, Survivors};
+use super::disk_format::{self, DATA_START, EXTENT};
+use super::lvm::{Group, LogicalVolume, PhysicalVolume, mapper_name};
 
 /// device-mapper's major number.
 pub(crate) const MAPPER: u32 = 253;
@@ -66,7 +66,7 @@ impl Machine {
             disk_format::label(&mut content, number);
             for extent in 0..*extents {
                 let start = DATA_START + extent * EXTENT;
-                content.write(start, &crate::file_system::superblock(EXTENT));
+                content.write(start, &super::file_system::superblock(EXTENT));
                 content.write(start + PAGE, STALE);
                 content.write(start + EXTENT - PAGE, STALE);
             }

@@ -1,7 +1,7 @@
 //! The superblock of an ext4, as far as the driver looks at it.
 
-use crate::disk_format::EXTENT;
-use crate::machine::Machine;
+use super::disk_format::EXTENT;
+use super::machine::Machine;
 
 pub(crate) const BLOCK: usize = 4096;
 const SUPERBLOCK: usize = 1024;

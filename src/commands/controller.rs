@@ -1,0 +1,92 @@
+//! `quarry controller`: serves CSI for many nodes until told to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, serve_metrics};
+use crate::config::driver_name::topology_key;
+use crate::config::flags::{ControllerFlags, NodesFlags};
+use crate::controller::connections::{Connections, IDLE};
+use crate::controller::controller_service::ControllerService;
+use crate::controller::membership::{self, Membership};
+use crate::controller::router::Router;
+use crate::csi::identity::IdentityService;
+use crate::csi::observe::ObserveLayer;
+use crate::csi::server::{End, Server};
+use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::identity_server::IdentityServer;
+use crate::telemetry::http::Source;
+use crate::telemetry::{Gauges, Metrics, logs};
+use crate::tls::folder;
+
+/// How often the file of nodes is looked at.
+const NODES_EVERY: Duration = Duration::from_secs(2);
+/// How often idle connections are looked for.
+const IDLE_EVERY: Duration = Duration::from_mins(1);
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(flags: &ControllerFlags) -> anyhow::Result<()> {
+    logs::start(flags.log_format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(flags))
+}
+
+async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
+    let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
+    let driver = flags.driver_name.as_str().to_owned();
+    let membership = nodes(&flags.nodes, &stop)?;
+    let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
+    let connections = Connections::new(driver.clone(), material.clone());
+    let router = Arc::new(Router::new(membership, connections, flags.lost_node_after));
+
+    let incoming = flags.socket.csi_endpoint.bind().await?;
+    if let Some(address) = flags.metrics {
+        serve_metrics(address, Arc::clone(&metrics), Arc::new(ControllerSource), stop.clone()).await?;
+    }
+    end_on_signal(stop.clone())?;
+    tokio::spawn(close_idle(Arc::clone(&router), stop.clone()));
+
+    let topology_key = topology_key(&driver);
+    let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
+        .add_service(ControllerServer::new(ControllerService { router, topology_key }));
+    tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
+    let observe = ObserveLayer::new(metrics);
+    let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace };
+    match server.serve(routes, incoming).await? {
+        End::Drained => tracing::info!("ended"),
+        End::GracePeriodOver { .. } => tracing::warn!("ended with calls under way; the nodes go on with them"),
+    }
+    Ok(())
+}
+
+fn nodes(flags: &NodesFlags, stop: &CancellationToken) -> anyhow::Result<Membership> {
+    let known = match &flags.file {
+        Some(file) => membership::file(file.clone(), NODES_EVERY, stop.clone()),
+        None => membership::fixed(&flags.fixed),
+    };
+    known.map_err(anyhow::Error::msg)
+}
+
+async fn close_idle(router: Arc<Router>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(IDLE_EVERY)).await.is_some() {
+        router.connections().close_idle(IDLE);
+    }
+}
+
+/// What is measured when somebody asks.
+struct ControllerSource;
+
+#[tonic::async_trait]
+impl Source for ControllerSource {
+    async fn gauges(&self) -> Gauges {
+        Gauges::default()
+    }
+
+    fn warning(&self) -> Option<String> {
+        None
+    }
+}

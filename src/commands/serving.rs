@@ -1,0 +1,51 @@
+//! What both modes do to serve.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::telemetry::Metrics;
+use crate::telemetry::http::{self, Source};
+
+/// How often the files of certificates are looked at.
+pub(super) const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
+
+/// Listens at an address.
+pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+}
+
+/// Serves `/metrics` and `/healthz` until the stop.
+pub(super) async fn serve_metrics(
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    source: Arc<dyn Source>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let serving = http::serve(listen(address).await?, metrics, source, stop);
+    tokio::spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "metrics are not served any more");
+        }
+    });
+    Ok(())
+}
+
+/// Cancels the token at the first SIGTERM or SIGINT.
+pub(super) fn end_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending: no new calls are taken, running ones go on to their end");
+        stop.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! A connection to each node, made when it is needed and closed when it is idle.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::tls::{InForce, client};
+
+/// How long a connection may rest before it is closed.
+pub const IDLE: Duration = Duration::from_mins(10);
+/// How often a node with a call under way is asked whether it is still there, and how long it may take to say so.
+const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+
+/// The connections of a controller.
+pub struct Connections {
+    driver: String,
+    material: InForce,
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+struct Kept {
+    channel: Channel,
+    used: Instant,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(driver: String, material: InForce) -> Self {
+        Self { driver, material, kept: Mutex::default() }
+    }
+
+    /// The connection to `HOST:PORT`; it is made by the first call.
+    pub fn to(&self, address: &str) -> Channel {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(kept) = kept.get_mut(address) {
+            kept.used = now;
+            return kept.channel.clone();
+        }
+        let channel = self.make(address.to_owned());
+        kept.insert(address.to_owned(), Kept { channel: channel.clone(), used: now });
+        channel
+    }
+
+    fn make(&self, address: String) -> Channel {
+        let (interval, limit) = STILL_THERE;
+        // The connector does TLS and knows the address; this one only names the service in the requests.
+        Endpoint::from(Uri::from_static("http://node"))
+            .http2_keep_alive_interval(interval)
+            .keep_alive_timeout(limit)
+            .connect_with_connector_lazy({
+                let (material, driver) = (self.material.clone(), self.driver.clone());
+                service_fn(move |_: Uri| client::connect(address.clone(), material.clone(), driver.clone()))
+            })
+    }
+
+    /// Closes those that nobody has used for so long. Calls under way keep theirs until they end.
+    pub fn close_idle(&self, idle: Duration) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, kept| kept.used.elapsed() < idle);
+    }
+}

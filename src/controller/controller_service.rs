@@ -1,0 +1,237 @@
+//! The Controller service of a controller: which node, forward, answer.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::forward::{Client, Deadline};
+use super::gather::{Page, page};
+use super::router::Router;
+use crate::csi::capabilities::controller_capabilities;
+use crate::csi::observe::subject;
+use crate::csi::request::text;
+use crate::csi::v1;
+use crate::csi::v1::controller_server::Controller;
+use crate::error::{Error, Result};
+use crate::lvm::volume_id::VolumeId;
+
+/// The Controller service of a controller.
+#[derive(Clone)]
+pub struct ControllerService {
+    /// Knows the nodes.
+    pub router: Arc<Router>,
+    /// The key of the topology segment that names a node.
+    pub topology_key: String,
+}
+
+/// The node that an id names; an id that no node can have given out names no volume.
+fn owner(volume_id: &str) -> Result<String> {
+    text::required("volume_id", volume_id)?;
+    VolumeId::parse(volume_id).map(|id| id.node).ok_or_else(|| Error::no_volume(volume_id))
+}
+
+impl ControllerService {
+    async fn delete(&self, request: Request<v1::DeleteVolumeRequest>) -> Result<(), Status> {
+        let deadline = Deadline::of(request.metadata());
+        let request = request.into_inner();
+        subject(&request.volume_id);
+        text::required("volume_id", &request.volume_id)?;
+        let Some(VolumeId { node, .. }) = VolumeId::parse(&request.volume_id) else { return Ok(()) };
+        if self.router.is_lost(&node) {
+            tracing::warn!(volume = request.volume_id, node, "given up: its node is gone, and the volume with it");
+            return Ok(());
+        }
+        let call = |mut client: Client, request| async move { client.delete_volume(request).await };
+        self.router.call(&node, deadline, request, call).await.map(drop)
+    }
+
+    async fn capacity(&self, request: Request<v1::GetCapacityRequest>) -> Result<v1::GetCapacityResponse, Status> {
+        let deadline = Deadline::of(request.metadata());
+        let request = request.into_inner();
+        let call = |mut client: Client, request| async move { client.get_capacity(request).await };
+        let segments = request.accessible_topology.as_ref().map(|topology| &topology.segments);
+        if let Some(node) = segments.and_then(|segments| segments.get(&self.topology_key)) {
+            let node = node.clone();
+            return self.router.call(&node, deadline, request, call).await;
+        }
+        // What cannot be reached has no room that could be used now.
+        let answers = self.router.ask(&self.router.nodes(), deadline, |_| request.clone(), call).await;
+        let mut sum = v1::GetCapacityResponse::default();
+        let mut refusal = None;
+        for (_, answer) in answers {
+            match answer {
+                Ok(answer) => {
+                    sum.available_capacity = sum.available_capacity.saturating_add(answer.available_capacity);
+                    sum.maximum_volume_size = sum.maximum_volume_size.max(answer.maximum_volume_size);
+                    let least = answer.minimum_volume_size.filter(|least| *least > 0);
+                    sum.minimum_volume_size = match (sum.minimum_volume_size, least) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    };
+                }
+                Err(status) if status.code() == tonic::Code::InvalidArgument => refusal = Some(status),
+                Err(_) => {}
+            }
+        }
+        refusal.map_or(Ok(sum), Err)
+    }
+
+    async fn volumes(&self, request: Request<v1::ListVolumesRequest>) -> Result<v1::ListVolumesResponse, Status> {
+        let deadline = Deadline::of(request.metadata());
+        let v1::ListVolumesRequest { max_entries, starting_token } = request.into_inner();
+        let router = &self.router;
+        let ask = |node: String, max_entries, starting_token| async move {
+            let request = v1::ListVolumesRequest { max_entries, starting_token };
+            let call = |mut client: Client, request| async move { client.list_volumes(request).await };
+            let answer = router.call(&node, deadline, request, call).await?;
+            Ok(Page { entries: answer.entries, next_token: answer.next_token })
+        };
+        let Page { entries, next_token } = page(router, max_entries, &starting_token, ask).await?;
+        Ok(v1::ListVolumesResponse { entries, next_token })
+    }
+
+    async fn unhealthy(
+        &self,
+        request: Request<v1::ControllerListVolumeHealthRequest>,
+    ) -> Result<v1::ControllerListVolumeHealthResponse, Status> {
+        let deadline = Deadline::of(request.metadata());
+        let v1::ControllerListVolumeHealthRequest { max_entries, starting_token, .. } = request.into_inner();
+        let router = &self.router;
+        let ask = |node: String, max_entries, starting_token| async move {
+            let request = v1::ControllerListVolumeHealthRequest { max_entries, starting_token, ..Default::default() };
+            let call = |mut client: Client, request| async move { client.controller_list_volume_health(request).await };
+            let answer = router.call(&node, deadline, request, call).await?;
+            Ok(Page { entries: answer.entries, next_token: answer.next_token })
+        };
+        let Page { entries, next_token } = page(router, max_entries, &starting_token, ask).await?;
+        Ok(v1::ControllerListVolumeHealthResponse { entries, next_token })
+    }
+}
+
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
+/// Forwards a call to the node that owns the volume it is about.
+macro_rules! to_the_owner {
+    ($service:expr, $request:expr, $method:ident) => {{
+        let deadline = Deadline::of($request.metadata());
+        let request = $request.into_inner();
+        subject(&request.volume_id);
+        let node = owner(&request.volume_id)?;
+        let call = |mut client: Client, request| async move { client.$method(request).await };
+        $service.router.call(&node, deadline, request, call).await.map(Response::new)
+    }};
+}
+
+#[tonic::async_trait]
+impl Controller for ControllerService {
+    async fn create_volume(&self, request: Request<v1::CreateVolumeRequest>) -> Answer<v1::CreateVolumeResponse> {
+        let deadline = Deadline::of(request.metadata());
+        subject(&request.get_ref().name);
+        self.router.create(request.into_inner(), deadline, &self.topology_key).await.map(Response::new)
+    }
+
+    async fn delete_volume(&self, request: Request<v1::DeleteVolumeRequest>) -> Answer<v1::DeleteVolumeResponse> {
+        self.delete(request).await?;
+        Ok(Response::new(v1::DeleteVolumeResponse {}))
+    }
+
+    async fn validate_volume_capabilities(
+        &self,
+        request: Request<v1::ValidateVolumeCapabilitiesRequest>,
+    ) -> Answer<v1::ValidateVolumeCapabilitiesResponse> {
+        if request.get_ref().volume_capabilities.is_empty() {
+            return Err(Error::invalid("volume_capabilities", "is missing").into());
+        }
+        to_the_owner!(self, request, validate_volume_capabilities)
+    }
+
+    async fn list_volumes(&self, request: Request<v1::ListVolumesRequest>) -> Answer<v1::ListVolumesResponse> {
+        self.volumes(request).await.map(Response::new)
+    }
+
+    async fn get_capacity(&self, request: Request<v1::GetCapacityRequest>) -> Answer<v1::GetCapacityResponse> {
+        self.capacity(request).await.map(Response::new)
+    }
+
+    async fn controller_get_volume(
+        &self,
+        request: Request<v1::ControllerGetVolumeRequest>,
+    ) -> Answer<v1::ControllerGetVolumeResponse> {
+        to_the_owner!(self, request, controller_get_volume)
+    }
+
+    async fn controller_get_volume_health(
+        &self,
+        request: Request<v1::ControllerGetVolumeHealthRequest>,
+    ) -> Answer<v1::ControllerGetVolumeHealthResponse> {
+        to_the_owner!(self, request, controller_get_volume_health)
+    }
+
+    async fn controller_list_volume_health(
+        &self,
+        request: Request<v1::ControllerListVolumeHealthRequest>,
+    ) -> Answer<v1::ControllerListVolumeHealthResponse> {
+        self.unhealthy(request).await.map(Response::new)
+    }
+
+    async fn controller_get_capabilities(
+        &self,
+        _request: Request<v1::ControllerGetCapabilitiesRequest>,
+    ) -> Answer<v1::ControllerGetCapabilitiesResponse> {
+        Ok(Response::new(controller_capabilities()))
+    }
+
+    async fn controller_expand_volume(
+        &self,
+        request: Request<v1::ControllerExpandVolumeRequest>,
+    ) -> Answer<v1::ControllerExpandVolumeResponse> {
+        if request.get_ref().capacity_range.is_none() {
+            text::required("volume_id", &request.get_ref().volume_id)?;
+            return Err(Error::invalid("capacity_range", "is missing").into());
+        }
+        to_the_owner!(self, request, controller_expand_volume)
+    }
+
+    async fn controller_publish_volume(
+        &self,
+        _request: Request<v1::ControllerPublishVolumeRequest>,
+    ) -> Answer<v1::ControllerPublishVolumeResponse> {
+        Err(Error::Unimplemented { call: "ControllerPublishVolume" }.into())
+    }
+
+    async fn controller_unpublish_volume(
+        &self,
+        _request: Request<v1::ControllerUnpublishVolumeRequest>,
+    ) -> Answer<v1::ControllerUnpublishVolumeResponse> {
+        Err(Error::Unimplemented { call: "ControllerUnpublishVolume" }.into())
+    }
+
+    async fn create_snapshot(
+        &self,
+        _request: Request<v1::CreateSnapshotRequest>,
+    ) -> Answer<v1::CreateSnapshotResponse> {
+        Err(Error::Unimplemented { call: "CreateSnapshot" }.into())
+    }
+
+    async fn delete_snapshot(
+        &self,
+        _request: Request<v1::DeleteSnapshotRequest>,
+    ) -> Answer<v1::DeleteSnapshotResponse> {
+        Err(Error::Unimplemented { call: "DeleteSnapshot" }.into())
+    }
+
+    async fn list_snapshots(&self, _request: Request<v1::ListSnapshotsRequest>) -> Answer<v1::ListSnapshotsResponse> {
+        Err(Error::Unimplemented { call: "ListSnapshots" }.into())
+    }
+
+    async fn get_snapshot(&self, _request: Request<v1::GetSnapshotRequest>) -> Answer<v1::GetSnapshotResponse> {
+        Err(Error::Unimplemented { call: "GetSnapshot" }.into())
+    }
+
+    async fn controller_modify_volume(
+        &self,
+        _request: Request<v1::ControllerModifyVolumeRequest>,
+    ) -> Answer<v1::ControllerModifyVolumeResponse> {
+        Err(Error::Unimplemented { call: "ControllerModifyVolume" }.into())
+    }
+}

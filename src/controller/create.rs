@@ -1,0 +1,140 @@
+//! `CreateVolume`: on the node that the request names, else on the one with the most room.
+//!
+//! A volume may exist already from an earlier try whose answer was lost. So where several nodes come into question, each
+//! is first asked for a volume of that name; and what cannot be asked now is never answered with "no room", after which
+//! the caller would forget the volume.
+
+use tonic::{Code, Status};
+
+use super::forward::Deadline;
+use super::placement::{Wanted, by_room, wanted};
+use super::router::Router;
+use crate::csi::request::create::CreateVolume;
+use crate::csi::v1;
+use crate::error::Error;
+use crate::lvm::names::logical_volume_name;
+use crate::lvm::volume_id::VolumeId;
+
+/// Answers that leave no doubt that the call made no volume.
+const CERTAIN: [Code; 6] = [
+    Code::ResourceExhausted,
+    Code::InvalidArgument,
+    Code::OutOfRange,
+    Code::AlreadyExists,
+    Code::FailedPrecondition,
+    Code::Unimplemented,
+];
+
+/// What asking all nodes that come into question brought.
+struct Search {
+    /// Has a volume of that name.
+    found: Option<String>,
+    /// Have none.
+    without: Vec<String>,
+    /// Could not be asked, and why.
+    silent: Vec<String>,
+}
+
+impl Router {
+    /// Makes the volume.
+    pub async fn create(
+        &self,
+        request: v1::CreateVolumeRequest,
+        deadline: Deadline,
+        topology_key: &str,
+    ) -> Result<v1::CreateVolumeResponse, Status> {
+        let checked = CreateVolume::parse(&request)?;
+        let wanted = wanted(request.accessibility_requirements.as_ref(), topology_key);
+        let candidates = match &wanted {
+            Wanted::Anywhere => self.nodes(),
+            Wanted::Nodes(nodes) => nodes.clone(),
+        };
+        if let [only] = candidates.as_slice() {
+            return self.create_on(only, request, deadline).await;
+        }
+        let search = self.search(&checked.name, &candidates, deadline).await;
+        if let Some(node) = search.found {
+            return self.create_on(&node, request, deadline).await;
+        }
+        if let Some(node) = self.doubt(&checked.name).filter(|node| !search.without.contains(node)) {
+            let problem = format!(
+                "an earlier try may have made volume {:?} on node {node}, which cannot be reached now",
+                checked.name
+            );
+            return Err(Error::Unavailable { problem }.into());
+        }
+        let nodes = match wanted {
+            Wanted::Nodes(_) => search.without,
+            Wanted::Anywhere => self.with_room(search.without, &request, deadline).await,
+        };
+        let mut full = Vec::new();
+        for node in nodes {
+            match self.create_on(&node, request.clone(), deadline).await {
+                Err(status) if status.code() == Code::ResourceExhausted => {
+                    full.push(format!("{node}: {}", status.message()));
+                }
+                answer => return answer,
+            }
+        }
+        if search.silent.is_empty() {
+            let reason = if candidates.is_empty() { String::from("no node is known") } else { full.join("; ") };
+            return Err(Error::NoNodeHasRoom { reason }.into());
+        }
+        let problem =
+            format!("no node that can be reached has room, and others cannot be: {}", search.silent.join("; "));
+        Err(Error::Unavailable { problem }.into())
+    }
+
+    async fn create_on(
+        &self,
+        node: &str,
+        request: v1::CreateVolumeRequest,
+        deadline: Deadline,
+    ) -> Result<v1::CreateVolumeResponse, Status> {
+        let name = request.name.clone();
+        self.may_be_on(&name, node);
+        let call = |mut client: super::forward::Client, request| async move { client.create_volume(request).await };
+        let answer = self.call(node, deadline, request, call).await;
+        if answer.as_ref().err().is_none_or(|status| CERTAIN.contains(&status.code())) {
+            self.is_certain(&name);
+        }
+        answer
+    }
+
+    /// Asks all of them for a volume of that name.
+    async fn search(&self, name: &str, nodes: &[String], deadline: Deadline) -> Search {
+        let logical_volume = logical_volume_name(name);
+        let message = |node: &str| {
+            let id = VolumeId { node: node.to_owned(), logical_volume: logical_volume.clone() };
+            v1::ControllerGetVolumeRequest { volume_id: id.to_string() }
+        };
+        let call =
+            |mut client: super::forward::Client, request| async move { client.controller_get_volume(request).await };
+        let mut search = Search { found: None, without: Vec::new(), silent: Vec::new() };
+        for (node, answer) in self.ask(nodes, deadline, message, call).await {
+            match answer {
+                Ok(_) => search.found = search.found.or(Some(node)),
+                Err(status) if status.code() == Code::NotFound => search.without.push(node),
+                Err(status) => search.silent.push(status.message().to_owned()),
+            }
+        }
+        search
+    }
+
+    /// Those of the nodes that have some room for such a volume, the most first.
+    async fn with_room(
+        &self,
+        nodes: Vec<String>,
+        request: &v1::CreateVolumeRequest,
+        deadline: Deadline,
+    ) -> Vec<String> {
+        let message = |_: &str| v1::GetCapacityRequest {
+            volume_capabilities: request.volume_capabilities.clone(),
+            parameters: request.parameters.clone(),
+            ..v1::GetCapacityRequest::default()
+        };
+        let call = |mut client: super::forward::Client, request| async move { client.get_capacity(request).await };
+        let answers = self.ask(&nodes, deadline, message, call).await;
+        by_room(answers.into_iter().filter_map(|(node, answer)| Some((node, answer.ok()?))).collect())
+    }
+}

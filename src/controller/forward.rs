@@ -1,0 +1,124 @@
+//! One call to one node: its deadline goes with it, its answer comes back as it is, and where no answer came, that is
+//! said with the node's name.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::csi::v1::controller_client::ControllerClient;
+use crate::error::Error;
+
+/// The most that a node may answer, bytes: a list of its volumes, some hundred bytes each.
+const ANSWER_LIMIT: usize = 64 << 20;
+
+/// A client of a node's Controller service.
+pub type Client = ControllerClient<Channel>;
+
+/// When the caller stops waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// That of a request.
+    pub fn of(metadata: &MetadataMap) -> Self {
+        let timeout = metadata.get("grpc-timeout").and_then(|text| parse(text.to_str().ok()?));
+        Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+
+    fn hand_on<T>(self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(deadline) = self.0 {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        request
+    }
+}
+
+/// `TimeoutValue TimeoutUnit` of the gRPC protocol: at most eight digits and a letter.
+fn parse(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_hours(number)),
+        "M" => Some(Duration::from_mins(number)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// Makes the call to the node at the other end of the channel.
+pub async fn forward<Q, A, C, F>(
+    node: &str,
+    channel: Channel,
+    deadline: Deadline,
+    message: Q,
+    call: C,
+) -> Result<A, Status>
+where
+    C: FnOnce(Client, Request<Q>) -> F,
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let client = ControllerClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
+    let answer = call(client, deadline.hand_on(message)).await;
+    answer.map(Response::into_inner).map_err(|status| with_name(node, status))
+}
+
+/// What a node says passes through as it is. What came up on the way to it or back leaves open whether the call was done.
+fn with_name(node: &str, status: Status) -> Status {
+    if status.source().is_none() || matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
+        return status;
+    }
+    let mut problem = format!("node {node} cannot be reached: {}", status.message());
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !problem.ends_with(&words) {
+            problem = format!("{problem}: {words}");
+        }
+        cause = error.source();
+    }
+    Error::Unavailable { problem }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read_as_grpc_writes_them() {
+        for (text, expected) in [
+            ("2H", Some(Duration::from_hours(2))),
+            ("3M", Some(Duration::from_mins(3))),
+            ("15S", Some(Duration::from_secs(15))),
+            ("99999999n", Some(Duration::from_nanos(99_999_999))),
+            ("1500m", Some(Duration::from_millis(1500))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("", None),
+            ("S", None),
+            ("5", None),
+            ("123456789S", None),
+            ("-1S", None),
+            ("5ß", None),
+        ] {
+            assert_eq!(parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_says_passes_through_and_what_it_did_not_say_is_unavailable() {
+        let said = with_name("n1", Status::resource_exhausted("full"));
+        assert_eq!((said.code(), said.message()), (Code::ResourceExhausted, "full"));
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset by peer")));
+        let told = with_name("n1", broken);
+        assert_eq!(told.code(), Code::Unavailable);
+        assert!(told.message().contains("node n1") && told.message().contains("reset by peer"), "{told:?}");
+    }
+}

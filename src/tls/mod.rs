@@ -1,0 +1,48 @@
+//! Mutual TLS between the controller and its nodes.
+//!
+//! Certificates name a role and the driver, not an address: `controller.<driver>` and `node.<driver>`. The controller
+//! refuses a server that is not a node, a node every client that is not the controller.
+//!
+//! - [`material`]: what one shows and whom one trusts, from PEM
+//! - [`folder`]: material from files, read again when they change
+//! - [`server`], [`client`]: the two ends
+//! - [`authority`]: making and renewing certificates; decides only, keeps nothing
+
+pub mod authority;
+pub mod client;
+pub mod folder;
+pub mod material;
+pub mod server;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use self::material::Material;
+
+/// The material in force; `None` until there is some. Whoever makes or accepts a connection takes the newest.
+pub type InForce = watch::Receiver<Option<Arc<Material>>>;
+
+/// What a certificate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The client.
+    Controller,
+    /// The server.
+    Node,
+}
+
+impl Role {
+    /// One word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Controller => "controller",
+            Self::Node => "node",
+        }
+    }
+
+    /// The name in the certificate, as DNS would write it.
+    pub fn name(self, driver: &str) -> String {
+        format!("{}.{driver}", self.word())
+    }
+}

@@ -1,0 +1,170 @@
+//! Some nodes, and a controller that knows them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use quarry::config::classes::Classes;
+use quarry::config::driver_name::topology_key;
+use quarry::config::watch::ClassesInForce;
+use quarry::controller::connections::Connections;
+use quarry::controller::controller_service::ControllerService;
+use quarry::controller::membership::{Member, Nodes};
+use quarry::controller::router::Router;
+use quarry::csi::observe::ObserveLayer;
+use quarry::csi::server::Server;
+use quarry::csi::v1;
+use quarry::csi::v1::controller_server::{Controller as _, ControllerServer};
+use quarry::csi::v1::volume_capability::access_mode::Mode;
+use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume};
+use quarry::lvm::backup::Backups;
+use quarry::node::controller_service::ControllerService as NodeControllerService;
+use quarry::node::{Identity, Node};
+use quarry::telemetry::Metrics;
+use quarry::tls::authority::{Keyring, Lifetimes, Pair, renewed};
+use quarry::tls::material::Material;
+use quarry::tls::server;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tonic::{Request, Status};
+
+use crate::fake::disk_format::EXTENT;
+use crate::fake::seat::{Bench, Seat};
+
+pub(crate) const DRIVER: &str = "lvm.quarry.storage";
+/// How long a node must be gone before its volumes are.
+pub(crate) const LOST_AFTER: Duration = Duration::from_millis(200);
+
+pub(crate) type Sender = watch::Sender<Option<Arc<Material>>>;
+
+pub(crate) struct Running {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) bench: Arc<Bench>,
+    pub(crate) material: Sender,
+    stop: CancellationToken,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Running>,
+    pub(crate) controller: ControllerService,
+    pub(crate) material: Sender,
+    pub(crate) membership: watch::Sender<Arc<Nodes>>,
+    pub(crate) keyring: Keyring,
+}
+
+pub(crate) fn keyring() -> Keyring {
+    renewed(&Keyring::default(), DRIVER, &Lifetimes::default(), SystemTime::now()).unwrap()
+}
+
+/// What the owner of the pair shows, trusting those of the keyring.
+pub(crate) fn material(trusting: &Keyring, shown: &Pair) -> Arc<Material> {
+    let trusted = trusting.trusted();
+    Arc::new(Material::parse(trusted.as_bytes(), shown.certificate.as_bytes(), shown.key.as_bytes()).unwrap())
+}
+
+impl Running {
+    pub(crate) async fn start(name: &str, shown: Arc<Material>) -> Self {
+        let bench = Bench::new(None);
+        let seat = Arc::new(Seat::new(&bench));
+        let classes = Classes::parse(
+            "classes:\n- {name: fast, default: true, volumeGroups: [vg]}\n- {name: other, volumeGroups: [vg-2]}\n",
+            quarry::host::check_options,
+        );
+        let classes = Arc::new(ClassesInForce::fixed(classes.unwrap()));
+        let identity = Identity { driver: DRIVER.into(), name: name.into(), topology: name.into(), max_volumes: 0 };
+        let (detached, backups) = (TaskTracker::new(), Backups::in_folder("/nonexistent"));
+        let node = Node::new(identity, classes, Arc::<Seat>::clone(&seat), seat, backups, detached.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let (sender, receiver) = watch::channel(Some(shown));
+        let incoming = server::accept(listener, receiver, DRIVER, stop.clone());
+        let routes = Routes::new(ControllerServer::new(NodeControllerService { node }));
+        let observe = ObserveLayer::new(Arc::new(Metrics::new()));
+        let serving = Server { observe, stop: stop.clone(), detached, grace: Duration::ZERO };
+        tokio::spawn(serving.serve(routes, incoming));
+        Self { name: name.into(), address, bench, material: sender, stop }
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        Member { name: self.name.clone(), address: Some(self.address.to_string()) }
+    }
+}
+
+impl Cluster {
+    pub(crate) async fn start(count: usize) -> Self {
+        let keyring = keyring();
+        let mut nodes = Vec::new();
+        for number in 1..=count {
+            nodes.push(Running::start(&format!("node-{number}"), material(&keyring, &keyring.node)).await);
+        }
+        let known: Nodes = nodes.iter().map(Running::member).collect();
+        let (membership, known) = watch::channel(Arc::new(known));
+        let (sender, receiver) = watch::channel(Some(material(&keyring, &keyring.controller)));
+        let connections = Connections::new(DRIVER.into(), receiver);
+        let router = Arc::new(Router::new(known, connections, LOST_AFTER));
+        let controller = ControllerService { router, topology_key: topology_key(DRIVER) };
+        Self { nodes, controller, material: sender, membership, keyring }
+    }
+
+    /// Ends a node: from now on nothing answers at its address.
+    pub(crate) async fn end(&self, index: usize) {
+        self.nodes[index].stop.cancel();
+        while TcpStream::connect(self.nodes[index].address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Its process is this one, so connections that exist would go on.
+        self.controller.router.connections().close_idle(Duration::ZERO);
+    }
+
+    /// Makes the known nodes other ones.
+    pub(crate) fn know(&self, members: impl IntoIterator<Item = Member>, is_complete: bool) {
+        let mut nodes: Nodes = members.into_iter().collect();
+        nodes.is_complete = is_complete;
+        self.membership.send_replace(Arc::new(nodes));
+    }
+
+    pub(crate) async fn create(&self, request: v1::CreateVolumeRequest) -> Result<v1::Volume, Status> {
+        Ok(self.controller.create_volume(Request::new(request)).await?.into_inner().volume.unwrap())
+    }
+
+    pub(crate) async fn delete(&self, volume_id: &str) -> Result<(), Status> {
+        let request = v1::DeleteVolumeRequest { volume_id: volume_id.into(), ..Default::default() };
+        self.controller.delete_volume(Request::new(request)).await.map(drop)
+    }
+
+    pub(crate) async fn get(&self, volume_id: &str) -> Result<v1::Volume, Status> {
+        let request = v1::ControllerGetVolumeRequest { volume_id: volume_id.into() };
+        Ok(self.controller.controller_get_volume(Request::new(request)).await?.into_inner().volume.unwrap())
+    }
+}
+
+/// A topology that means that node.
+pub(crate) fn on(node: &str) -> v1::Topology {
+    v1::Topology { segments: [(topology_key(DRIVER), node.to_owned())].into() }
+}
+
+/// A request for a block volume of so many extents.
+pub(crate) fn request(name: &str, extents: usize) -> v1::CreateVolumeRequest {
+    let capability = v1::VolumeCapability {
+        access_type: Some(AccessType::Block(BlockVolume {})),
+        access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
+    };
+    let required_bytes = i64::try_from(extents * EXTENT).unwrap();
+    v1::CreateVolumeRequest {
+        name: name.into(),
+        capacity_range: Some(v1::CapacityRange { required_bytes, limit_bytes: 0 }),
+        volume_capabilities: vec![capability],
+        ..v1::CreateVolumeRequest::default()
+    }
+}
+
+/// The same, preferring those nodes in this order.
+pub(crate) fn request_on(name: &str, extents: usize, nodes: &[&str]) -> v1::CreateVolumeRequest {
+    let topologies: Vec<_> = nodes.iter().map(|node| on(node)).collect();
+    let requirement = v1::TopologyRequirement { requisite: topologies.clone(), preferred: topologies };
+    v1::CreateVolumeRequest { accessibility_requirements: Some(requirement), ..request(name, extents) }
+}

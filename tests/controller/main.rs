@@ -1,0 +1,9 @@
+//! A controller over real `quarry node` services on a machine in memory, with mutual TLS between them.
+
+#![allow(clippy::unwrap_used)]
+
+mod certificates;
+mod cluster;
+#[path = "../fake/mod.rs"]
+mod fake;
+mod routing;
