@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
+use kube::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -12,6 +14,7 @@ use crate::config::driver_name::topology_key;
 use crate::config::flags::{ControllerFlags, NodesFlags};
 use crate::controller::connections::{Connections, IDLE};
 use crate::controller::controller_service::ControllerService;
+use crate::controller::kubernetes;
 use crate::controller::membership::{self, Membership};
 use crate::controller::router::Router;
 use crate::csi::identity::IdentityService;
@@ -21,6 +24,7 @@ use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::telemetry::http::Source;
 use crate::telemetry::{Gauges, Metrics, logs};
+use crate::tls::authority::Lifetimes;
 use crate::tls::folder;
 
 /// How often the file of nodes is looked at.
@@ -38,8 +42,27 @@ pub fn run(flags: &ControllerFlags) -> anyhow::Result<()> {
 async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
     let driver = flags.driver_name.as_str().to_owned();
-    let membership = nodes(&flags.nodes, &stop)?;
-    let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
+    let topology_key = topology_key(&driver);
+    let kubernetes = match &flags.namespace {
+        Some(namespace) if flags.tls_secrets || flags.nodes.service.is_some() => {
+            let client = Client::try_default().await.context("could not find the cluster's API server")?;
+            Some((client, namespace.as_str()))
+        }
+        _ => None,
+    };
+    let membership = match (&kubernetes, &flags.nodes.service) {
+        (Some((client, namespace)), Some(service)) => {
+            kubernetes::nodes::watch(client, namespace, service, topology_key.clone(), stop.clone())
+        }
+        _ => nodes(&flags.nodes, &stop)?,
+    };
+    let material = match &kubernetes {
+        Some((client, namespace)) if flags.tls_secrets => {
+            let lifetimes = Lifetimes::default();
+            kubernetes::certificates::keep(client.clone(), namespace, driver.clone(), lifetimes, stop.clone())
+        }
+        _ => folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await,
+    };
     let connections = Connections::new(driver.clone(), material.clone());
     let router = Arc::new(Router::new(membership, connections, flags.lost_node_after));
 
@@ -50,7 +73,6 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     end_on_signal(stop.clone())?;
     tokio::spawn(close_idle(Arc::clone(&router), stop.clone()));
 
-    let topology_key = topology_key(&driver);
     let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
         .add_service(ControllerServer::new(ControllerService { router, topology_key }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");

@@ -86,6 +86,12 @@ pub struct ControllerFlags {
     /// change
     #[arg(long, env = "QUARRY_TLS_FOLDER", value_name = "FOLDER", default_value = "/etc/quarry/tls")]
     pub tls_folder: PathBuf,
+    /// In Kubernetes: make and renew the certificates, in the Secrets quarry-controller-tls and quarry-node-tls
+    #[arg(long, env = "QUARRY_TLS_SECRETS", conflicts_with = "tls_folder", requires = "namespace")]
+    pub tls_secrets: bool,
+    /// This pod's namespace
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Serve /metrics and /healthz at this address, such as 127.0.0.1:9808 or `[::]:9808`; off by default
     #[arg(long, env = "QUARRY_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
@@ -110,6 +116,9 @@ pub struct NodesFlags {
     /// A file of nodes, NAME=HOST:PORT a line; it is read again when it changes
     #[arg(long = "nodes-file", env = "QUARRY_NODES_FILE", value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// In Kubernetes: the Service of the nodes, in the namespace of this pod
+    #[arg(long = "node-service", env = "QUARRY_NODE_SERVICE", value_name = "NAME", requires = "namespace")]
+    pub service: Option<String>,
 }
 
 /// The flags of `quarry volumes`.

@@ -1,6 +1,6 @@
 //! Which nodes there are and where: named on the command line, in a file, or by Kubernetes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,11 @@ pub type Membership = watch::Receiver<Arc<Nodes>>;
 /// The nodes by their topology values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nodes {
-    nodes: BTreeMap<String, Member>,
+    members: BTreeMap<String, Member>,
     /// Whether a node that is not among them does not exist any more. A list by hand may be short of one.
     pub is_complete: bool,
+    /// The topology values of nodes that exist without the driver.
+    pub elsewhere: BTreeSet<String>,
 }
 
 /// A node.
@@ -34,29 +36,34 @@ pub struct Member {
 impl Nodes {
     /// The node of that topology value.
     pub fn get(&self, node: &str) -> Option<&Member> {
-        self.nodes.get(node)
+        self.members.get(node)
+    }
+
+    /// Whether there is such a node, with the driver or without.
+    pub fn exists(&self, node: &str) -> bool {
+        self.members.contains_key(node) || self.elsewhere.contains(node)
     }
 
     /// All of them, by topology value.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&String, &Member)> {
-        self.nodes.iter()
+        self.members.iter()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.members.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.members.is_empty()
     }
 }
 
 impl FromIterator<Member> for Nodes {
     fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
-        let nodes = members.into_iter().map(|member| (topology_value(&member.name), member));
-        Self { nodes: nodes.collect(), is_complete: false }
+        let members = members.into_iter().map(|member| (topology_value(&member.name), member));
+        Self { members: members.collect(), ..Self::default() }
     }
 }
 

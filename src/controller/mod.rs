@@ -7,6 +7,7 @@
 //! - [`forward`]: one call to one node, its deadline, and what came of it
 //! - [`create`]: making a volume on the right node
 //! - [`placement`]: the nodes that may make a volume, in which order
+//! - [`kubernetes`]: nodes and certificates as Kubernetes has them
 //! - [`gather`]: one question to many nodes; lists page by page
 
 pub mod connections;
@@ -14,6 +15,7 @@ pub mod controller_service;
 pub mod create;
 pub mod forward;
 pub mod gather;
+pub mod kubernetes;
 pub mod membership;
 pub mod placement;
 pub mod router;

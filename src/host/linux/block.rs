@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
@@ -22,6 +23,9 @@ const ZERO_AT_ONCE: u64 = 128 << 20;
 const DISCARD_AT_ONCE: u64 = 8 << 30;
 /// How much is written at once where the kernel cannot zero by itself, bytes.
 const WRITE_AT_ONCE: u64 = 1 << 20;
+/// How often and how long a device that somebody else has claimed is waited for.
+const CLAIM_TRIES: u32 = 40;
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// The unit of `/sys/class/block/*/size`, bytes, whatever the device's own block size.
 const SECTOR: u64 = 512;
 
@@ -169,9 +173,19 @@ fn read_aligned(device: &File, offset: u64, length: usize) -> io::Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Opened for what destroys: a device that is mounted or part of another one answers `EBUSY` (open(2), `O_EXCL`).
+/// Opened for what destroys: a device that is mounted or part of another one answers `EBUSY` (open(2), `O_EXCL`). So does
+/// for a moment one that has just appeared, while udev and the programs it starts look at it.
 fn open_exclusively(device: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).custom_flags(libc::O_EXCL).open(device)
+    let mut tries = CLAIM_TRIES;
+    loop {
+        match OpenOptions::new().write(true).custom_flags(libc::O_EXCL).open(device) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(CLAIM_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Overwrites a stretch with zeroes.
