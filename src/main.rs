@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use quarry::commands::{check_config, controller, doctor, node, version, volumes};
+use quarry::commands::{certificates, check_config, controller, doctor, node, version, volumes};
 use quarry::config::flags::{Arguments, Mode};
 use quarry::host::check_options;
 
@@ -24,6 +24,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Mode::CheckConfig(flags) => Ok(check_config::run(&flags.file, flags.output.format, check_options, &mut out)?),
+        Mode::Certificates(flags) => {
+            certificates::run(&flags, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Mode::Node(flags) => {
             node::run(&flags)?;
             Ok(ExitCode::SUCCESS)

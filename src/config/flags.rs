@@ -35,6 +35,8 @@ pub enum Mode {
     Version(OutputFlags),
     /// Check a classes file without starting anything
     CheckConfig(CheckConfigFlags),
+    /// Make or renew the certificates of a controller and its nodes in a folder, where there is no Kubernetes
+    Certificates(CertificatesFlags),
 }
 
 /// The flags of `quarry node`.
@@ -157,6 +159,16 @@ pub struct CheckConfigFlags {
     /// How to print the result.
     #[command(flatten)]
     pub output: OutputFlags,
+}
+
+/// The flags of `quarry certificates`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct CertificatesFlags {
+    /// The folder; made if it is not there
+    pub folder: PathBuf,
+    /// The driver's name in the cluster
+    #[arg(long, env = "QUARRY_DRIVER_NAME", value_name = "NAME", default_value = "lvm.quarry.storage")]
+    pub driver_name: DriverName,
 }
 
 /// Where CSI is served.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use quarry_lab::{Command, Disk};
 
-use crate::site::{Plan, SOCKET, Site, programs_folder};
+use crate::site::{CONTROLLER_SOCKET, NODE_NAME, Plan, SOCKET, Site, programs_folder};
 
 /// The specs that may be skipped: those of calls that are not advertised (attach, snapshots, clones, groups,
 /// modify). One more or one less is a failure.
@@ -26,13 +26,28 @@ struct Variant {
     access: &'static str,
     /// Bytes of its volumes: what the file system needs at least.
     volume_bytes: u64,
+    /// Whether the calls of the Controller service go through a controller.
+    through_controller: bool,
 }
 
-const VARIANTS: [Variant; 4] = [
-    Variant { name: "ext4", file_system: "ext4", access: "mount", volume_bytes: 64 * MIB },
-    Variant { name: "xfs", file_system: "xfs", access: "mount", volume_bytes: 320 * MIB },
-    Variant { name: "btrfs", file_system: "btrfs", access: "mount", volume_bytes: 288 * MIB },
-    Variant { name: "block", file_system: "ext4", access: "block", volume_bytes: 64 * MIB },
+const VARIANTS: [Variant; 5] = [
+    Variant { name: "ext4", file_system: "ext4", access: "mount", volume_bytes: 64 * MIB, through_controller: false },
+    Variant { name: "xfs", file_system: "xfs", access: "mount", volume_bytes: 320 * MIB, through_controller: false },
+    Variant {
+        name: "btrfs",
+        file_system: "btrfs",
+        access: "mount",
+        volume_bytes: 288 * MIB,
+        through_controller: false,
+    },
+    Variant { name: "block", file_system: "ext4", access: "block", volume_bytes: 64 * MIB, through_controller: false },
+    Variant {
+        name: "controller",
+        file_system: "ext4",
+        access: "mount",
+        volume_bytes: 64 * MIB,
+        through_controller: true,
+    },
 ];
 
 /// What one variant gave.
@@ -80,10 +95,22 @@ fn run_variant(site: &mut Site, folder: &Path, variant: Variant) -> Result<Outco
     );
     fs::write(folder.join("classes.yaml"), classes)?;
     let classes = site.shared("classes.yaml")?;
-    site.start_node(&["--classes", &classes])?;
+    let mut arguments = vec!["--classes", &classes];
+    if variant.through_controller {
+        site.shell(&format!("ip link set lo up; {} certificates /run/pki", site.program("quarry")?))?;
+        arguments.extend(["--listen", "127.0.0.1:9809", "--tls-folder", "/run/pki/node"]);
+    }
+    site.start_node(&arguments)?;
+    let mut controller = None;
+    if variant.through_controller {
+        let node = format!("{NODE_NAME}=127.0.0.1:9809");
+        site.start_controller(&["--node", &node, "--tls-folder", "/run/pki/controller"])?;
+        controller = Some(format!("--csi.controllerendpoint=unix://{CONTROLLER_SOCKET}"));
+    }
     let report = site.shared(&format!("{}.xml", variant.name))?;
     let sanity = Command::new(site.program("csi-sanity")?)
         .arg(format!("--csi.endpoint=unix://{SOCKET}"))
+        .args(controller)
         .arg(format!("--csi.testvolumesize={}", variant.volume_bytes))
         .arg(format!("--csi.testvolumeexpandsize={}", 2 * variant.volume_bytes))
         .arg(format!("--csi.testvolumeaccesstype={}", variant.access))

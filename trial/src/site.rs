@@ -13,6 +13,8 @@ const PROGRAMS: &str = "/programs";
 const SHARED: &str = "/shared";
 /// The node's socket on the machine.
 pub const SOCKET: &str = "/run/quarry/csi.sock";
+/// Where `quarry controller` serves on a machine of the lab.
+pub const CONTROLLER_SOCKET: &str = "/run/quarry-controller/csi.sock";
 /// The node's name.
 pub const NODE_NAME: &str = "lab-node";
 
@@ -35,6 +37,7 @@ pub struct Site {
     programs: PathBuf,
     results: PathBuf,
     node: Option<Process>,
+    controller: Option<Process>,
 }
 
 impl Site {
@@ -58,7 +61,7 @@ impl Site {
             options = options.disk_folder(folder);
         }
         let machine = Machine::start(&options)?;
-        Ok(Self { machine, programs, results, node: None })
+        Ok(Self { machine, programs, results, node: None, controller: None })
     }
 
     /// Makes a volume group on a disk.
@@ -70,30 +73,42 @@ impl Site {
 
     /// Starts `quarry node` with these arguments beside the socket and the node's name, and waits until it serves.
     pub fn start_node(&mut self, arguments: &[&str]) -> Result<()> {
-        self.run(&Command::new("mkdir").args(["-p", "/run/quarry"]))?.checked()?;
-        let command = Command::new(self.program("quarry")?)
-            .args(["node", "--node-name", NODE_NAME, "--csi-endpoint", &format!("unix://{SOCKET}")])
-            .args(arguments.iter().copied());
-        let log = self.results.join("node.log");
-        let mut node = self.machine.spawn(&command, &log)?;
-        let start = Instant::now();
-        while !self.run(&Command::new("test").args(["-S", SOCKET]))?.status.success() {
-            if let Some(status) = node.try_wait()? {
-                bail!("quarry node ended at once with {status:?}:\n{}", fs::read_to_string(&log).unwrap_or_default());
-            }
-            if start.elapsed() > Duration::from_secs(20) {
-                bail!("quarry node does not serve after 20 s; see {}", log.display());
-            }
-        }
-        self.node = Some(node);
+        let mut words = vec!["--node-name", NODE_NAME];
+        words.extend(arguments);
+        self.node = Some(self.start("node", SOCKET, &words)?);
         Ok(())
     }
 
-    /// SIGTERM, and waits for the node's end.
+    /// Starts `quarry controller` with these arguments beside its socket, and waits until it serves.
+    pub fn start_controller(&mut self, arguments: &[&str]) -> Result<()> {
+        self.controller = Some(self.start("controller", CONTROLLER_SOCKET, arguments)?);
+        Ok(())
+    }
+
+    fn start(&self, mode: &str, socket: &str, arguments: &[&str]) -> Result<Process> {
+        self.shell(&format!("mkdir -p $(dirname {socket}) && rm -f {socket}"))?;
+        let command = Command::new(self.program("quarry")?)
+            .args([mode, "--csi-endpoint", &format!("unix://{socket}")])
+            .args(arguments.iter().copied());
+        let log = self.results.join(format!("{mode}.log"));
+        let mut process = self.machine.spawn(&command, &log)?;
+        let start = Instant::now();
+        while !self.run(&Command::new("test").args(["-S", socket]))?.status.success() {
+            if let Some(status) = process.try_wait()? {
+                bail!("quarry {mode} ended at once with {status:?}:\n{}", fs::read_to_string(&log).unwrap_or_default());
+            }
+            if start.elapsed() > Duration::from_secs(20) {
+                bail!("quarry {mode} does not serve after 20 s; see {}", log.display());
+            }
+        }
+        Ok(process)
+    }
+
+    /// SIGTERM to node and controller, and waits for their end.
     pub fn stop_node(&mut self) -> Result<()> {
-        if let Some(mut node) = self.node.take() {
-            node.signal(15)?;
-            node.wait(Duration::from_mins(1))?;
+        for mut process in self.controller.take().into_iter().chain(self.node.take()) {
+            process.signal(15)?;
+            process.wait(Duration::from_mins(1))?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tls::InForce;
 use crate::tls::authority::{Keyring, Lifetimes, Pair, renewed};
-use crate::tls::material::Material;
+use crate::tls::material::{Material, pem_blocks};
 
 /// The controller's own Secret.
 pub const CONTROLLER: &str = "quarry-controller-tls";
@@ -109,8 +109,8 @@ async fn replace(
 }
 
 fn keyring(controller: &Secret, node: &Secret) -> Keyring {
-    let certificates = blocks(&text(controller, TRUSTED));
-    let keys = blocks(&text(controller, AUTHORITY_KEYS));
+    let certificates = pem_blocks(&text(controller, TRUSTED));
+    let keys = pem_blocks(&text(controller, AUTHORITY_KEYS));
     let authorities = certificates.into_iter().zip(keys).map(|(certificate, key)| Pair { certificate, key });
     let shown = |secret| Pair { certificate: text(secret, SHOWN), key: text(secret, KEY) };
     Keyring { authorities: authorities.collect(), controller: shown(controller), node: shown(node) }
@@ -119,20 +119,6 @@ fn keyring(controller: &Secret, node: &Secret) -> Keyring {
 fn text(secret: &Secret, part: &str) -> String {
     let bytes = secret.data.as_ref().and_then(|data| data.get(part));
     bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()).unwrap_or_default()
-}
-
-/// The single blocks of a PEM text.
-fn blocks(pem: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut block = String::new();
-    for line in pem.lines() {
-        block.push_str(line);
-        block.push('\n');
-        if line.starts_with("-----END") {
-            blocks.push(std::mem::take(&mut block));
-        }
-    }
-    blocks
 }
 
 fn of_controller(ring: &Keyring) -> BTreeMap<String, ByteString> {
