@@ -160,10 +160,9 @@ pub trait Kernel: Send + Sync {
     /// order. Offset and length are multiples of 4,096. A device that does not answer within two seconds is given up
     /// (`TimedOut`), holds up no other, and fails at once while a read of it still hangs.
     async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>>;
-    /// Overwrites with zeroes; the data is on its way to the device, not yet flushed. Refused (`ResourceBusy`) while the
-    /// device is mounted or part of another one.
+    /// Overwrites with zeroes; the data is on its way to the device, not yet flushed.
     async fn zero(&self, stretch: Stretch) -> io::Result<()>;
-    /// Tells the device that the data is not needed any more. Refused as above.
+    /// Tells the device that the data is not needed any more.
     async fn discard(&self, stretch: Stretch) -> io::Result<()>;
     /// Keeps a device from going away until the answer is dropped. It counts as open by one more meanwhile.
     async fn hold(&self, device: &Path) -> io::Result<Held>;

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::host::kernel::Stretch;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
+use crate::node::device::mounts_of;
 use crate::node::volume::{Volume, device_path};
 
 /// Bytes wiped by one call: small enough that progress is seen and a stop is not held up.
@@ -219,6 +220,10 @@ impl Node {
             }
             let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
             let (device, _held) = self.held(&now).await?;
+            if let Some(mount) = mounts_of(&self.mounts().await?, &device).first() {
+                let (name, target) = (now.full_name(), mount.target.display());
+                return Err(Error::precondition(format!("{name} is mounted at {target}; not wiped while it is")));
+            }
             let path = device_path(&device);
             let length = WIPE_STEP_BYTES.min(volume.bytes() - offset);
             let stretch = Stretch { device: path.clone(), offset, length };

@@ -6,7 +6,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
@@ -23,9 +22,6 @@ const ZERO_AT_ONCE: u64 = 128 << 20;
 const DISCARD_AT_ONCE: u64 = 8 << 30;
 /// How much is written at once where the kernel cannot zero by itself, bytes.
 const WRITE_AT_ONCE: u64 = 1 << 20;
-/// How often and how long a device that somebody else has claimed is waited for.
-const CLAIM_TRIES: u32 = 40;
-const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// The unit of `/sys/class/block/*/size`, bytes, whatever the device's own block size.
 const SECTOR: u64 = 512;
 
@@ -173,24 +169,15 @@ fn read_aligned(device: &File, offset: u64, length: usize) -> io::Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Opened for what destroys: a device that is mounted or part of another one answers `EBUSY` (open(2), `O_EXCL`). So does
-/// for a moment one that has just appeared, while udev and the programs it starts look at it.
-fn open_exclusively(device: &Path) -> io::Result<File> {
-    let mut tries = CLAIM_TRIES;
-    loop {
-        match OpenOptions::new().write(true).custom_flags(libc::O_EXCL).open(device) {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries > 0 => {
-                tries -= 1;
-                std::thread::sleep(CLAIM_PAUSE);
-            }
-            opened => return opened,
-        }
-    }
+/// Opened for what destroys. Not with `O_EXCL`, which would refuse a mounted device: a program that another thread starts
+/// meanwhile has the file, too, until it runs, and mkfs would find the device claimed although it was closed here.
+fn open_to_write(device: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(device)
 }
 
 /// Overwrites a stretch with zeroes.
 pub(super) fn zero(stretch: &Stretch) -> io::Result<()> {
-    let device = open_exclusively(&stretch.device)?;
+    let device = open_to_write(&stretch.device)?;
     in_pieces(stretch, ZERO_AT_ONCE, |offset, length| {
         // Not PUNCH_HOLE: a device may drop the data without promising zeroes, or give back what a thin
         // pool has already set aside.
@@ -214,7 +201,7 @@ fn write_zeroes(device: &File, offset: u64, length: u64) -> io::Result<()> {
 
 /// Tells the device that a stretch is not needed any more; `Unsupported` where it has no use for that.
 pub(super) fn discard(stretch: &Stretch) -> io::Result<()> {
-    let device = open_exclusively(&stretch.device)?;
+    let device = open_to_write(&stretch.device)?;
     in_pieces(stretch, DISCARD_AT_ONCE, |offset, length| system_calls::discard(&device, offset, length))
 }
 
