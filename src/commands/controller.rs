@@ -1,7 +1,7 @@
 //! `quarry controller`: serves CSI for many nodes until told to end.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use kube::Client;
@@ -23,9 +23,9 @@ use crate::csi::server::{End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::telemetry::http::Source;
-use crate::telemetry::{Gauges, Metrics, logs};
+use crate::telemetry::{ControllerGauges, Gauges, Metrics, logs};
 use crate::tls::authority::Lifetimes;
-use crate::tls::folder;
+use crate::tls::{InForce, folder};
 
 /// How often the file of nodes is looked at.
 const NODES_EVERY: Duration = Duration::from_secs(2);
@@ -68,7 +68,8 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
     if let Some(address) = flags.metrics {
-        serve_metrics(address, Arc::clone(&metrics), Arc::new(ControllerSource), stop.clone()).await?;
+        let source = Arc::new(ControllerSource { router: Arc::clone(&router), material });
+        serve_metrics(address, Arc::clone(&metrics), source, stop.clone()).await?;
     }
     end_on_signal(stop.clone())?;
     tokio::spawn(close_idle(Arc::clone(&router), stop.clone()));
@@ -100,15 +101,25 @@ async fn close_idle(router: Arc<Router>, stop: CancellationToken) {
 }
 
 /// What is measured when somebody asks.
-struct ControllerSource;
+struct ControllerSource {
+    router: Arc<Router>,
+    material: InForce,
+}
 
 #[tonic::async_trait]
 impl Source for ControllerSource {
     async fn gauges(&self) -> Gauges {
-        Gauges::default()
+        let material = self.material.borrow().clone();
+        let expires = material.and_then(|material| material.expires.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let certificate_expires = expires.map(|expires| expires.as_secs());
+        let controller = ControllerGauges { certificate_expires, ..self.router.gauges() };
+        Gauges { controller: Some(controller), ..Gauges::default() }
     }
 
     fn warning(&self) -> Option<String> {
-        None
+        self.material
+            .borrow()
+            .is_none()
+            .then(|| String::from("there are no certificates yet, so no node can be reached"))
     }
 }

@@ -77,7 +77,14 @@ impl Source for NodeSource {
             *volumes.entry(volume.tags.class.clone()).or_default() += 1;
         }
         let wipes_pending = u64::try_from(Node::wipes_pending(&all)).ok();
-        Gauges { volume_groups: volume_groups.collect(), volumes, wipes_pending, stuck_commands, classes_refused }
+        Gauges {
+            volume_groups: volume_groups.collect(),
+            volumes,
+            wipes_pending,
+            stuck_commands,
+            classes_refused,
+            controller: None,
+        }
     }
 
     fn warning(&self) -> Option<String> {

@@ -54,6 +54,24 @@ fn parse(text: &str) -> Option<Duration> {
     }
 }
 
+/// Why a call brought nothing.
+#[derive(Debug)]
+pub enum Failure {
+    /// The node said so; it passes through as it is.
+    Said(Status),
+    /// Something on the way to it or back; whether the call was done stays open.
+    Unreachable(String),
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Said(status) => status,
+            Failure::Unreachable(problem) => Error::Unavailable { problem }.into(),
+        }
+    }
+}
+
 /// Makes the call to the node at the other end of the channel.
 pub async fn forward<Q, A, C, F>(
     node: &str,
@@ -61,20 +79,19 @@ pub async fn forward<Q, A, C, F>(
     deadline: Deadline,
     message: Q,
     call: C,
-) -> Result<A, Status>
+) -> Result<A, Failure>
 where
     C: FnOnce(Client, Request<Q>) -> F,
     F: Future<Output = Result<Response<A>, Status>>,
 {
     let client = ControllerClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
     let answer = call(client, deadline.hand_on(message)).await;
-    answer.map(Response::into_inner).map_err(|status| with_name(node, status))
+    answer.map(Response::into_inner).map_err(|status| failure(node, status))
 }
 
-/// What a node says passes through as it is. What came up on the way to it or back leaves open whether the call was done.
-fn with_name(node: &str, status: Status) -> Status {
+fn failure(node: &str, status: Status) -> Failure {
     if status.source().is_none() || matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
-        return status;
+        return Failure::Said(status);
     }
     let mut problem = format!("node {node} cannot be reached: {}", status.message());
     let mut cause = status.source();
@@ -85,7 +102,7 @@ fn with_name(node: &str, status: Status) -> Status {
         }
         cause = error.source();
     }
-    Error::Unavailable { problem }.into()
+    Failure::Unreachable(problem)
 }
 
 #[cfg(test)]
@@ -114,10 +131,10 @@ mod tests {
 
     #[test]
     fn what_a_node_says_passes_through_and_what_it_did_not_say_is_unavailable() {
-        let said = with_name("n1", Status::resource_exhausted("full"));
+        let said = Status::from(failure("n1", Status::resource_exhausted("full")));
         assert_eq!((said.code(), said.message()), (Code::ResourceExhausted, "full"));
         let broken = Status::from_error(Box::new(std::io::Error::other("reset by peer")));
-        let told = with_name("n1", broken);
+        let told = Status::from(failure("n1", broken));
         assert_eq!(told.code(), Code::Unavailable);
         assert!(told.message().contains("node n1") && told.message().contains("reset by peer"), "{told:?}");
     }

@@ -1,7 +1,8 @@
 //! From a volume or a node to a connection, and what is known of nodes that cannot be reached.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::connections::Connections;
-use super::forward::{Client, Deadline, forward};
+use super::forward::{Client, Deadline, Failure, forward};
 use super::membership::{Member, Membership};
 use crate::error::{Error, Result};
+use crate::telemetry::ControllerGauges;
 
 /// How many nodes are asked at the same time.
 pub(super) const AT_ONCE: usize = 64;
@@ -26,13 +28,40 @@ pub struct Router {
     /// How long a node must be gone before its volumes count as gone with it.
     lost_after: Duration,
     missed: Mutex<HashMap<String, Instant>>,
+    /// Nodes that did not answer to their last call.
+    silent: Mutex<HashSet<String>>,
+    in_flight: AtomicU64,
     doubts: Mutex<HashMap<String, (String, Instant)>>,
+}
+
+/// One call under way; counted until it is dropped, be it that the caller gave up.
+struct InFlight<'c>(&'c AtomicU64);
+
+impl<'c> InFlight<'c> {
+    fn new(count: &'c AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Router {
     /// Over these nodes.
     pub fn new(membership: Membership, connections: Connections, lost_after: Duration) -> Self {
-        Self { membership, connections, lost_after, missed: Mutex::default(), doubts: Mutex::default() }
+        Self {
+            membership,
+            connections,
+            lost_after,
+            missed: Mutex::default(),
+            silent: Mutex::default(),
+            in_flight: AtomicU64::new(0),
+            doubts: Mutex::default(),
+        }
     }
 
     /// The nodes that there are, by their topology values.
@@ -55,7 +84,15 @@ impl Router {
         let unreachable = |problem: String| Err(Error::Unavailable { problem }.into());
         match member {
             Some(Member { address: Some(address), .. }) => {
-                forward(node, self.connections.to(&address), deadline, message, call).await
+                let _flight = InFlight::new(&self.in_flight);
+                let answer = forward(node, self.connections.to(&address), deadline, message, call).await;
+                let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+                match &answer {
+                    Err(Failure::Unreachable(_)) => drop(silent.insert(node.to_owned())),
+                    _ => drop(silent.remove(node)),
+                }
+                drop(silent);
+                answer.map_err(Status::from)
             }
             Some(Member { name, address: None }) => unreachable(format!("no quarry node runs on node {name} now")),
             None => unreachable(format!("there is no node {node:?} now, or no quarry node on it")),
@@ -80,6 +117,20 @@ impl Router {
             asking.push(async move { (node.clone(), answer.await) });
         }
         stream::iter(asking).buffered(AT_ONCE).collect().await
+    }
+
+    /// How things are now; the certificate is not its business.
+    pub fn gauges(&self) -> ControllerGauges {
+        let nodes = self.membership.borrow().clone();
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_reachable = |(node, member): &(&String, &Member)| member.address.is_some() && !silent.contains(*node);
+        let count = |nodes: usize| u64::try_from(nodes).unwrap_or(u64::MAX);
+        ControllerGauges {
+            nodes: count(nodes.len()),
+            nodes_reachable: count(nodes.iter().filter(is_reachable).count()),
+            forwards_in_flight: self.in_flight.load(Ordering::Relaxed),
+            certificate_expires: None,
+        }
     }
 
     /// Whether a node is gone for good, and its volumes with it: the list of nodes is known to be complete, and it has not

@@ -22,6 +22,21 @@ pub struct Gauges {
     pub stuck_commands: Option<u64>,
     /// 1 while the classes file is refused and older classes stay in force.
     pub classes_refused: Option<u64>,
+    /// What a controller sees.
+    pub controller: Option<ControllerGauges>,
+}
+
+/// What a controller sees of its nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControllerGauges {
+    /// Nodes with the driver.
+    pub nodes: u64,
+    /// Those of them whose last call was answered, or that were not called yet.
+    pub nodes_reachable: u64,
+    /// Calls under way to nodes.
+    pub forwards_in_flight: u64,
+    /// When the controller's certificate expires, seconds since 1970; unset while there is none.
+    pub certificate_expires: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,7 +95,26 @@ impl Gauges {
                 self.classes_refused,
             ),
         ];
-        for (name, help, value) in single {
+        let controller = self.controller.as_ref();
+        let of_controller = [
+            ("nodes", "Nodes with the driver", controller.map(|controller| controller.nodes)),
+            (
+                "nodes_reachable",
+                "Nodes whose last call was answered, or that were not called yet",
+                controller.map(|controller| controller.nodes_reachable),
+            ),
+            (
+                "forwards_in_flight",
+                "Calls under way to nodes",
+                controller.map(|controller| controller.forwards_in_flight),
+            ),
+            (
+                "certificate_expires_timestamp_seconds",
+                "When the certificate of the controller expires",
+                controller.and_then(|controller| controller.certificate_expires),
+            ),
+        ];
+        for (name, help, value) in single.into_iter().chain(of_controller) {
             if let Some(value) = value {
                 let gauge = Gauge::default();
                 gauge.set(value);

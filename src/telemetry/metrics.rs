@@ -174,6 +174,7 @@ mod tests {
             wipes_pending: Some(1),
             stuck_commands: Some(0),
             classes_refused: Some(0),
+            controller: None,
         };
         let text = metrics.encode(&full).unwrap();
         for line in [

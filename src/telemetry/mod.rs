@@ -12,5 +12,5 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 
-pub use gauges::{Gauges, VolumeGroupGauges};
+pub use gauges::{ControllerGauges, Gauges, VolumeGroupGauges};
 pub use metrics::Metrics;

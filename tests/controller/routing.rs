@@ -233,6 +233,21 @@ async fn a_deadline_goes_with_the_call() {
 }
 
 #[tokio::test]
+async fn nodes_that_do_not_answer_are_counted() {
+    let cluster = Cluster::start(3).await;
+    let counted = || {
+        let gauges = cluster.controller.router.gauges();
+        (gauges.nodes, gauges.nodes_reachable, gauges.forwards_in_flight)
+    };
+    assert_eq!(counted(), (3, 3, 0));
+    cluster.end(1).await;
+    cluster.get("node-2/pvc-1").await.unwrap_err();
+    assert_eq!(counted(), (3, 2, 0));
+    cluster.know([cluster.nodes[0].member(), Member { name: "node-3".into(), address: None }], true);
+    assert_eq!(counted(), (2, 1, 0));
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed_and_made_again() {
     let cluster = Cluster::start(1).await;
     cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap();
