@@ -70,6 +70,7 @@
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [get, list, watch]
+# Read when a claim names one; the driver then says that it cannot.
 - apiGroups: [storage.k8s.io]
   resources: [volumeattributesclasses]
   verbs: [get]
