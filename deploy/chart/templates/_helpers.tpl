@@ -55,9 +55,12 @@ seLinuxOptions:
   type: spc_t
 {{- end }}
 
-{{- /* Those of deploy/systemd/quarry-node.service but for loading kernel modules, which the kernel does by itself; and
-       what entering another mount namespace takes. */ -}}
+{{- /* The capabilities of a node, with which csi-sanity passes for each file system and for block volumes:
+       sys_admin: mount, device-mapper; sys_resource: growing a mounted ext4, lvm's own limits; sys_nice, ipc_lock: lvm
+       hurries and stays in memory while a device is suspended; mknod: lvm's device nodes; dac_override,
+       dac_read_search: the folders of pods that run as anybody. With lvm.onHost those that entering the namespaces of
+       another process takes. */ -}}
 {{- define "quarry.nodeCapabilities" -}}
-+sys_admin,+sys_resource,+sys_nice,+sys_rawio,+ipc_lock,+mknod,+chown,+fowner,+fsetid,+dac_override,+dac_read_search
++sys_admin,+sys_resource,+sys_nice,+ipc_lock,+mknod,+dac_override,+dac_read_search
 {{- if .Values.lvm.onHost }},+sys_chroot,+sys_ptrace{{ end }}
 {{- end }}
