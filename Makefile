@@ -4,7 +4,7 @@ CACHE := $(or $(QUARRY_CACHE),$(HOME)/.cache/quarry)
 CUTS ?= 20
 SEED ?= 1
 
-.PHONY: demo test sanity powercut races bench lint deny docs prepare programs
+.PHONY: demo test sanity powercut races bench manifests image lint deny docs prepare programs
 
 ## A volume's whole life on a real kernel, on screen
 demo: prepare programs
@@ -13,6 +13,7 @@ demo: prepare programs
 ## Everything that CI runs but format, lints and licences
 test: prepare programs
 	cargo test --workspace --no-fail-fast
+	cd tests/chart && go test ./...
 
 ## csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
 sanity: prepare programs
@@ -31,6 +32,18 @@ bench: prepare
 	cargo build --workspace --release
 	target/release/quarry-trial bench --output target/bench/node.json
 
+## deploy/quarry.yaml from the chart
+manifests: prepare
+	mkdir -p target
+	echo '# Made by `make manifests` from deploy/chart with its default values; change those, not this.' > target/quarry.yaml
+	scripts/helm template quarry deploy/chart >> target/quarry.yaml
+	mv target/quarry.yaml deploy/quarry.yaml
+
+## The image with the driver and all that it starts, an OCI archive: target/quarry-image.tar
+image: prepare
+	cargo build --release
+	scripts/build-image "$(CACHE)" target/release/quarry target/quarry-image.tar
+
 ## Format and lints
 lint:
 	cargo fmt --all --check
@@ -44,7 +57,7 @@ deny:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-test sanity: tools = go
+test sanity manifests: tools = go
 prepare:
 	scripts/install-packages $(tools)
 

@@ -70,9 +70,12 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     };
     let (stop, detached) = (CancellationToken::new(), TaskTracker::new());
     let settings = lvm_settings(flags.identity.driver_name.as_str())?;
-    let processes = Processes::new()
+    let mut processes = Processes::new()
         .observed(Arc::clone(&watcher) as Arc<dyn Observer>)
         .variable(system_folder::VARIABLE, settings.path());
+    if flags.lvm_on_host {
+        processes = processes.on_host("lvm");
+    }
     let kernel = Arc::new(Linux::new());
     let node = Node::new(identity, classes, Arc::new(processes), kernel, Backups::default(), detached.clone());
     learn_system_id(&node).await;

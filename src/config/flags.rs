@@ -61,6 +61,10 @@ pub struct NodeFlags {
     #[arg(long, env = "QUARRY_MAX_VOLUMES", value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(i64).range(0..))]
     pub max_volumes: i64,
+    /// From within a container, run the machine's own lvm instead of the container's; needs the machine's processes in
+    /// sight and its folder /run/quarry-lvm
+    #[arg(long, env = "QUARRY_LVM_ON_HOST")]
+    pub lvm_on_host: bool,
     /// How long running operations may take to end after a signal to end
     #[arg(long, env = "QUARRY_GRACE", value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub grace: Duration,

@@ -21,6 +21,8 @@ use super::commands::{Command, CommandError, Commands, Output};
 
 /// Where programs are looked for, in this order; also the `PATH` of the children.
 const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Starts a program in other namespaces, found there by `PATH`.
+const ENTER: &str = "nsenter";
 /// The most that is taken from standard output, bytes.
 const STDOUT_LIMIT: u64 = 64 << 20;
 /// How much of the end of standard error is kept, bytes.
@@ -53,6 +55,7 @@ impl<F: Fn(&Command, Duration, bool) + Send + Sync> Observer for F {
 pub struct Processes {
     folders: Vec<PathBuf>,
     environment: Vec<(OsString, OsString)>,
+    on_host: Option<&'static str>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -74,6 +77,7 @@ impl Processes {
         Self {
             folders,
             environment: environment.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+            on_host: None,
             observer: None,
         }
     }
@@ -92,6 +96,15 @@ impl Processes {
         self
     }
 
+    /// Takes `program` from the machine instead of from the container that this process is in: it runs where the
+    /// machine's first process is, with the machine's files and host name. That process must be visible here as
+    /// number 1, and the folder of `LVM_SYSTEM_DIR` at the same place there.
+    #[must_use]
+    pub fn on_host(mut self, program: &'static str) -> Self {
+        self.on_host = Some(program);
+        self
+    }
+
     /// Where a program lies; [`CommandError::Missing`] when it is in none of the folders.
     pub fn locate(&self, program: &str) -> Result<PathBuf, CommandError> {
         let candidates = self.folders.iter().map(|folder| folder.join(program));
@@ -102,11 +115,14 @@ impl Processes {
     }
 
     async fn run_to_end(self, command: Command) -> Result<Output, CommandError> {
-        let program = self.locate(command.program)?;
+        let is_on_host = self.on_host == Some(command.program);
+        let program = self.locate(if is_on_host { ENTER } else { command.program })?;
+        let entering = is_on_host.then_some(["--target", "1", "--mount", "--uts", "--", command.program]);
         let not_run =
             |error: io::Error| CommandError::NotRun { command: command.to_string(), reason: error.to_string() };
         let (stdout, stderr) = (memory_file().map_err(not_run)?, memory_file().map_err(not_run)?);
         let mut child = tokio::process::Command::new(program)
+            .args(entering.iter().flatten())
             .args(&command.arguments)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

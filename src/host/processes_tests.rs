@@ -36,6 +36,21 @@ async fn a_program_that_is_not_installed_is_missing() {
     }
 }
 
+/// Root is needed to look at process 1 and to go there.
+#[tokio::test]
+async fn a_program_of_the_host_runs_where_its_first_process_is() {
+    let Ok(host) = std::fs::read_link("/proc/1/ns/mnt") else {
+        return;
+    };
+    let processes = Processes::new().variable("LVM_SYSTEM_DIR", "/run/quarry").on_host("sh");
+    let output = processes.run(&shell("readlink /proc/self/ns/mnt; echo $LVM_SYSTEM_DIR; exit 5")).await.unwrap();
+    let text = format!("{}\n/run/quarry\n", host.display());
+    assert_eq!(output, Output { status: Some(5), stdout: text.into_bytes(), stderr: String::new() });
+    let other = processes.run(&Command::new("readlink").argument("/proc/self/ns/mnt")).await.unwrap();
+    let own = format!("{}\n", std::fs::read_link("/proc/self/ns/mnt").unwrap().display());
+    assert_eq!(other.stdout, own.into_bytes());
+}
+
 #[tokio::test]
 async fn the_environment_is_ours_alone_and_there_is_no_input() {
     let processes = Processes::new().variable("LVM_SYSTEM_DIR", "/run/quarry");

@@ -28,6 +28,7 @@ fn a_node_needs_nothing_but_its_classes() {
     assert_eq!(flags.identity.driver_name.as_str(), "lvm.quarry.storage");
     assert_eq!(flags.identity.node_name().unwrap(), host_name().unwrap());
     assert_eq!((flags.metrics, flags.log_format, flags.max_volumes), (None, LogFormat::Text, 0));
+    assert!(!flags.lvm_on_host);
     assert_eq!(flags.grace, Duration::from_secs(20));
     let groups = [String::from("vg0"), String::from("nvme-*")];
     assert_eq!(flags.classes.source(), Ok(ClassesSource::VolumeGroups(&groups)));
@@ -43,6 +44,7 @@ fn every_flag_of_a_node_is_read() {
         "--metrics=[::]:9808",
         "--log-format=json",
         "--max-volumes=7",
+        "--lvm-on-host",
         "--grace=0",
     ])
     .unwrap();
@@ -52,6 +54,7 @@ fn every_flag_of_a_node_is_read() {
     assert_eq!(flags.classes.source(), Ok(ClassesSource::File(Path::new("/etc/classes.yaml"))));
     assert_eq!(flags.metrics.map(|address| address.port()), Some(9808));
     assert_eq!((flags.log_format, flags.max_volumes, flags.grace), (LogFormat::Json, 7, Duration::ZERO));
+    assert!(flags.lvm_on_host);
 }
 
 #[test]
