@@ -39,9 +39,9 @@ cluster: prepare programs
 cluster-down: programs
 	target/debug/quarry-lab cluster down
 
-## What the cluster promises to tests
+## What the cluster promises to tests; a part of make test, here with its times
 test-cluster: prepare programs
-	cargo test -p quarry-lab --test cluster -- --ignored --nocapture --test-threads 1
+	cargo test -p quarry-lab --test cluster -- --nocapture --test-threads 1
 
 ## Format and lints
 lint:

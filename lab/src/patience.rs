@@ -12,11 +12,13 @@ pub(crate) enum Answer<T> {
     NotYet(String),
 }
 
-/// Asks every so often until the answer is here; an error that says what was missing last when the limit passes first.
+/// Asks every so often until the answer is here. When the limit passes first, an error says what was missing last, and
+/// then what `logs` gives.
 pub(crate) fn wait_for<T>(
     what: &str,
     limit: Duration,
     pause: Duration,
+    logs: impl Fn() -> String,
     mut ask: impl FnMut() -> Result<Answer<T>>,
 ) -> Result<T> {
     let deadline = Instant::now() + limit;
@@ -24,7 +26,7 @@ pub(crate) fn wait_for<T>(
         match ask()? {
             Answer::Here(found) => return Ok(found),
             Answer::NotYet(reason) if Instant::now() >= deadline => {
-                bail!("waited {limit:?} for {what}: {reason}");
+                bail!("waited {limit:?} for {what}: {reason}{}", logs());
             }
             Answer::NotYet(_) => sleep(pause),
         }

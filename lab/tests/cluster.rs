@@ -1,5 +1,5 @@
-//! A real Kubernetes in the lab: what it promises to the tests that use it. Takes minutes, and what is built for it the
-//! first time some more: `make test-cluster`.
+//! A real Kubernetes in the lab: what it promises to the tests that use it. Takes a minute, and more the first time, when
+//! Kubernetes is built.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as HostCommand, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,12 @@ use nix::unistd::Pid;
 use quarry_lab::{BUSYBOX, Cluster, ClusterOptions, Command, Disk, Image, Recipe, Worker};
 
 const LIMIT: Duration = Duration::from_mins(2);
+/// Clusters side by side would only slow each other down.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Everything by which a cluster can be recognised after its end.
 struct Traces {
@@ -85,8 +92,8 @@ fn fetch(cluster: &Cluster, from: &str, to: &str) -> String {
 }
 
 #[test]
-#[ignore = "takes minutes: make test-cluster"]
 fn pods_run_on_three_workers_and_reach_each_other_and_a_worker_survives_a_power_cut_and_nothing_stays() {
+    let _turn = turn();
     let begun = Instant::now();
     let cluster = Cluster::start(&ClusterOptions::new().disk(Disk::plain("pv0", 1 << 30)).verbose()).unwrap();
     println!("three workers Ready: {:?}", begun.elapsed());
@@ -179,8 +186,8 @@ fn keeper(cache: &Path) -> Child {
 }
 
 #[test]
-#[ignore = "takes minutes: make test-cluster"]
 fn killing_the_owner_of_a_cluster_leaves_nothing() {
+    let _turn = turn();
     let cache = tempfile::tempdir().unwrap();
     let mut keeper = keeper(cache.path());
     let lines = BufReader::new(keeper.stderr.take().unwrap()).lines();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::addresses::{API_PORT, CONTROL_PLANE, SERVICES};
 use super::credentials::Credentials;
@@ -68,13 +68,13 @@ impl ControlPlane {
 
     pub(crate) fn start_api_server(&self) -> Result<()> {
         self.api_server.start(&self.channel)?;
-        let ready = wait_for("the API server", READY_LIMIT, PAUSE, || {
+        let logs = || self.api_server.quote() + &self.etcd.quote();
+        wait_for("the API server", READY_LIMIT, PAUSE, logs, || {
             self.etcd.check()?;
             self.api_server.check()?;
             let output = self.kubectl(&["get", "--raw", "/readyz"], Vec::new())?;
             Ok(if output.status.success() { Answer::Here(()) } else { Answer::NotYet(output.error_text()) })
-        });
-        ready.or_else(|error| bail!("{error:#}{}{}", self.api_server.quote(), self.etcd.quote()))
+        })
     }
 
     /// At once, as when its machine loses power: its clients see connections break.
@@ -143,6 +143,7 @@ fn api_server_flags(credentials: &Credentials) -> Vec<String> {
         ("client-ca-file", "ca.crt"),
         ("tls-cert-file", "api-server.crt"),
         ("tls-private-key-file", "api-server.key"),
+        ("kubelet-certificate-authority", "ca.crt"),
         ("kubelet-client-certificate", "kubelet-client.crt"),
         ("kubelet-client-key", "kubelet-client.key"),
         ("service-account-key-file", "service-accounts.pub"),

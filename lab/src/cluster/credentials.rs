@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::addresses::{API_PORT, API_SERVICE, CONTROL_PLANE, worker_name};
+use super::addresses::{API_PORT, API_SERVICE, CONTROL_PLANE, worker_address, worker_name};
 
 /// Sections for openssl(1): what a certificate may be used for.
 const SECTIONS: &str = "
@@ -43,14 +43,14 @@ impl Credentials {
     pub(crate) fn make(folder: PathBuf, workers: u8) -> Result<Self> {
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let own = Self { folder };
+        own.write("openssl.cnf", SECTIONS)?;
+        own.certificate("ca", "authority", "/CN=quarry-lab", "")?;
         let names = format!(
-            "subjectAltName = IP:{CONTROL_PLANE},IP:{API_SERVICE},IP:127.0.0.1,DNS:kubernetes.default.svc,\
-             DNS:kubernetes.default,DNS:kubernetes,DNS:localhost\n"
+            "IP:{CONTROL_PLANE},IP:{API_SERVICE},IP:127.0.0.1,DNS:kubernetes.default.svc,DNS:kubernetes.default,\
+             DNS:kubernetes,DNS:localhost"
         );
-        own.write("openssl.cnf", &SECTIONS.replace("[client]", &format!("{names}[client]")))?;
-        own.certificate("ca", "authority", "/CN=quarry-lab")?;
-        own.certificate("api-server", "server", "/CN=kube-apiserver")?;
-        own.certificate("kubelet-client", "client", "/O=system:masters/CN=kube-apiserver")?;
+        own.certificate("api-server", "server", "/CN=kube-apiserver", &names)?;
+        own.certificate("kubelet-client", "client", "/O=system:masters/CN=kube-apiserver", "")?;
         let curve = "ec_paramgen_curve:prime256v1";
         own.openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", curve, "-out", "service-accounts.key"])?;
         own.openssl(&["pkey", "-in", "service-accounts.key", "-pubout", "-out", "service-accounts.pub"])?;
@@ -62,6 +62,7 @@ impl Credentials {
         ];
         for number in 1..=workers {
             let name = worker_name(number);
+            own.certificate(&name, "server", &format!("/CN={name}"), &format!("IP:{}", worker_address(number)))?;
             users.push((name.clone(), format!("system:node:{name}"), "system:nodes"));
         }
         let mut tokens = String::new();
@@ -100,13 +101,18 @@ impl Credentials {
         }))?)
     }
 
-    fn certificate(&self, name: &str, section: &str, subject: &str) -> Result<()> {
+    /// `alternatives` are the names and addresses of a server.
+    fn certificate(&self, name: &str, section: &str, subject: &str, alternatives: &str) -> Result<()> {
         let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
         let mut words = vec!["req", "-x509", "-config", "openssl.cnf", "-extensions", section, "-subj", subject];
         words.extend(["-days", "365", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
         words.extend(["-keyout", &key, "-out", &certificate]);
         if section != "authority" {
             words.extend(["-CA", "ca.crt", "-CAkey", "ca.key"]);
+        }
+        let alternatives = format!("subjectAltName={alternatives}");
+        if section == "server" {
+            words.extend(["-addext", &alternatives]);
         }
         self.openssl(&words)
     }
@@ -140,7 +146,8 @@ mod tests {
     fn certificates_are_of_the_clusters_own_authority() {
         let folder = tempfile::tempdir().unwrap();
         let credentials = Credentials::make(folder.path().join("credentials"), 2).unwrap();
-        for (name, purpose) in [("api-server", "sslserver"), ("kubelet-client", "sslclient")] {
+        for (name, purpose) in [("api-server", "sslserver"), ("worker-2", "sslserver"), ("kubelet-client", "sslclient")]
+        {
             let certificate = credentials.word(&format!("{name}.crt"));
             credentials.openssl(&["verify", "-CAfile", "ca.crt", "-purpose", purpose, &certificate]).unwrap();
         }

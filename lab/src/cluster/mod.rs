@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 pub use self::options::ClusterOptions;
@@ -180,21 +180,23 @@ impl Cluster {
 
     /// Waits until the API says that a worker is Ready, or that it is not.
     pub fn wait_ready(&self, worker: &str, ready: bool, limit: Duration) -> Result<()> {
-        let what = if ready { "to be Ready" } else { "not to be Ready any more" };
-        let found = wait_for(&format!("{worker} {what}"), limit, PAUSE, || {
-            self.control_plane.check()?;
-            if let Some(worker) = self.workers.iter().find(|known| ready && known.name() == worker) {
-                worker.check()?;
-            }
-            let nodes = self.ready_nodes()?;
-            Ok(match nodes.get(worker) {
-                Some((state, _)) if *state == ready => Answer::Here(()),
-                Some((_, reason)) => Answer::NotYet(reason.clone()),
-                None => Answer::NotYet(String::from("there is no such node")),
-            })
-        });
-        let logs = || self.workers.iter().find(|known| known.name() == worker).map(Worker::quote).unwrap_or_default();
-        found.or_else(|error| bail!("{error:#}{}", logs()))
+        let what = format!("{worker} {}", if ready { "to be Ready" } else { "not to be Ready any more" });
+        let known = self.workers.iter().find(|known| known.name() == worker);
+        wait_for(
+            &what,
+            limit,
+            PAUSE,
+            || known.map(Worker::quote).unwrap_or_default(),
+            || {
+                self.control_plane.check()?;
+                known.filter(|_| ready).map_or(Ok(()), Worker::check)?;
+                Ok(match self.ready_nodes()?.remove(worker) {
+                    Some((state, _)) if state == ready => Answer::Here(()),
+                    Some((_, reason)) => Answer::NotYet(reason),
+                    None => Answer::NotYet(String::from("there is no such node")),
+                })
+            },
+        )
     }
 
     /// The nodes, whether each is Ready, and the words for that.

@@ -58,8 +58,14 @@ impl Worker {
             fs::create_dir_all(made).with_context(|| format!("cannot make {}", made.display()))?;
         }
         write_all(&files, number)?;
-        for (from, to) in [("ca.crt", "ca.crt"), (&format!("{name}.kubeconfig"), "kubeconfig")] {
-            fs::copy(credentials.path(from), files.join(to)).with_context(|| format!("cannot copy {from}"))?;
+        let own = |extension: &str| format!("{name}.{extension}");
+        for (from, to) in [
+            ("ca.crt".to_owned(), "ca.crt"),
+            (own("crt"), "kubelet.crt"),
+            (own("key"), "kubelet.key"),
+            (own("kubeconfig"), "kubeconfig"),
+        ] {
+            fs::copy(credentials.path(&from), files.join(to)).with_context(|| format!("cannot copy {from}"))?;
         }
         let mut card =
             NetworkCard::new(tap(number), hardware_address(number), format!("{}/24", worker_address(number)));
