@@ -96,7 +96,7 @@ fn act(action: Action) -> Result<ExitCode> {
             let recipe = if worker { Recipe::Worker } else { Recipe::Storage };
             println!("{}", quarry_lab::root(recipe)?.display());
         }
-        Action::Cluster { action } => background::act(action)?,
+        Action::Cluster { action } => return background::act(action),
         Action::Run(run) => return self::run(run),
         Action::Agent => quarry_lab::serve()?,
         Action::Init { .. } => quarry_lab::init(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::addresses::{API_PORT, CONTROL_PLANE, SERVICES};
-use super::credentials::Credentials;
+use super::credentials::{Credentials, write};
 use super::service::Service;
 use crate::channel::Channel;
 use crate::command::{Command, Output};
@@ -17,6 +17,9 @@ use crate::process;
 
 const READY_LIMIT: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(200);
+/// Who, what and when of each request, once it is answered; not what was in it.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata"}]}"#;
 
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
@@ -25,6 +28,7 @@ pub(crate) struct ControlPlane {
     kubeconfig: PathBuf,
     /// Where kubectl remembers what the API server offers.
     kubectl_cache: PathBuf,
+    audit_log: Option<PathBuf>,
     etcd: Service,
     api_server: Service,
     controller_manager: Service,
@@ -32,14 +36,23 @@ pub(crate) struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Nothing is started yet. `folder` gets etcd's data and the logs.
+    /// Nothing is started yet. `folder` gets etcd's data and the logs, with `audit` also one of all requests.
     pub(crate) fn new(
         channel: &Arc<Channel>,
         programs: &Path,
         credentials: &Credentials,
         folder: &Path,
+        audit: bool,
     ) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut api_server = api_server_flags(credentials);
+        let audit_log = audit.then(|| folder.join("audit.log"));
+        if let Some(log) = &audit_log {
+            let policy = folder.join("audit-policy.json");
+            write(&policy, AUDIT_POLICY)?;
+            api_server.push(format!("--audit-policy-file={}", policy.display()));
+            api_server.push(format!("--audit-log-path={}", log.display()));
+        }
         let service = |name: &'static str, flags: Vec<String>| {
             let mut words = vec![programs.join(name).to_string_lossy().into_owned()];
             words.extend(flags);
@@ -51,8 +64,9 @@ impl ControlPlane {
             kubectl: programs.join("kubectl"),
             kubeconfig: credentials.path("admin.kubeconfig"),
             kubectl_cache: folder.join("kubectl"),
+            audit_log,
             etcd: service("etcd", etcd_flags(folder)),
-            api_server: service("kube-apiserver", api_server_flags(credentials)),
+            api_server: service("kube-apiserver", api_server),
             controller_manager: service("kube-controller-manager", controller_manager_flags(credentials)),
             scheduler: service("kube-scheduler", scheduler_flags(credentials)),
         })
@@ -94,6 +108,11 @@ impl ControlPlane {
     /// Where kubectl finds the API server and an identity that may do everything.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// One JSON object a line, if that was asked for.
+    pub(crate) fn audit_log(&self) -> Option<&Path> {
+        self.audit_log.as_deref()
     }
 
     /// An error when one of the programs ended by itself.

@@ -125,7 +125,7 @@ impl Cluster {
             image.write(&images.join(file_name(&image)))?;
         }
         let folder = run.path().join("control-plane");
-        let control_plane = ControlPlane::new(enclosure.channel(), &programs, &credentials, &folder)?;
+        let control_plane = ControlPlane::new(enclosure.channel(), &programs, &credentials, &folder, options.audit)?;
         // A process that is in the namespace as long as it exists.
         let wrapper = ["nsenter".to_owned(), format!("--net={}", namespace(&enclosure).display())];
         let worker = |number| {
@@ -218,6 +218,12 @@ impl Cluster {
     /// The file by which kubectl finds the API server, within [`Cluster::network_namespace`].
     pub fn kubeconfig(&self) -> &Path {
         self.control_plane.kubeconfig()
+    }
+
+    /// The API server's log of all requests, one JSON object of `audit.k8s.io/v1` a line; there is one only if the options
+    /// asked for it.
+    pub fn audit_log(&self) -> Result<&Path> {
+        self.control_plane.audit_log().context("the cluster was started without an audit log")
     }
 
     /// The cluster's network namespace as a file, for nsenter(1); it is there as long as the cluster.

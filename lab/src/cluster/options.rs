@@ -8,12 +8,13 @@ pub struct ClusterOptions {
     pub workers: u8,
     pub memory: u64,
     pub disks: Vec<Disk>,
+    pub audit: bool,
     pub verbose: bool,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { workers: 3, memory: 2 << 30, disks: Vec::new(), verbose: false }
+        Self { workers: 3, memory: 2 << 30, disks: Vec::new(), audit: false, verbose: false }
     }
 }
 
@@ -42,6 +43,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
         self.disks.push(disk);
+        self
+    }
+
+    /// Lets the API server write down who asked it for what: [`Cluster::audit_log`](crate::Cluster::audit_log).
+    #[must_use]
+    pub fn audit(mut self) -> Self {
+        self.audit = true;
         self
     }
 

@@ -1,20 +1,25 @@
 //! A cluster that stays up in the background, for people: `quarry-lab cluster up`, `down` and `exec`. There is one for each
 //! cache folder; a process of its own keeps it, so that its end, however it comes, is the end of the cluster.
 
-use std::fs::{self, File};
+mod place;
+mod requests;
+
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::{Pid, setsid};
-use quarry_lab::{Cluster, ClusterOptions, Disk, cache_folder, parse_size};
-use serde::{Deserialize, Serialize};
+use nix::unistd::setsid;
+use quarry_lab::{Cluster, ClusterOptions, Disk, parse_size};
+
+use place::{Access, Place};
+use requests::Request;
 
 const PAUSE: Duration = Duration::from_millis(100);
 const DOWN_LIMIT: Duration = Duration::from_mins(2);
@@ -30,6 +35,16 @@ pub(crate) enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Run a command on a worker.
+    Run {
+        worker: String,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Pull a worker's plug: what it did not flush is lost.
+    CutPower { worker: String },
+    /// Boot a worker whose power was cut.
+    Boot { worker: String },
     #[command(hide = true)]
     Keep(Size),
 }
@@ -46,69 +61,24 @@ pub(crate) struct Size {
     disk: Vec<u64>,
 }
 
-/// How to reach a cluster that is up.
-#[derive(Serialize, Deserialize)]
-struct Access {
-    kubeconfig: PathBuf,
-    network_namespace: PathBuf,
-    programs: PathBuf,
-    workers: Vec<String>,
-    seconds: f64,
-}
-
-/// The files by which the commands find each other.
-struct Place {
-    /// Locked by the keeper as long as it lives; holds its process id.
-    keeper: PathBuf,
-    access: PathBuf,
-    log: PathBuf,
-}
-
-impl Place {
-    fn open() -> Result<Self> {
-        let folder = cache_folder()?.join("cluster");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let [keeper, access, log] = ["keeper", "access.json", "log"].map(|name| folder.join(name));
-        Ok(Self { keeper, access, log })
-    }
-
-    fn keeper_file(&self) -> Result<File> {
-        let file = File::options().create(true).truncate(false).read(true).write(true).open(&self.keeper);
-        file.with_context(|| format!("cannot open {}", self.keeper.display()))
-    }
-
-    /// The process that keeps the cluster, if there is one. Its id cannot be another's while the lock is held.
-    fn keeper(&self) -> Result<Option<Pid>> {
-        let mut file = self.keeper_file()?;
-        if file.try_lock().is_ok() {
-            return Ok(None);
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).context("cannot read the keeper's process id")?;
-        Ok(text.trim().parse().ok().map(Pid::from_raw))
-    }
-
-    fn access(&self) -> Result<Access> {
-        ensure!(self.keeper()?.is_some(), "no cluster is up: `make cluster` starts one");
-        let text = fs::read(&self.access).context("the cluster is not ready yet")?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", self.access.display()))
-    }
-}
-
-pub(crate) fn act(action: Action) -> Result<()> {
+pub(crate) fn act(action: Action) -> Result<ExitCode> {
     match action {
-        Action::Up(size) => up(&size),
-        Action::Down => down(),
-        Action::Exec { command } => exec(&command),
-        Action::Keep(size) => keep(&size),
+        Action::Up(size) => up(&size)?,
+        Action::Down => down()?,
+        Action::Exec { command } => exec(&command)?,
+        Action::Run { worker, command } => return ask(&Request::Run { worker, command }),
+        Action::CutPower { worker } => return ask(&Request::CutPower { worker }),
+        Action::Boot { worker } => return ask(&Request::Boot { worker }),
+        Action::Keep(size) => keep(&size)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn up(size: &Size) -> Result<()> {
     let place = Place::open()?;
     ensure!(place.keeper()?.is_none(), "a cluster is up already: `make cluster-down` removes it");
-    let _ = fs::remove_file(&place.access);
-    let log = File::create(&place.log).with_context(|| format!("cannot make {}", place.log.display()))?;
+    place.withdraw();
+    let log = File::create(place.log()).with_context(|| format!("cannot make {}", place.log().display()))?;
     let mut keeper = Command::new(std::env::current_exe().context("no path of this program")?);
     keeper.args(["cluster", "keep", "--workers", &size.workers.to_string(), "--memory", &size.memory.to_string()]);
     keeper.args(size.disk.iter().flat_map(|size| [String::from("--disk"), size.to_string()]));
@@ -118,6 +88,7 @@ fn up(size: &Size) -> Result<()> {
     let own = std::env::current_exe().context("no path of this program")?;
     println!("The cluster is up after {:.1} s: {}.", access.seconds, access.workers.join(", "));
     println!("  {} cluster exec -- kubectl get nodes", own.display());
+    println!("  {} cluster run {} -- lsblk", own.display(), access.workers[0]);
     println!("or, for a shell and programs of your own:");
     println!("  export KUBECONFIG={} PATH={}:$PATH", access.kubeconfig.display(), access.programs.display());
     println!("  nsenter --net={} kubectl get nodes", access.network_namespace.display());
@@ -127,11 +98,11 @@ fn up(size: &Size) -> Result<()> {
 
 /// Shows the keeper's log until the cluster is ready; an error when the keeper ends before.
 fn follow(place: &Place, mut keeper: Child) -> Result<()> {
-    let mut log = File::open(&place.log).context("cannot read the keeper's log")?;
+    let mut log = File::open(place.log()).context("cannot read the keeper's log")?;
     let mut shown = 0;
     loop {
         let ended = keeper.try_wait().context("cannot wait for the keeper")?;
-        let ready = place.access.is_file();
+        let ready = place.is_ready();
         let mut news = Vec::new();
         log.seek(SeekFrom::Start(shown)).and_then(|_| log.read_to_end(&mut news)).context("cannot read the log")?;
         shown += news.len() as u64;
@@ -148,10 +119,7 @@ fn follow(place: &Place, mut keeper: Child) -> Result<()> {
 fn keep(size: &Size) -> Result<()> {
     setsid().context("cannot leave the terminal")?;
     let place = Place::open()?;
-    let mut lock = place.keeper_file()?;
-    ensure!(lock.try_lock().is_ok(), "a cluster is up already");
-    lock.set_len(0).context("cannot empty the keeper's file")?;
-    write!(lock, "{}", std::process::id()).context("cannot write the keeper's process id")?;
+    let _keeper = place.become_keeper()?;
     // From here on a signal waits until it is asked for; one during the start ends it in good order afterwards.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
@@ -163,7 +131,8 @@ fn keep(size: &Size) -> Result<()> {
     for (number, bytes) in size.disk.iter().enumerate() {
         options = options.disk(Disk::plain(format!("disk{number}"), *bytes));
     }
-    let cluster = Cluster::start(&options)?;
+    let cluster = Arc::new(Cluster::start(&options)?);
+    requests::serve(place.folder(), &cluster)?;
     let access = Access {
         kubeconfig: cluster.kubeconfig().to_owned(),
         network_namespace: cluster.network_namespace(),
@@ -171,12 +140,12 @@ fn keep(size: &Size) -> Result<()> {
         workers: cluster.workers().iter().map(|worker| worker.name().to_owned()).collect(),
         seconds: begun.elapsed().as_secs_f64(),
     };
-    let unfinished = place.access.with_extension("new");
-    fs::write(&unfinished, serde_json::to_vec(&access)?).context("cannot write how to reach the cluster")?;
-    fs::rename(&unfinished, &place.access).context("cannot write how to reach the cluster")?;
+    place.publish(&access)?;
     signals.wait().context("cannot wait for a signal")?;
+    place.withdraw();
+    // Who still asks something keeps the cluster until this process ends, which is its end in any case.
     drop(cluster);
-    fs::remove_file(&place.access).context("cannot remove how to reach the cluster")
+    Ok(())
 }
 
 fn down() -> Result<()> {
@@ -211,4 +180,14 @@ fn exec(command: &[String]) -> Result<()> {
         .env("PATH", format!("{}:{path}", access.programs.display()))
         .exec();
     Err(error).with_context(|| format!("cannot start {program}"))
+}
+
+/// Asks the keeper, shows what came of it, and passes the exit status on.
+fn ask(request: &Request) -> Result<ExitCode> {
+    let place = Place::open()?;
+    place.access()?;
+    let answer = requests::ask(place.folder(), request)?;
+    print!("{}", answer.stdout);
+    eprint!("{}", answer.stderr);
+    Ok(ExitCode::from(u8::try_from(answer.code).unwrap_or(1)))
 }
