@@ -3,8 +3,9 @@
 CACHE := $(or $(QUARRY_CACHE),$(HOME)/.cache/quarry)
 CUTS ?= 20
 SEED ?= 1
+WORKERS ?= 3
 
-.PHONY: demo test sanity powercut races bench manifests image lint deny docs prepare programs
+.PHONY: demo test sanity powercut races bench cluster cluster-down test-cluster manifests image lint deny docs prepare programs
 
 ## A volume's whole life on a real kernel, on screen
 demo: prepare programs
@@ -32,6 +33,17 @@ bench: prepare
 	cargo build --workspace --release
 	target/release/quarry-trial bench --output target/bench/node.json
 
+## A real Kubernetes in the background, with three guests as workers; says how to point kubectl at it
+cluster: prepare programs
+	target/debug/quarry-lab cluster up --workers $(WORKERS) --disk 8G
+
+cluster-down: programs
+	target/debug/quarry-lab cluster down
+
+## What the cluster promises to tests; a part of make test, here with its times
+test-cluster: prepare programs
+	cargo test -p quarry-lab --test cluster -- --nocapture --test-threads 1
+
 ## deploy/quarry.yaml from the chart
 manifests: prepare
 	mkdir -p target
@@ -57,7 +69,7 @@ deny:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-test sanity manifests: tools = go
+test sanity cluster test-cluster manifests: tools = go
 prepare:
 	scripts/install-packages $(tools)
 

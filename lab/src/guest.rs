@@ -44,7 +44,7 @@ pub struct Guest {
 impl Guest {
     /// Boots a guest and waits until programs can be run in it. Builds the root first where it is missing.
     pub fn boot(options: &Options) -> Result<Self> {
-        let root = root()?;
+        let root = root(options.recipe)?;
         let begun = Instant::now();
         let program = program()?;
         let run = RunFolder::create()?;
@@ -59,6 +59,7 @@ impl Guest {
         ];
         kernel = kernel.iter().flat_map(|words| words.split(' ')).map(str::to_owned).collect();
         kernel.extend(disk_arguments);
+        kernel.extend(options.network_cards.iter().enumerate().map(|(number, card)| card.kernel_argument(number)));
         kernel.extend(options.kernel_arguments.iter().cloned());
         kernel.extend(["--".to_owned(), "init".to_owned()]);
         let launch = Launch { root, shares: shares.clone(), kernel, memory: options.memory };
@@ -95,6 +96,9 @@ impl Guest {
         };
         // From here on an error drops the guest, which ends its processes.
         guest.kernel = guest.channel.wait_ready(BOOT_LIMIT).context("the guest did not boot")?;
+        for (number, card) in options.network_cards.iter().enumerate() {
+            card.set_up(number, &guest.channel)?;
+        }
         for disk in volatile {
             guest.add_disk(&disk)?;
         }

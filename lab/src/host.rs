@@ -3,13 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command as HostCommand};
+use std::process::Command as HostCommand;
 use std::sync::{Arc, Mutex};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -17,13 +13,10 @@ use crate::cache::RunFolder;
 use crate::channel::{Channel, locked};
 use crate::command::Command;
 use crate::disk::Disk;
+use crate::enclosure::Enclosure;
 use crate::frame::Request;
 use crate::options::Options;
 use crate::process;
-use crate::program::program;
-
-const READY_LIMIT: Duration = Duration::from_secs(10);
-const UNDO_LIMIT: Duration = Duration::from_mins(1);
 
 /// Whatever was mounted since the start (all programs are gone when this runs), whatever stands on loop devices over our disk images, from the top down, then the loop devices, then the run's folder.
 /// Never a device that does not lead to one of our images.
@@ -54,11 +47,9 @@ rm -rf --one-file-system "$run"
 /// The machine's own kernel. Dropping it, or the end of this process in whatever way, undoes all that it set up.
 #[derive(Debug)]
 pub struct Host {
-    pub(crate) channel: Arc<Channel>,
-    agent: Mutex<Child>,
+    enclosure: Enclosure,
     disk_folder: PathBuf,
     loops: Mutex<BTreeMap<String, String>>,
-    kernel: String,
     run: RunFolder,
 }
 
@@ -71,40 +62,26 @@ impl Host {
         )?;
         let run = RunFolder::create()?;
         let disk_folder = options.made_disk_folder(&run)?;
-        let (own, theirs) = UnixStream::pair().context("cannot make a channel")?;
-        let agent = HostCommand::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave"])
-            .arg(program()?)
-            .arg("agent")
-            .env("LVM_SUPPRESS_FD_WARNINGS", "1")
-            .stdin(std::os::fd::OwnedFd::from(theirs))
-            // A terminal's Ctrl-C is for the lab, whose end makes the agent undo everything.
-            .process_group(0)
-            .spawn()
-            .context("cannot start unshare")?;
-        let mut host = Self {
-            channel: Channel::open(own.try_clone().context("cannot share the channel")?, own, None)?,
-            agent: Mutex::new(agent),
-            disk_folder,
-            loops: Mutex::default(),
-            kernel: String::new(),
-            run,
-        };
-        host.kernel = host.channel.wait_ready(READY_LIMIT)?;
+        let host = Self { enclosure: Enclosure::start(&[])?, disk_folder, loops: Mutex::default(), run };
         let quoted = |path: &std::path::Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
-        let mounts = process::run(&host.channel, &Command::new("cut").args(["-d ", "-f1", "/proc/self/mountinfo"]))?;
+        let mounts = process::run(host.channel(), &Command::new("cut").args(["-d ", "-f1", "/proc/self/mountinfo"]))?;
         let known = mounts.checked()?.text().replace('\n', " ");
         let script =
             format!("known='{known}'\ndisks={}\nrun={}\n{UNDO}", quoted(&host.disk_folder), quoted(host.run.path()));
-        host.channel.request(&Request::OnHangup { script })?;
+        host.channel().request(&Request::OnHangup { script })?;
         for disk in &options.disks {
             host.add_disk(disk)?;
         }
         Ok(host)
     }
 
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        self.enclosure.channel()
+    }
+
+    /// The kernel's release.
     pub fn kernel(&self) -> &str {
-        &self.kernel
+        self.enclosure.kernel()
     }
 
     /// The loop device of a disk.
@@ -117,7 +94,7 @@ impl Host {
         ensure!(self.device(&disk.name).is_err(), "there is a disk `{}` already", disk.name);
         let image = disk.image(&self.disk_folder)?.to_string_lossy().into_owned();
         let command = Command::new("losetup").args(["--find", "--show", &image]);
-        let device = process::run(&self.channel, &command)?.checked()?.text();
+        let device = process::run(self.channel(), &command)?.checked()?.text();
         locked(&self.loops).insert(disk.name.clone(), device.clone());
         Ok(device)
     }
@@ -128,29 +105,13 @@ impl Host {
         let holders = format!("/sys/block/{}/holders", device.trim_start_matches("/dev/"));
         let busy = fs::read_dir(&holders).is_ok_and(|mut entries| entries.next().is_some());
         ensure!(!busy, "{device} is in use: to fail it under its users, put a fault on it");
-        process::run(&self.channel, &Command::new("losetup").args(["--detach", &device]))?.checked()?;
+        process::run(self.channel(), &Command::new("losetup").args(["--detach", &device]))?.checked()?;
         locked(&self.loops).remove(name);
         Ok(())
     }
 
     /// Ends every program and undoes everything.
     pub fn stop(&self) -> Result<()> {
-        self.channel.expect_end("the machine was stopped");
-        self.channel.hang_up();
-        let deadline = Instant::now() + UNDO_LIMIT;
-        let mut agent = locked(&self.agent);
-        while agent.try_wait().context("cannot wait for the agent")?.is_none() {
-            ensure!(Instant::now() < deadline, "undoing took longer than {UNDO_LIMIT:?}");
-            sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        if let Err(error) = self.stop() {
-            eprintln!("quarry-lab: {error:#}");
-        }
+        self.enclosure.end()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A [`Guest`] is a User-Mode Linux kernel over a root file system that [`root()`] builds once and keeps in
 //! [`cache_folder`]. However the process that booted it ends, nothing of the guest stays but the disk images in a folder of
-//! the caller's own. [`Host`] is the same on this machine's kernel; [`Machine`] is either.
+//! the caller's own. [`Host`] is the same on this machine's kernel; [`Machine`] is either. A [`Cluster`] is a real Kubernetes
+//! whose workers are guests.
 //!
 //! The library starts the program `quarry-lab` (launcher, init and agent of a guest): `cargo build -p quarry-lab` puts it
 //! where it is found, or name it in `QUARRY_LAB`. Root is needed.
@@ -32,18 +33,23 @@ mod agent;
 mod apt;
 mod cache;
 mod channel;
+mod cluster;
 mod command;
 mod console;
 mod disk;
+mod enclosure;
 mod fault;
 mod flow;
 mod frame;
 mod guest;
 mod host;
+mod image;
 mod init;
 mod launch;
 mod machine;
+mod network_card;
 mod options;
+mod patience;
 mod plug;
 mod power;
 mod process;
@@ -53,14 +59,17 @@ mod running;
 
 pub use agent::serve;
 pub use cache::cache_folder;
+pub use cluster::{BUSYBOX, Cluster, ClusterOptions, Worker, programs};
 pub use command::{Command, Output, Status};
 pub use disk::{Disk, DiskKind, parse_size};
 pub use fault::{Behaviour, Fault};
 pub use guest::Guest;
 pub use host::Host;
+pub use image::Image;
 pub use init::init;
 pub use launch::{Share, launch, launch_inside};
 pub use machine::Machine;
+pub use network_card::NetworkCard;
 pub use options::Options;
 pub use process::Process;
-pub use root::root;
+pub use root::{Recipe, root};

@@ -36,7 +36,7 @@ impl Machine {
     fn channel(&self) -> &Arc<Channel> {
         match self {
             Self::Guest(guest) => &guest.channel,
-            Self::Host(host) => &host.channel,
+            Self::Host(host) => host.channel(),
         }
     }
 
@@ -94,7 +94,7 @@ impl Machine {
     pub fn fault(&self, name: &str) -> Result<Fault> {
         match self {
             Self::Guest(guest) => guest.fault(name),
-            Self::Host(host) => Fault::put(&host.channel, name, host.device(name)?),
+            Self::Host(host) => Fault::put(host.channel(), name, host.device(name)?),
         }
     }
 

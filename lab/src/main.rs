@@ -1,4 +1,7 @@
-//! `quarry-lab`: boots a guest and runs a command in it. The same program is the guest's launcher, init and agent.
+//! `quarry-lab`: boots a guest and runs a command in it, or keeps a cluster. The same program is the guest's launcher, init
+//! and agent.
+
+mod background;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use quarry_lab::{Command, Disk, DiskKind, Machine, Options, Share, parse_size};
+use quarry_lab::{Command, Disk, DiskKind, Machine, Options, Recipe, Share, parse_size};
 
 /// Machines with a real kernel, real LVM and disks that can fail.
 #[derive(Parser)]
@@ -19,7 +22,16 @@ struct Line {
 #[derive(Subcommand)]
 enum Action {
     /// Build the guest's root file system unless it is there, and print its path.
-    Root,
+    Root {
+        /// That of a cluster's workers.
+        #[arg(long)]
+        worker: bool,
+    },
+    /// A Kubernetes cluster of this machine's own, with guests as workers.
+    Cluster {
+        #[command(subcommand)]
+        action: background::Action,
+    },
     /// Boot a guest (LAB=host: take this machine), run a command, pass its exit status on, switch off.
     Run(Run),
     #[command(hide = true)]
@@ -80,7 +92,11 @@ fn main() -> ExitCode {
 
 fn act(action: Action) -> Result<ExitCode> {
     match action {
-        Action::Root => println!("{}", quarry_lab::root()?.display()),
+        Action::Root { worker } => {
+            let recipe = if worker { Recipe::Worker } else { Recipe::Storage };
+            println!("{}", quarry_lab::root(recipe)?.display());
+        }
+        Action::Cluster { action } => return background::act(action),
         Action::Run(run) => return self::run(run),
         Action::Agent => quarry_lab::serve()?,
         Action::Init { .. } => quarry_lab::init(),

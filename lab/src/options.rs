@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use crate::cache::RunFolder;
 use crate::disk::Disk;
 use crate::launch::Share;
+use crate::network_card::NetworkCard;
+use crate::root::Recipe;
 
 /// What a machine is made of; see the methods.
 #[derive(Debug, Clone)]
@@ -16,6 +18,8 @@ pub struct Options {
     pub disk_folder: Option<PathBuf>,
     pub disks: Vec<Disk>,
     pub shares: Vec<Share>,
+    pub network_cards: Vec<NetworkCard>,
+    pub recipe: Recipe,
     pub kernel_arguments: Vec<String>,
     pub wrapper: Vec<String>,
 }
@@ -27,6 +31,8 @@ impl Default for Options {
             disk_folder: None,
             disks: Vec::new(),
             shares: Vec::new(),
+            network_cards: Vec::new(),
+            recipe: Recipe::default(),
             kernel_arguments: Vec::new(),
             wrapper: Vec::new(),
         }
@@ -74,7 +80,21 @@ impl Options {
         self
     }
 
-    /// One more argument for a guest's kernel, such as `vec0:transport=tap,ifname=tap0`.
+    /// Gives a guest a network card; the first is `vec0` there.
+    #[must_use]
+    pub fn network_card(mut self, card: NetworkCard) -> Self {
+        self.network_cards.push(card);
+        self
+    }
+
+    /// What a guest's root file system holds; without it, what storage needs.
+    #[must_use]
+    pub fn recipe(mut self, recipe: Recipe) -> Self {
+        self.recipe = recipe;
+        self
+    }
+
+    /// One more argument for a guest's kernel.
     #[must_use]
     pub fn kernel_argument(mut self, argument: impl Into<String>) -> Self {
         self.kernel_arguments.push(argument.into());

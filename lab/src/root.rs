@@ -1,5 +1,6 @@
-//! Builds the root file system that every guest boots from: a small Debian with a User-Mode Linux kernel and the storage
-//! tools. Built once, kept under a name that says its recipe, never changed afterwards.
+//! Builds the root file systems that guests boot from: a small Debian with a User-Mode Linux kernel and the storage
+//! tools, for workers of a cluster also with what runs containers. Built once, kept under a name that says the recipe,
+//! never changed afterwards.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -39,10 +40,41 @@ const PACKAGES: &[&str] = &[
     "xfsprogs",
 ];
 
+/// What lies in a worker's root besides.
+const WORKER_PACKAGES: &[&str] = &["containerd", "containernetworking-plugins", "nftables", "runc"];
+
+/// What a guest's root file system holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recipe {
+    /// A kernel, LVM and the tools of file systems.
+    #[default]
+    Storage,
+    /// The same, and what a worker of a Kubernetes cluster runs containers with.
+    Worker,
+}
+
+impl Recipe {
+    fn packages(self) -> String {
+        match self {
+            Self::Storage => PACKAGES.join(","),
+            Self::Worker => [PACKAGES, WORKER_PACKAGES].concat().join(","),
+        }
+    }
+
+    /// Names the recipe, so that a change of it makes another root.
+    fn key(self) -> String {
+        let digest = Sha256::digest(format!("{REVISION} {SUITE} {}", self.packages().replace(',', " ")));
+        digest.iter().take(6).fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
 /// The finished root, built first where that is needed (about two minutes).
-pub fn root() -> Result<PathBuf> {
+pub fn root(recipe: Recipe) -> Result<PathBuf> {
     let cache = cache_folder()?;
-    let finished = cache.join(format!("root-{}", recipe()));
+    let finished = cache.join(format!("root-{}", recipe.key()));
     if finished.is_dir() {
         return Ok(finished);
     }
@@ -58,7 +90,7 @@ pub fn root() -> Result<PathBuf> {
         }
     }
     let building = cache.join(format!("building-{}", std::process::id()));
-    if let Err(error) = build(&building) {
+    if let Err(error) = build(recipe, &building) {
         remove_folder(&building)?;
         return Err(error);
     }
@@ -66,18 +98,12 @@ pub fn root() -> Result<PathBuf> {
     Ok(finished)
 }
 
-fn recipe() -> String {
-    let digest = Sha256::digest(format!("{REVISION} {SUITE} {}", PACKAGES.join(" ")));
-    digest.iter().take(6).fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn build(folder: &Path) -> Result<()> {
+fn build(recipe: Recipe, folder: &Path) -> Result<()> {
     let mirror = apt::mirror(Path::new("/etc/apt"))?;
     let script = debootstrap_script()?;
-    eprintln!("building the guest's root file system (Debian {SUITE} from {mirror}), once, about two minutes …");
+    eprintln!(
+        "building a guest's root file system ({recipe:?}: Debian {SUITE} from {mirror}), once, about two minutes …"
+    );
     let log_path = folder.with_file_name("root.log");
     let log = fs::File::create(&log_path).with_context(|| format!("cannot make {}", log_path.display()))?;
     // In a mount and process namespace of its own: whatever debootstrap mounts or starts ends with it.
@@ -85,7 +111,7 @@ fn build(folder: &Path) -> Result<()> {
         .args(["--pdeathsig", "KILL", "unshare"])
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"])
         .args(["debootstrap", "--variant=minbase"])
-        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(format!("--include={}", recipe.packages()))
         .arg(SUITE)
         .arg(folder)
         .arg(&mirror)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use quarry_lab::{Guest, Options, Status};
+use quarry_lab::{Guest, Options, Recipe, Status};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_quarry-lab");
 
@@ -23,7 +23,7 @@ struct Lab {
 
 impl Lab {
     fn new(megabytes: u32) -> Self {
-        let root = quarry_lab::root().unwrap();
+        let root = quarry_lab::root(Recipe::Storage).unwrap();
         let cache = tempfile::tempdir().unwrap();
         symlink(&root, cache.path().join(root.file_name().unwrap())).unwrap();
         Self { cache, memory: format!("{megabytes}M") }
