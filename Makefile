@@ -14,7 +14,7 @@ demo: prepare programs
 ## Everything that CI runs but format, lints and licences
 test: prepare programs
 	cargo test --workspace --no-fail-fast
-	cd tests/chart && go test ./...
+	cd tests/chart && go test -count=1 ./...
 
 ## csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
 sanity: prepare programs
@@ -54,7 +54,7 @@ manifests: prepare
 ## The image with the driver and all that it starts, an OCI archive: target/quarry-image.tar
 image: prepare
 	cargo build --release
-	scripts/build-image "$(CACHE)" target/release/quarry target/quarry-image.tar
+	scripts/build-image "$(CACHE)" "$${CARGO_TARGET_DIR:-target}/release/quarry" target/quarry-image.tar
 
 ## Format and lints
 lint:
