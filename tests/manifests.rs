@@ -26,13 +26,15 @@ fn the_classes_are_a_file_that_a_node_takes() {
 }
 
 #[test]
-#[ignore = "until quarry controller and the node's --listen are there"]
 fn the_program_takes_its_arguments() {
     for kind in [("Deployment", "quarry-controller"), ("DaemonSet", "quarry-node")] {
         let pod = object(kind.0, kind.1);
         let containers = pod["spec"]["template"]["spec"]["containers"].as_array().unwrap().clone();
         let quarry = containers.into_iter().find(|container| container["name"] == "quarry").unwrap();
         let words = quarry["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned());
-        Arguments::try_parse_from(std::iter::once(String::from("quarry")).chain(words)).unwrap();
+        // The downward API tells a pod its namespace by a variable.
+        let namespace = ["--namespace", "quarry"].map(String::from).into_iter().filter(|_| kind.0 == "Deployment");
+        let words = std::iter::once(String::from("quarry")).chain(words).chain(namespace);
+        Arguments::try_parse_from(words).unwrap();
     }
 }

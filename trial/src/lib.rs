@@ -7,6 +7,7 @@ pub mod checks;
 pub mod client;
 pub mod demo;
 pub mod inside;
+pub mod kubernetes;
 pub mod power_cuts;
 pub mod races;
 pub mod sanity;

@@ -161,11 +161,23 @@ impl Cluster {
     pub fn import(&self, image: &Image) -> Result<()> {
         let file = file_name(image);
         image.write(&self.images.join(&file))?;
+        self.import_file(&file)
+    }
+
+    fn import_file(&self, file: &str) -> Result<()> {
         thread::scope(|scope| {
-            let imports: Vec<_> = self.workers.iter().map(|worker| scope.spawn(|| worker.import(&file))).collect();
+            let imports: Vec<_> = self.workers.iter().map(|worker| scope.spawn(|| worker.import(file))).collect();
             let joined = imports.into_iter().map(|import| import.join().unwrap_or_else(|_| Err(anyhow!("a panic"))));
             joined.fold(Ok(()), Result::and)
         })
+    }
+
+    /// Gives the images of an archive, as `make image` makes it, to every worker; each must have power.
+    pub fn import_archive(&self, archive: &Path) -> Result<()> {
+        let name = archive.file_name().with_context(|| format!("{} is no file", archive.display()))?;
+        let name = name.to_string_lossy().into_owned();
+        fs::copy(archive, self.images.join(&name)).with_context(|| format!("cannot read {}", archive.display()))?;
+        self.import_file(&name)
     }
 
     /// Kills the API server; everything else goes on.
