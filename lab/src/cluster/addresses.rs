@@ -13,7 +13,8 @@ pub(crate) const API_PORT: u16 = 443;
 /// More than that many workers have no address.
 pub(crate) const MOST_WORKERS: u8 = 200;
 
-const BRIDGE: &str = "lab0";
+/// What the cables of all machines are plugged into.
+pub(crate) const BRIDGE: &str = "lab0";
 
 pub(crate) fn worker_name(number: u8) -> String {
     format!("worker-{number}")
