@@ -184,7 +184,8 @@ impl Cluster {
         self.control_plane.start_api_server()
     }
 
-    /// Pulls a worker's network cable: nothing reaches it and nothing comes from it, but its programs go on.
+    /// Pulls a worker's network cable: nothing reaches it and nothing comes from it, but its programs go on. To part it
+    /// from some others only, run `ip route replace blackhole NETWORK` on it.
     pub fn cut_network(&self, worker: &Worker) -> Result<()> {
         // The tap device itself stays up: a guest's card never recovers from one that was down.
         self.set_link(worker, &["nomaster"])
