@@ -41,7 +41,7 @@ const PACKAGES: &[&str] = &[
 ];
 
 /// What lies in a worker's root besides.
-const WORKER_PACKAGES: &[&str] = &["containerd", "containernetworking-plugins", "nftables", "runc"];
+const WORKER_PACKAGES: &[&str] = &["containerd", "containernetworking-plugins", "runc"];
 
 /// What a guest's root file system holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

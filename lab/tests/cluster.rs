@@ -95,7 +95,7 @@ fn fetch(cluster: &Cluster, from: &str, to: &str) -> String {
 fn pods_run_on_three_workers_and_reach_each_other_and_a_worker_survives_a_power_cut_and_nothing_stays() {
     let _turn = turn();
     let begun = Instant::now();
-    let cluster = Cluster::start(&ClusterOptions::new().disk(Disk::plain("pv0", 1 << 30)).verbose()).unwrap();
+    let cluster = Cluster::start(&ClusterOptions::new().disk(Disk::plain("pv0", 1 << 30)).audit().verbose()).unwrap();
     println!("three workers Ready: {:?}", begun.elapsed());
     let traces = Traces::of(&cluster);
     let names: Vec<&str> = cluster.workers().iter().map(Worker::name).collect();
@@ -119,8 +119,10 @@ fn pods_run_on_three_workers_and_reach_each_other_and_a_worker_survives_a_power_
         assert_eq!(cluster.run(&wget).unwrap().text(), *name);
     }
 
-    worker_loses_power(&cluster, &cluster.workers()[1]);
+    one_worker_loses_power_and_one_its_network(&cluster, &cluster.workers()[1], &cluster.workers()[2]);
     api_server_goes_away(&cluster);
+    let audited = fs::read_to_string(cluster.audit_log().unwrap()).unwrap();
+    assert!(audited.lines().any(|line| line.contains("pod-on-worker-1") && line.contains("\"verb\":\"create\"")));
 
     let begun = Instant::now();
     drop(cluster);
@@ -128,15 +130,19 @@ fn pods_run_on_three_workers_and_reach_each_other_and_a_worker_survives_a_power_
     traces.assert_nothing_stays();
 }
 
-fn worker_loses_power(cluster: &Cluster, worker: &Worker) {
+fn one_worker_loses_power_and_one_its_network(cluster: &Cluster, worker: &Worker, cut_off: &Worker) {
     let shell = |script: &str| worker.run(&Command::shell(script)).unwrap().checked().unwrap().text();
     let device = worker.device("pv0").unwrap();
     shell(&format!("echo kept | dd of={device} conv=fsync status=none"));
     let begun = Instant::now();
     worker.cut_power().unwrap();
+    cluster.cut_network(cut_off).unwrap();
     assert!(worker.run(&Command::new("true")).unwrap_err().to_string().contains("no power"));
     cluster.wait_ready(worker.name(), false, LIMIT).unwrap();
     println!("not Ready any more after the power cut: {:?}", begun.elapsed());
+    cluster.wait_ready(cut_off.name(), false, LIMIT).unwrap();
+    println!("nor the one without its network: {:?}", begun.elapsed());
+    cluster.restore_network(cut_off).unwrap();
     let begun = Instant::now();
     worker.boot().unwrap();
     cluster.wait_ready(worker.name(), true, LIMIT).unwrap();
@@ -151,6 +157,11 @@ fn worker_loses_power(cluster: &Cluster, worker: &Worker) {
     }
     wait_for_pods(cluster);
     println!("its pod runs again: {:?}", begun.elapsed());
+    cluster.wait_ready(cut_off.name(), true, LIMIT).unwrap();
+    println!("Ready again with its network: {:?}", begun.elapsed());
+    assert_eq!(fetch(cluster, cut_off.name(), other), other);
+    let restarts = "--output=jsonpath={.status.containerStatuses[0].restartCount}";
+    assert_eq!(kubectl(cluster, &format!("get pod pod-on-{} {restarts}", cut_off.name())), "0");
     assert_eq!(fetch(cluster, other, worker.name()), worker.name());
 }
 
@@ -191,7 +202,7 @@ fn killing_the_owner_of_a_cluster_leaves_nothing() {
     let cache = tempfile::tempdir().unwrap();
     let mut keeper = keeper(cache.path());
     let lines = BufReader::new(keeper.stderr.take().unwrap()).lines();
-    let ready = lines.map_while(Result::ok).any(|line| line.ends_with("worker-1 is Ready"));
+    let ready = lines.map_while(Result::ok).any(|line| line.ends_with("pods can be created"));
     assert!(ready);
     let runs = cache.path().join("runs");
     let folder = |entry: fs::DirEntry| entry.path().join("credentials").is_dir().then(|| entry.path());

@@ -6,14 +6,16 @@ pub(crate) const CONTROL_PLANE: &str = "10.77.0.1";
 /// The service addresses that the API server gives out.
 pub(crate) const SERVICES: &str = "10.96.0.0/16";
 /// The address of the service `kubernetes`, by which pods reach the API server. The control plane's namespace has it as
-/// an address of its own: so nothing needs to translate addresses, and no kube-proxy runs. Other services have no way.
+/// an address of its own: the kernel of the guests can neither translate addresses nor filter packets (its `nf_tables` knows
+/// no family of addresses), so no kube-proxy can run. Other services have no way, and network policies no effect.
 pub(crate) const API_SERVICE: &str = "10.96.0.1";
 /// The API server's, the same at the service and at its own address for that reason.
 pub(crate) const API_PORT: u16 = 443;
 /// More than that many workers have no address.
 pub(crate) const MOST_WORKERS: u8 = 200;
 
-const BRIDGE: &str = "lab0";
+/// What the cables of all machines are plugged into.
+pub(crate) const BRIDGE: &str = "lab0";
 
 pub(crate) fn worker_name(number: u8) -> String {
     format!("worker-{number}")

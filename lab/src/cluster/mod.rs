@@ -38,7 +38,7 @@ pub use self::programs::programs;
 pub use self::stock_images::BUSYBOX;
 pub use self::worker::Worker;
 
-use self::addresses::{MOST_WORKERS, namespace_batch};
+use self::addresses::{BRIDGE, MOST_WORKERS, namespace_batch};
 use self::control_plane::ControlPlane;
 use self::credentials::Credentials;
 use crate::cache::RunFolder;
@@ -105,6 +105,12 @@ impl Cluster {
             cluster.wait_ready(worker.name(), true, READY_LIMIT)?;
             reached(&format!("{} is Ready", worker.name()));
         }
+        // Until then pods are refused.
+        wait_for("the default service account", READY_LIMIT, PAUSE, String::new, || {
+            let output = cluster.kubectl(&["get", "serviceaccount", "default"])?;
+            Ok(if output.status.success() { Answer::Here(()) } else { Answer::NotYet(output.error_text()) })
+        })?;
+        reached("pods can be created");
         Ok(cluster)
     }
 
@@ -188,6 +194,23 @@ impl Cluster {
     /// Starts the API server and waits until it is ready.
     pub fn start_api_server(&self) -> Result<()> {
         self.control_plane.start_api_server()
+    }
+
+    /// Pulls a worker's network cable: nothing reaches it and nothing comes from it, but its programs go on. To part it
+    /// from some others only, run `ip route replace blackhole NETWORK` on it.
+    pub fn cut_network(&self, worker: &Worker) -> Result<()> {
+        // The tap device itself stays up: a guest's card never recovers from one that was down.
+        self.set_link(worker, &["nomaster"])
+    }
+
+    /// Plugs the cable in again.
+    pub fn restore_network(&self, worker: &Worker) -> Result<()> {
+        self.set_link(worker, &["master", BRIDGE])
+    }
+
+    fn set_link(&self, worker: &Worker, words: &[&str]) -> Result<()> {
+        let command = Command::new("ip").args(["link", "set", &worker.tap()]).args(words.iter().copied());
+        self.run(&command)?.checked().map(drop)
     }
 
     /// Waits until the API says that a worker is Ready, or that it is not.

@@ -119,6 +119,11 @@ impl Worker {
         worker_address(self.number)
     }
 
+    /// The other end of its network cable, in the cluster's network namespace.
+    pub(crate) fn tap(&self) -> String {
+        tap(self.number)
+    }
+
     /// The guest itself, for what is not offered here. It must not be kept over a power cut.
     pub fn guest(&self) -> Result<Arc<Guest>> {
         locked(&self.guest).clone().with_context(|| format!("{} has no power", self.name))
