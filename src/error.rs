@@ -191,6 +191,7 @@ mod tests {
             (Error::no_volume("node/x"), Code::NotFound),
             (Error::AlreadyExists { what: text(), difference: text() }, Code::AlreadyExists),
             (Error::NoRoom { reason: text() }, Code::ResourceExhausted),
+            (Error::NoNodeHasRoom { reason: text() }, Code::ResourceExhausted),
             (Error::OutOfRange { field: text(), problem: text() }, Code::OutOfRange),
             (Error::Busy { volume: text(), operation: text() }, Code::Aborted),
             (Error::InvalidToken { token: text() }, Code::Aborted),

@@ -73,6 +73,10 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     }
     end_on_signal(stop.clone())?;
     tokio::spawn(close_idle(Arc::clone(&router), stop.clone()));
+    tokio::spawn({
+        let (router, stop) = (Arc::clone(&router), stop.clone());
+        async move { router.follow(stop).await }
+    });
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
         .add_service(ControllerServer::new(ControllerService { router, topology_key }));

@@ -55,7 +55,7 @@ impl ControllerService {
             return self.router.call(&node, deadline, request, call).await;
         }
         // What cannot be reached has no room that could be used now.
-        let answers = self.router.ask(&self.router.nodes(), deadline, |_| request.clone(), call).await;
+        let answers = self.router.ask(&self.router.nodes()?, deadline, |_| request.clone(), call).await;
         let mut sum = v1::GetCapacityResponse::default();
         let mut refusal = None;
         for (_, answer) in answers {

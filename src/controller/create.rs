@@ -6,7 +6,7 @@
 
 use tonic::{Code, Status};
 
-use super::forward::Deadline;
+use super::forward::{Client, Deadline};
 use super::placement::{Wanted, by_room, wanted};
 use super::router::Router;
 use crate::csi::request::create::CreateVolume;
@@ -46,42 +46,45 @@ impl Router {
         let checked = CreateVolume::parse(&request)?;
         let wanted = wanted(request.accessibility_requirements.as_ref(), topology_key);
         let candidates = match &wanted {
-            Wanted::Anywhere => self.nodes(),
+            Wanted::Anywhere => self.nodes()?,
             Wanted::Nodes(nodes) => nodes.clone(),
         };
-        if let [only] = candidates.as_slice() {
+        let mut full = Vec::new();
+        // The node of an earlier try without an answer is asked to make it, not whether it has it: it may be at it.
+        let doubted = self.doubt(&checked.name).filter(|node| candidates.contains(node));
+        if let Some(node) = &doubted {
+            match self.create_on(node, request.clone(), deadline).await {
+                Err(status) if status.code() == Code::ResourceExhausted => full.push(refusal(node, &status)),
+                answer => return answer,
+            }
+        }
+        let others: Vec<String> = candidates.into_iter().filter(|node| Some(node) != doubted.as_ref()).collect();
+        if let ([only], None) = (others.as_slice(), &doubted) {
             return self.create_on(only, request, deadline).await;
         }
-        let search = self.search(&checked.name, &candidates, deadline).await;
+        let mut search = self.search(&checked.name, &others, deadline).await;
         if let Some(node) = search.found {
             return self.create_on(&node, request, deadline).await;
         }
-        if let Some(node) = self.doubt(&checked.name).filter(|node| !search.without.contains(node)) {
-            let problem = format!(
-                "an earlier try may have made volume {:?} on node {node}, which cannot be reached now",
-                checked.name
-            );
-            return Err(Error::Unavailable { problem }.into());
-        }
         let nodes = match wanted {
             Wanted::Nodes(_) => search.without,
-            Wanted::Anywhere => self.with_room(search.without, &request, deadline).await,
+            Wanted::Anywhere => {
+                let (nodes, silent) = self.by_room(search.without, &request, deadline).await;
+                search.silent.extend(silent);
+                nodes
+            }
         };
-        let mut full = Vec::new();
         for node in nodes {
             match self.create_on(&node, request.clone(), deadline).await {
-                Err(status) if status.code() == Code::ResourceExhausted => {
-                    full.push(format!("{node}: {}", status.message()));
-                }
+                Err(status) if status.code() == Code::ResourceExhausted => full.push(refusal(&node, &status)),
                 answer => return answer,
             }
         }
         if search.silent.is_empty() {
-            let reason = if candidates.is_empty() { String::from("no node is known") } else { full.join("; ") };
-            return Err(Error::NoNodeHasRoom { reason }.into());
+            return Err(Error::NoNodeHasRoom { reason: some_of(&full) }.into());
         }
-        let problem =
-            format!("no node that can be reached has room, and others cannot be: {}", search.silent.join("; "));
+        let silent = some_of(&search.silent);
+        let problem = format!("no node that can be reached has room, and others cannot be: {silent}");
         Err(Error::Unavailable { problem }.into())
     }
 
@@ -93,10 +96,10 @@ impl Router {
     ) -> Result<v1::CreateVolumeResponse, Status> {
         let name = request.name.clone();
         self.may_be_on(&name, node);
-        let call = |mut client: super::forward::Client, request| async move { client.create_volume(request).await };
+        let call = |mut client: Client, request| async move { client.create_volume(request).await };
         let answer = self.call(node, deadline, request, call).await;
         if answer.as_ref().err().is_none_or(|status| CERTAIN.contains(&status.code())) {
-            self.is_certain(&name);
+            self.is_certain(&name, node);
         }
         answer
     }
@@ -108,8 +111,7 @@ impl Router {
             let id = VolumeId { node: node.to_owned(), logical_volume: logical_volume.clone() };
             v1::ControllerGetVolumeRequest { volume_id: id.to_string() }
         };
-        let call =
-            |mut client: super::forward::Client, request| async move { client.controller_get_volume(request).await };
+        let call = |mut client: Client, request| async move { client.controller_get_volume(request).await };
         let mut search = Search { found: None, without: Vec::new(), silent: Vec::new() };
         for (node, answer) in self.ask(nodes, deadline, message, call).await {
             match answer {
@@ -121,20 +123,40 @@ impl Router {
         search
     }
 
-    /// Those of the nodes that have some room for such a volume, the most first.
-    async fn with_room(
+    /// The nodes by their room for such a volume, the most first; and why some did not tell.
+    async fn by_room(
         &self,
         nodes: Vec<String>,
         request: &v1::CreateVolumeRequest,
         deadline: Deadline,
-    ) -> Vec<String> {
+    ) -> (Vec<String>, Vec<String>) {
         let message = |_: &str| v1::GetCapacityRequest {
             volume_capabilities: request.volume_capabilities.clone(),
             parameters: request.parameters.clone(),
             ..v1::GetCapacityRequest::default()
         };
-        let call = |mut client: super::forward::Client, request| async move { client.get_capacity(request).await };
-        let answers = self.ask(&nodes, deadline, message, call).await;
-        by_room(answers.into_iter().filter_map(|(node, answer)| Some((node, answer.ok()?))).collect())
+        let call = |mut client: Client, request| async move { client.get_capacity(request).await };
+        let (mut told, mut silent) = (Vec::new(), Vec::new());
+        for (node, answer) in self.ask(&nodes, deadline, message, call).await {
+            match answer {
+                Ok(capacity) => told.push((node, capacity)),
+                Err(status) => silent.push(refusal(&node, &status)),
+            }
+        }
+        (by_room(told), silent)
+    }
+}
+
+fn refusal(node: &str, status: &Status) -> String {
+    format!("{node}: {}", status.message())
+}
+
+/// The first of many reasons: with thousands of nodes a message must still fit where messages go.
+fn some_of(reasons: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = reasons.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match reasons.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }

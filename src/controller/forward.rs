@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::csi::v1::controller_client::ControllerClient;
 use crate::error::Error;
@@ -90,23 +90,30 @@ where
 }
 
 fn failure(node: &str, status: Status) -> Failure {
-    if status.source().is_none() || matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
+    let mut causes = Vec::new();
+    let mut next = status.source();
+    while let Some(cause) = next {
+        causes.push(cause);
+        next = cause.source();
+    }
+    // The caller's own deadline is over: nothing is known of the node.
+    let is_late = causes.iter().any(|error| error.is::<tonic::TimeoutExpired>());
+    if status.source().is_none() || is_late {
         return Failure::Said(status);
     }
     let mut problem = format!("node {node} cannot be reached: {}", status.message());
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
+    for words in causes.iter().map(ToString::to_string) {
         if !problem.ends_with(&words) {
             problem = format!("{problem}: {words}");
         }
-        cause = error.source();
     }
     Failure::Unreachable(problem)
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]

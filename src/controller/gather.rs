@@ -36,7 +36,7 @@ where
     let most = usize::try_from(max_entries)
         .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative; 0 means all")))?;
     let (first, mut token) = start(starting_token)?;
-    let mut nodes = router.nodes();
+    let mut nodes = router.nodes()?;
     nodes.retain(|node| node.as_str() >= first);
     if nodes.first().is_none_or(|node| node != first) {
         // The node of the token is gone, and its volumes with it.

@@ -14,10 +14,12 @@ use crate::config::node_name::topology_value;
 /// The nodes as they are known now.
 pub type Membership = watch::Receiver<Arc<Nodes>>;
 
-/// The nodes by their topology values.
+/// The nodes by their topology values; by default not known yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nodes {
     members: BTreeMap<String, Member>,
+    /// Whether the nodes are known at all; at the start it may take a moment.
+    is_known: bool,
     /// Whether a node that is not among them does not exist any more. A list by hand may be short of one.
     pub is_complete: bool,
     /// The topology values of nodes that exist without the driver.
@@ -49,6 +51,11 @@ impl Nodes {
         self.members.iter()
     }
 
+    /// Whether they are known. As long as they are not, that a node is not among them says nothing.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -63,7 +70,7 @@ impl Nodes {
 impl FromIterator<Member> for Nodes {
     fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
         let members = members.into_iter().map(|member| (topology_value(&member.name), member));
-        Self { members: members.collect(), ..Self::default() }
+        Self { members: members.collect(), is_known: true, ..Self::default() }
     }
 }
 
@@ -118,6 +125,10 @@ fn parse(text: &str) -> Result<Nodes, String> {
             nodes.push(line.parse().map_err(|problem| format!("line {number}: {problem}"))?);
         }
     }
+    if nodes.is_empty() {
+        // A file that is being written is empty for a moment.
+        return Err(String::from("names no node; write a node a line, NAME=HOST:PORT"));
+    }
     distinct(&nodes)
 }
 
@@ -143,6 +154,7 @@ mod tests {
         let nodes = parse("# the rack\nb=10.0.0.2:1\n\n  a=10.0.0.1:1 \n").unwrap();
         let names: Vec<_> = nodes.iter().map(|(_, member)| member.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
+        assert!(parse("# none\n").unwrap_err().contains("names no node"));
         assert!(parse("a=b:1\nnonsense").unwrap_err().starts_with("line 2: "));
         assert_eq!(parse("a=b:1\na=c:1"), Err(String::from("node \"a\" is named twice")));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::connections::Connections;
@@ -64,9 +65,29 @@ impl Router {
         }
     }
 
-    /// The nodes that there are, by their topology values.
-    pub fn nodes(&self) -> Vec<String> {
-        self.membership.borrow().iter().map(|(node, _)| node.clone()).collect()
+    /// The nodes that there are, by their topology values. That none is known is no answer to anything.
+    pub fn nodes(&self) -> Result<Vec<String>> {
+        let nodes = self.membership.borrow();
+        if nodes.is_known() && !nodes.is_empty() {
+            return Ok(nodes.iter().map(|(node, _)| node.clone()).collect());
+        }
+        let problem = if nodes.is_known() { "no node is known" } else { "the nodes are not known yet" };
+        Err(Error::Unavailable { problem: problem.to_owned() })
+    }
+
+    /// Keeps what is remembered of nodes true to which ones there are, until the stop.
+    pub async fn follow(&self, stop: CancellationToken) {
+        let mut membership = self.membership.clone();
+        loop {
+            let nodes = membership.borrow_and_update().clone();
+            // One that is back, if only for a moment, has not been gone all the time.
+            self.missed.lock().unwrap_or_else(PoisonError::into_inner).retain(|node, _| !nodes.exists(node));
+            self.silent.lock().unwrap_or_else(PoisonError::into_inner).retain(|node| nodes.exists(node));
+            match stop.run_until_cancelled(membership.changed()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) | None => return,
+            }
+        }
     }
 
     /// The connections, to be closed when idle.
@@ -153,14 +174,18 @@ impl Router {
         doubts.insert(name.to_owned(), (node.to_owned(), Instant::now()));
     }
 
-    /// Notes that it is known now what became of the volume of that name.
-    pub fn is_certain(&self, name: &str) {
-        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    /// Notes that it is known now what became of the volume of that name on a node.
+    pub fn is_certain(&self, name: &str, node: &str) {
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        if doubts.get(name).is_some_and(|(doubted, _)| doubted == node) {
+            doubts.remove(name);
+        }
     }
 
-    /// The node on which a volume of that name may have come to be.
+    /// The node on which a volume of that name may have come to be, or may be coming to be just now.
     pub fn doubt(&self, name: &str) -> Option<String> {
-        let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        doubts.get(name).map(|(node, _)| node.clone())
+        let doubt = self.doubts.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let (node, since) = doubt?;
+        (since.elapsed() < DOUBT && !self.is_lost(&node)).then_some(node)
     }
 }

@@ -15,6 +15,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 
 use super::Role;
 
@@ -80,6 +81,8 @@ struct Known {
     issuer: Vec<u8>,
     made: SystemTime,
     ends: SystemTime,
+    /// What it is for, as DNS writes it.
+    names: Vec<String>,
 }
 
 impl Known {
@@ -90,11 +93,18 @@ impl Known {
         let time = |time: x509_parser::time::ASN1Time| SystemTime::from(time.to_datetime());
         let (start, ends) = (time(certificate.validity().not_before), time(certificate.validity().not_after));
         let made = start + backdated(ends.duration_since(start).unwrap_or_default());
+        let alternative = certificate.subject_alternative_name().ok().flatten();
+        let names = alternative.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+        let names = names.iter().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            _ => None,
+        });
         Some(Self {
             subject: certificate.subject().as_raw().into(),
             issuer: certificate.issuer().as_raw().into(),
             made,
             ends,
+            names: names.collect(),
         })
     }
 
@@ -129,7 +139,8 @@ pub fn renewed(
     let Some((signer, signs)) = signer else { return Err(rcgen::Error::CouldNotParseCertificate) };
 
     let in_force = |pair: &Pair, role: Role| -> Result<(Pair, SystemTime), rcgen::Error> {
-        let is_good = |leaf: &Known| leaf.issuer == signs.subject && !leaf.is_due(now);
+        let name = role.name(driver);
+        let is_good = |leaf: &Known| leaf.issuer == signs.subject && leaf.names == [name.as_str()] && !leaf.is_due(now);
         match Known::of(pair).filter(is_good) {
             Some(leaf) => Ok((pair.clone(), leaf.made)),
             None => Ok((leaf(role, driver, signer, lifetimes.leaf, now)?, now)),

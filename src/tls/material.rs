@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::sign::CertifiedKey;
 
 /// Certificates and a key.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ impl Material {
         let own = chain.first().ok_or_else(|| error("tls.crt", "holds no certificate"))?;
         let expires = expiry(own).map_err(|problem| error("tls.crt", &problem))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|problem| error("tls.key", &problem))?;
+        // Files that are just being replaced may not belong together.
+        let provider = ring::default_provider();
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
+            .map_err(|problem| error("tls.key", &problem))?;
         Ok(Self { authorities: roots, chain, key, expires })
     }
 }

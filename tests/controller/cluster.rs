@@ -106,6 +106,10 @@ impl Cluster {
         let (sender, receiver) = watch::channel(Some(material(&keyring, &keyring.controller)));
         let connections = Connections::new(DRIVER.into(), receiver);
         let router = Arc::new(Router::new(known, connections, LOST_AFTER));
+        tokio::spawn({
+            let router = Arc::clone(&router);
+            async move { router.follow(CancellationToken::new()).await }
+        });
         let controller = ControllerService { router, topology_key: topology_key(DRIVER) };
         Self { nodes, controller, material: sender, membership, keyring }
     }

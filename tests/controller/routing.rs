@@ -86,8 +86,11 @@ async fn no_room_is_said_only_when_all_nodes_said_it() {
     // What can be had is had all the same.
     assert_eq!(cluster.create(request("pvc-2", 1)).await.unwrap().volume_id, "node-1/pvc-2");
     cluster.know([], false);
+    // That no node is known does not mean that none has the volume.
     let nobody = cluster.create(request("pvc-3", 1)).await.unwrap_err();
-    assert_eq!(nobody.code(), Code::ResourceExhausted);
+    assert_eq!(nobody.code(), Code::Unavailable);
+    let list = cluster.controller.list_volumes(Request::new(v1::ListVolumesRequest::default())).await.unwrap_err();
+    assert_eq!(list.code(), Code::Unavailable);
 }
 
 #[tokio::test]
@@ -98,7 +101,21 @@ async fn a_volume_that_may_have_been_made_is_not_made_elsewhere() {
     assert_eq!(unknown.code(), Code::Unavailable);
     let again = cluster.create(request("pvc-1", 1)).await.unwrap_err();
     assert_eq!(again.code(), Code::Unavailable);
-    assert!(again.message().contains("an earlier try") && again.message().contains("node-1"), "{again:?}");
+    assert!(again.message().contains("node-1"), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_volume_that_is_still_being_made_is_not_made_elsewhere() {
+    let cluster = Cluster::start(2).await;
+    cluster.nodes[0].bench.hang_commands_with(Some("lvcreate"));
+    let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
+    create.set_timeout(Duration::from_millis(300));
+    cluster.controller.create_volume(create).await.unwrap_err();
+    // The first has no volume of that name yet, and now the second is preferred.
+    let again = cluster.create(request_on("pvc-1", 1, &["node-2", "node-1"])).await.unwrap_err();
+    assert_eq!(again.code(), Code::Aborted, "{again:?}");
+    assert_eq!(cluster.get("node-2/pvc-1").await.unwrap_err().code(), Code::NotFound);
+    cluster.nodes[0].bench.hang_commands_with(None);
 }
 
 #[tokio::test]

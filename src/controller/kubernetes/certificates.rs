@@ -68,10 +68,13 @@ fn show(ring: Keyring, sender: &watch::Sender<Option<Arc<Material>>>) -> Keyring
         Ok(material) => {
             tracing::info!("certificates are in force");
             sender.send_replace(Some(Arc::new(material)));
+            ring
         }
-        Err(error) => tracing::error!(%error, "certificates cannot be used"),
+        Err(error) => {
+            tracing::error!(%error, "certificates cannot be used; trying again");
+            Keyring::default()
+        }
     }
-    ring
 }
 
 /// Reads both Secrets and writes those that are not as they must be now.

@@ -44,6 +44,11 @@ fn what_cannot_be_read_or_does_not_belong_is_made_anew() {
     let mended = next(&broken, 2);
     assert_eq!((&mended.authorities, &mended.controller), (&made.authorities, &made.controller));
     assert!(Known::of(&mended.node).is_some());
+    let swapped = Keyring { controller: made.node.clone(), node: made.controller.clone(), ..made.clone() };
+    let mended = next(&swapped, 2);
+    assert!(mended.controller != made.node && mended.node != made.controller, "each is for one role");
+    let renamed = renewed(&made, "other.example.org", &LIFETIMES, at(2)).unwrap();
+    assert!(renamed.controller != made.controller && renamed.node != made.node, "each is for one driver");
     let lost = Keyring { authorities: Vec::new(), ..made.clone() };
     let anew = next(&lost, 2);
     assert!(trust_each_other(&anew, &anew) && anew.controller != made.controller);
