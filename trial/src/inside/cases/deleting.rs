@@ -22,7 +22,6 @@ cases! {
     "a volume that was grown and never staged is wiped as well" => never_staged,
     "a deleted volume that somebody opens stays until it is closed" => opened_meanwhile,
     "a volume with an administrator's snapshot is neither deleted nor wiped nor removed, until that is gone" => snapshot,
-    "a volume whose mark an administrator takes away before its wipe keeps its data" => mark_taken_away,
     "many volumes deleted at once all go" => many,
 }
 
@@ -203,37 +202,6 @@ async fn snapshot(ground: &Ground) -> Result<()> {
     volume.gone().await?;
     std::fs::remove_dir_all(volume.folder())?;
     Ok(())
-}
-
-async fn mark_taken_away(ground: &Ground) -> Result<()> {
-    let group = ground.group("own", 160)?;
-    let mut volumes = Vec::new();
-    for _ in 0..3 {
-        volumes.push(ground.volume_in("own", "own", "marked", 40, block()).await?);
-    }
-    let last = volumes.pop().context("three volumes")?;
-    last.stage().await?;
-    let target = last.publish("user").await?;
-    fill(&target)?;
-    let data = digest(&target)?;
-    last.unpublish(&target).await?;
-    last.unstage().await?;
-    group.slice()?.slow_down(100)?;
-    for volume in &volumes {
-        volume.delete().await?;
-    }
-    last.delete().await?;
-    // Two are wiped at a time, so that this one waits.
-    lvm(&["lvchange", "-qq", "--deltag", "quarry.deleting=zero", &last.full_name()])?;
-    group.slice()?.repair()?;
-    for volume in &volumes {
-        volume.gone().await?;
-    }
-    last.stage().await?;
-    let target = last.publish("user").await?;
-    ensure!(digest(&target)? == data, "it was wiped although it lives");
-    last.remove().await?;
-    group.remove()
 }
 
 async fn many(ground: &Ground) -> Result<()> {

@@ -7,7 +7,7 @@ use quarry::csi::v1;
 use tonic::Code::NotFound;
 
 use crate::client::{block, mounted};
-use crate::inside::check::{Ground, Group, Volume, answered, lvm, refused, run};
+use crate::inside::check::{Ground, Group, Volume, answered, eventually, lvm, refused, run};
 
 use super::with_flags;
 
@@ -125,7 +125,9 @@ async fn errors(ground: &Ground) -> Result<()> {
     let volume = ground.volume("errors", 8, with_flags("ext4", &["errors=continue"])).await?;
     volume.stage().await?;
     trigger_error(&volume)?;
-    ensure!(reasons(ground, &volume).await? == ["FileSystemErrors"], "{:?}", reasons(ground, &volume).await?);
+    // The kernel writes it to the disk in its own time.
+    let is_told = || async { Ok(reasons(ground, &volume).await? == ["FileSystemErrors"]) };
+    eventually("the errors are told", is_told).await?;
     volume.unstage().await?;
     let device = volume.activate()?;
     ensure!(reasons(ground, &volume).await? == ["FileSystemErrors"], "{:?}", reasons(ground, &volume).await?);
