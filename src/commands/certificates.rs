@@ -12,7 +12,6 @@ use anyhow::Context;
 use crate::config::flags::CertificatesFlags;
 use crate::tls::authority::{Keyring, Lifetimes, Pair, renewed};
 use crate::tls::folder::FILES;
-use crate::tls::material::pem_blocks;
 
 /// The keys of the authorities, in the order of their certificates; they stay where this command runs.
 const AUTHORITY_KEYS: &str = "authority/ca.key";
@@ -47,16 +46,13 @@ fn read(folder: &Path) -> anyhow::Result<Keyring> {
         let [_, certificate, key] = FILES.map(|file| format!("{role}/{file}"));
         Ok(Pair { certificate: text(&certificate)?, key: text(&key)? })
     };
-    let (certificates, keys) = (pem_blocks(&text(AUTHORITIES)?), pem_blocks(&text(AUTHORITY_KEYS)?));
-    let authorities = certificates.into_iter().zip(keys).map(|(certificate, key)| Pair { certificate, key });
-    Ok(Keyring { authorities: authorities.collect(), controller: shown("controller")?, node: shown("node")? })
+    Ok(Keyring::new(&text(AUTHORITIES)?, &text(AUTHORITY_KEYS)?, shown("controller")?, shown("node")?))
 }
 
 fn write(folder: &Path, ring: &Keyring) -> anyhow::Result<()> {
-    let keys: String = ring.authorities.iter().map(|authority| authority.key.as_str()).collect();
     let trusted = ring.trusted();
     // First the keys of the authorities: what they signed is worth nothing without them.
-    replace(folder, AUTHORITY_KEYS, &keys)?;
+    replace(folder, AUTHORITY_KEYS, &ring.authority_keys())?;
     replace(folder, AUTHORITIES, &trusted)?;
     for (role, pair) in [("controller", &ring.controller), ("node", &ring.node)] {
         for (file, text) in FILES.iter().zip([&trusted, &pair.certificate, &pair.key]) {

@@ -50,10 +50,36 @@ pub struct Keyring {
 }
 
 impl Keyring {
+    /// From its parts as they are kept: the certificates of the authorities and their keys in the same order, PEM.
+    pub fn new(trusted: &str, authority_keys: &str, controller: Pair, node: Pair) -> Self {
+        let both = pem_blocks(trusted).into_iter().zip(pem_blocks(authority_keys));
+        let authorities = both.map(|(certificate, key)| Pair { certificate, key }).collect();
+        Self { authorities, controller, node }
+    }
+
+    /// The keys of all authorities, one after the other, PEM.
+    pub fn authority_keys(&self) -> String {
+        self.authorities.iter().map(|authority| authority.key.as_str()).collect()
+    }
+
     /// The certificates of all authorities, one after the other, PEM.
     pub fn trusted(&self) -> String {
         self.authorities.iter().map(|authority| authority.certificate.as_str()).collect()
     }
+}
+
+/// The single blocks of a PEM text.
+fn pem_blocks(pem: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut block = String::new();
+    for line in pem.lines() {
+        block.push_str(line);
+        block.push('\n');
+        if line.starts_with("-----END") {
+            blocks.push(std::mem::take(&mut block));
+        }
+    }
+    blocks
 }
 
 /// How long certificates last.

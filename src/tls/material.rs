@@ -63,17 +63,3 @@ fn expiry(certificate: &CertificateDer<'_>) -> Result<SystemTime, String> {
     let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
     Ok(UNIX_EPOCH + Duration::from_secs(seconds))
 }
-
-/// The single blocks of a PEM text.
-pub fn pem_blocks(pem: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut block = String::new();
-    for line in pem.lines() {
-        block.push_str(line);
-        block.push('\n');
-        if line.starts_with("-----END") {
-            blocks.push(std::mem::take(&mut block));
-        }
-    }
-    blocks
-}

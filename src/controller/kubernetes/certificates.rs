@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tls::InForce;
 use crate::tls::authority::{Keyring, Lifetimes, Pair, renewed};
-use crate::tls::material::{Material, pem_blocks};
+use crate::tls::material::Material;
 
 /// The controller's own Secret.
 pub const CONTROLLER: &str = "quarry-controller-tls";
@@ -112,11 +112,8 @@ async fn replace(
 }
 
 fn keyring(controller: &Secret, node: &Secret) -> Keyring {
-    let certificates = pem_blocks(&text(controller, TRUSTED));
-    let keys = pem_blocks(&text(controller, AUTHORITY_KEYS));
-    let authorities = certificates.into_iter().zip(keys).map(|(certificate, key)| Pair { certificate, key });
     let shown = |secret| Pair { certificate: text(secret, SHOWN), key: text(secret, KEY) };
-    Keyring { authorities: authorities.collect(), controller: shown(controller), node: shown(node) }
+    Keyring::new(&text(controller, TRUSTED), &text(controller, AUTHORITY_KEYS), shown(controller), shown(node))
 }
 
 fn text(secret: &Secret, part: &str) -> String {
@@ -125,9 +122,8 @@ fn text(secret: &Secret, part: &str) -> String {
 }
 
 fn of_controller(ring: &Keyring) -> BTreeMap<String, ByteString> {
-    let keys: String = ring.authorities.iter().map(|authority| authority.key.as_str()).collect();
     let mut data = shown(ring, &ring.controller);
-    data.insert(AUTHORITY_KEYS.to_owned(), ByteString(keys.into_bytes()));
+    data.insert(AUTHORITY_KEYS.to_owned(), ByteString(ring.authority_keys().into_bytes()));
     data
 }
 
