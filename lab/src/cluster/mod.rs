@@ -47,7 +47,7 @@ use crate::enclosure::Enclosure;
 use crate::frame::Request;
 use crate::image::Image;
 use crate::patience::{Answer, wait_for};
-use crate::process;
+use crate::process::{self, Process};
 use crate::root::{Recipe, root};
 
 const READY_LIMIT: Duration = Duration::from_mins(3);
@@ -161,6 +161,11 @@ impl Cluster {
     /// mean what they mean in the cluster.
     pub fn run(&self, command: &Command) -> Result<Output> {
         process::run(self.enclosure.channel(), command)
+    }
+
+    /// Starts a program of this machine in the cluster's network and leaves it running; its output is appended to a file.
+    pub fn spawn(&self, command: &Command, log: &Path) -> Result<Process> {
+        process::spawn(self.enclosure.channel(), command, log)
     }
 
     /// Gives an image to every worker; each must have power.

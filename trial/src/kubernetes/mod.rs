@@ -4,27 +4,24 @@
 //! The sidecars are the stock ones, built from their Go modules and put into images under their stock names. The two that
 //! are not served as modules, node-driver-registrar and livenessprobe, have the project's stand-in in their places.
 
-use std::path::{Path, PathBuf};
-use std::process::Command as HostCommand;
+pub mod audit;
+mod images;
+pub mod manifests;
+mod namespace;
+pub mod node_log;
+
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use quarry_lab::{Cluster, ClusterOptions, Command, Disk, Image, cache_folder};
-use serde_json::Value;
+use anyhow::{Context, Result, bail};
+use quarry_lab::{Cluster, ClusterOptions, Command, Disk, Worker};
+use serde_json::{Value, json};
 
-use crate::site::{programs_folder, target_folder};
+pub use self::namespace::Namespace;
 
 /// The volume group that the manifests' class names.
 pub const GROUP: &str = "quarry";
 /// The namespace of the manifests.
 pub const NAMESPACE: &str = "quarry";
-/// Where the driver's pods get their sidecars from: the name in the manifests, the program, and where it lies in the image.
-const SIDECARS: [(&str, &str, &str); 4] = [
-    ("csi-provisioner", "csi-provisioner", "/csi-provisioner"),
-    ("csi-resizer", "csi-resizer", "/csi-resizer"),
-    ("csi-node-driver-registrar", "stand-in", "/csi-node-driver-registrar"),
-    ("livenessprobe", "stand-in", "/livenessprobe"),
-];
 const ROLLOUT: &str = "--timeout=180s";
 
 /// A cluster with Quarry in it.
@@ -36,31 +33,33 @@ pub struct Installed {
 impl Installed {
     /// Starts a cluster of so many workers with a disk of so many bytes each, and installs Quarry.
     pub fn start(workers: u8, disk_bytes: u64) -> Result<Self> {
-        let image = build_image()?;
-        let options = ClusterOptions::new().workers(workers).disk(Disk::plain("disk", disk_bytes)).verbose();
-        let installed = Self { cluster: Cluster::start(&options)? };
+        let disk = Disk::plain("disk", disk_bytes);
+        Self::start_with(&ClusterOptions::new().workers(workers).disk(disk).verbose())
+    }
+
+    /// Starts a cluster, makes the volume group on the disk `disk` of each worker, and installs Quarry.
+    pub fn start_with(options: &ClusterOptions) -> Result<Self> {
+        let image = images::build()?;
+        let installed = Self { cluster: Cluster::start(options)? };
         for worker in installed.cluster.workers() {
-            let device = worker.device("disk")?;
-            worker.run(&Command::new("vgcreate").args(["-q", GROUP, &device]))?.checked()?;
+            make_group(worker, GROUP, "disk")?;
         }
-        installed.give_images(&image)?;
-        installed.cluster.apply(&manifests()?)?;
-        for what in ["daemonset/quarry-node", "deployment/quarry-controller"] {
-            let waited = installed.kubectl(&["-n", NAMESPACE, "rollout", "status", what, ROLLOUT]);
-            waited.with_context(|| installed.told())?;
-        }
+        images::import(&installed.cluster, &image)?;
+        installed.install()?;
         Ok(installed)
     }
 
-    fn give_images(&self, image: &Path) -> Result<()> {
-        self.cluster.import_archive(image)?;
-        let manifests = manifests()?;
-        for (name, program, inside) in SIDECARS {
-            let named = |line: &str| Some(line.trim().strip_prefix("image: ")?.trim_matches('"').to_owned());
-            let named = manifests.lines().filter_map(named).find(|image| image.contains(&format!("/{name}:")));
-            let named = named.with_context(|| format!("the manifests name no image of {name}"))?;
-            let image = Image::new(named).file(self.cluster.programs().join(program), inside).entrypoint([inside]);
-            self.cluster.import(&image)?;
+    /// What a user does: `kubectl apply -f deploy/quarry.yaml`, and waits.
+    pub fn install(&self) -> Result<()> {
+        self.cluster.apply(&manifests::of_the_driver()?)?;
+        self.rolled_out()
+    }
+
+    /// Waits until the driver's pods run as they should.
+    pub fn rolled_out(&self) -> Result<()> {
+        for what in ["daemonset/quarry-node", "deployment/quarry-controller"] {
+            let waited = self.kubectl(&["-n", NAMESPACE, "rollout", "status", what, ROLLOUT]);
+            waited.with_context(|| self.told())?;
         }
         Ok(())
     }
@@ -70,11 +69,39 @@ impl Installed {
         Ok(self.cluster.kubectl(arguments)?.checked()?.text())
     }
 
+    /// `kubectl apply` of objects.
+    pub fn apply(&self, objects: &[Value]) -> Result<()> {
+        self.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string())
+    }
+
     /// An object as the API has it.
     pub fn object(&self, words: &[&str]) -> Result<Value> {
         let mut arguments = vec!["get", "--output=json"];
         arguments.extend(words);
         Ok(serde_json::from_str(&self.kubectl(&arguments)?)?)
+    }
+
+    /// The objects of a list as the API has it.
+    pub fn list(&self, words: &[&str]) -> Result<Vec<Value>> {
+        Ok(self.object(words)?["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The worker with that name.
+    pub fn worker(&self, name: &str) -> Result<&Worker> {
+        let found = self.cluster.workers().iter().find(|worker| worker.name() == name);
+        found.with_context(|| format!("there is no worker {name:?}"))
+    }
+
+    /// Runs a shell script on a worker, which must end well; answers with what it printed.
+    pub fn on(&self, worker: &str, script: &str) -> Result<String> {
+        Ok(self.worker(worker)?.run(&Command::shell(script))?.checked()?.text())
+    }
+
+    /// The driver's pod on a worker.
+    pub fn node_pod(&self, worker: &str) -> Result<String> {
+        let field = format!("--field-selector=spec.nodeName={worker}");
+        let label = "--selector=app.kubernetes.io/component=node";
+        self.kubectl(&["-n", NAMESPACE, "get", "pods", label, &field, "--output=jsonpath={.items[0].metadata.name}"])
     }
 
     /// Waits until something is so; answers with how long it took.
@@ -116,23 +143,8 @@ impl Installed {
     }
 }
 
-fn root_of_repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn manifests() -> Result<String> {
-    std::fs::read_to_string(root_of_repository().join("deploy/quarry.yaml")).context("cannot read the manifests")
-}
-
-/// The image with the program of this build.
-fn build_image() -> Result<PathBuf> {
-    let (program, archive) = (programs_folder()?.join("quarry"), target_folder()?.join("quarry-image-of-trial.tar"));
-    let stripped = target_folder()?.join("quarry-stripped");
-    let strip =
-        HostCommand::new("strip").arg("-o").arg(&stripped).arg(&program).status().context("cannot run strip")?;
-    ensure!(strip.success(), "cannot strip {}", program.display());
-    let mut build = HostCommand::new(root_of_repository().join("scripts/build-image"));
-    let status = build.arg(cache_folder()?).arg(&stripped).arg(&archive).status().context("cannot build the image")?;
-    ensure!(status.success(), "the image could not be built");
-    Ok(archive)
+/// Makes a volume group on a disk of a worker.
+pub fn make_group(worker: &Worker, group: &str, disk: &str) -> Result<()> {
+    let device = worker.device(disk)?;
+    worker.run(&Command::new("vgcreate").args(["-q", group, &device]))?.checked().map(drop)
 }

@@ -1,0 +1,82 @@
+//! What is applied to a cluster: the driver's manifests, and the claims and pods of tests.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use quarry_lab::BUSYBOX;
+use serde_json::{Value, json};
+
+/// Where a pod of [`pod`] has its volume.
+pub const FOLDER: &str = "/data";
+/// Where a pod of [`block_pod`] has its device.
+pub const DEVICE: &str = "/dev/volume";
+/// The shell's last words in a pod that shall go on: it ends at once when told to.
+pub const STAY: &str = "trap 'exit 0' TERM; while :; do sleep 86400 & wait $!; done";
+
+pub(super) fn root_of_repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// deploy/quarry.yaml.
+pub fn of_the_driver() -> Result<String> {
+    std::fs::read_to_string(root_of_repository().join("deploy/quarry.yaml")).context("cannot read the manifests")
+}
+
+/// A claim of so much of a `StorageClass`, for one node.
+pub fn claim(name: &str, storage_class: &str, size: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+        "spec": {
+            "storageClassName": storage_class, "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}},
+        },
+    })
+}
+
+/// The same for a raw device.
+pub fn block_claim(name: &str, storage_class: &str, size: &str) -> Value {
+    let mut claim = claim(name, storage_class, size);
+    claim["spec"]["volumeMode"] = json!("Block");
+    claim
+}
+
+/// A `StorageClass` of the driver with parameters, else like `quarry`.
+pub fn storage_class(name: &str, parameters: &Value) -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+        "provisioner": "lvm.quarry.storage", "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": true, "parameters": parameters,
+    })
+}
+
+/// What a pod of these tests is: it runs a script with a claim's file system at [`FOLDER`], and stays.
+pub fn pod_spec(claim: &str, script: &str) -> Value {
+    json!({
+        "terminationGracePeriodSeconds": 2,
+        "containers": [{
+            "name": "main", "image": BUSYBOX, "command": ["sh", "-e", "-c", format!("{script}\n{STAY}")],
+            "volumeMounts": [{"name": "data", "mountPath": FOLDER}],
+        }],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
+    })
+}
+
+/// A pod of that kind.
+pub fn pod(name: &str, claim: &str, script: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod_spec(claim, script)})
+}
+
+/// A pod with a claim's raw device at [`DEVICE`].
+pub fn block_pod(name: &str, claim: &str, script: &str) -> Value {
+    let mut pod = pod(name, claim, script);
+    let container = &mut pod["spec"]["containers"][0];
+    container["volumeMounts"] = json!([]);
+    container["volumeDevices"] = json!([{"name": "data", "devicePath": DEVICE}]);
+    pod
+}
+
+/// The same pod, to run on that node only. The scheduler still decides, so it waits for room there.
+pub fn on_node(mut pod: Value, node: &str) -> Value {
+    pod["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": node});
+    pod
+}

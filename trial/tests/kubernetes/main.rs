@@ -1,0 +1,13 @@
+//! What users do with volumes in a real Kubernetes. All tests share one cluster, each in a namespace of its own, and each
+//! proves at its end that nothing of its volumes is left.
+
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod first_volume;
+mod growth;
+mod placement;
+mod retention;
+mod security;
+mod shared;
+mod workloads;
