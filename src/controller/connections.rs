@@ -1,19 +1,21 @@
 //! A connection to each node, made when it is needed and closed when it is idle.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-use crate::tls::{InForce, client};
+use super::attempts::Attempts;
+use crate::tls::InForce;
 
 /// How long a connection may rest before it is closed.
 pub const IDLE: Duration = Duration::from_mins(10);
-/// How often a node with a call under way is asked whether it is still there, and how long it may take to say so.
-const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+/// How often a node is asked whether it is still there, and how long it may take to say so. Also between calls: the next
+/// one must not be the first to find out.
+const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// The connections of a controller.
 pub struct Connections {
@@ -48,14 +50,13 @@ impl Connections {
 
     fn make(&self, address: String) -> Channel {
         let (interval, limit) = STILL_THERE;
+        let attempts = Attempts::new(address, self.driver.clone(), self.material.clone());
         // The connector does TLS and knows the address; this one only names the service in the requests.
         Endpoint::from(Uri::from_static("http://node"))
             .http2_keep_alive_interval(interval)
             .keep_alive_timeout(limit)
-            .connect_with_connector_lazy({
-                let (material, driver) = (self.material.clone(), self.driver.clone());
-                service_fn(move |_: Uri| client::connect(address.clone(), material.clone(), driver.clone()))
-            })
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(service_fn(move |_: Uri| Arc::clone(&attempts).connect()))
     }
 
     /// Closes those that nobody has used for so long. Calls under way keep theirs until they end.

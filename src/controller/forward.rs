@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -28,6 +28,14 @@ impl Deadline {
     pub fn of(metadata: &MetadataMap) -> Self {
         let timeout = metadata.get("grpc-timeout").and_then(|text| parse(text.to_str().ok()?));
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+
+    /// What comes of it until then, or nothing.
+    async fn within<F: Future>(self, work: F) -> Option<F::Output> {
+        match self.0 {
+            Some(end) => timeout_at(end, work).await.ok(),
+            None => Some(work.await),
+        }
     }
 
     fn hand_on<T>(self, message: T) -> Request<T> {
@@ -61,6 +69,8 @@ pub enum Failure {
     Said(Status),
     /// Something on the way to it or back; whether the call was done stays open.
     Unreachable(String),
+    /// The caller's own deadline was over first, so nothing is known of this node.
+    Late(String),
 }
 
 impl From<Failure> for Status {
@@ -68,6 +78,7 @@ impl From<Failure> for Status {
         match failure {
             Failure::Said(status) => status,
             Failure::Unreachable(problem) => Error::Unavailable { problem }.into(),
+            Failure::Late(node) => Error::Late { problem: format!("node {node} had not answered") }.into(),
         }
     }
 }
@@ -85,8 +96,11 @@ where
     F: Future<Output = Result<Response<A>, Status>>,
 {
     let client = ControllerClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
-    let answer = call(client, deadline.hand_on(message)).await;
-    answer.map(Response::into_inner).map_err(|status| failure(node, status))
+    // The channel minds the deadline only once it is connected.
+    match deadline.within(call(client, deadline.hand_on(message))).await {
+        Some(answer) => answer.map(Response::into_inner).map_err(|status| failure(node, status)),
+        None => Err(Failure::Late(node.to_owned())),
+    }
 }
 
 fn failure(node: &str, status: Status) -> Failure {
@@ -96,9 +110,10 @@ fn failure(node: &str, status: Status) -> Failure {
         causes.push(cause);
         next = cause.source();
     }
-    // The caller's own deadline is over: nothing is known of the node.
-    let is_late = causes.iter().any(|error| error.is::<tonic::TimeoutExpired>());
-    if status.source().is_none() || is_late {
+    if causes.iter().any(|error| error.is::<tonic::TimeoutExpired>()) {
+        return Failure::Late(node.to_owned());
+    }
+    if causes.is_empty() {
         return Failure::Said(status);
     }
     let mut problem = format!("node {node} cannot be reached: {}", status.message());

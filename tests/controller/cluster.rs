@@ -114,6 +114,15 @@ impl Cluster {
         Self { nodes, controller, material: sender, membership, keyring }
     }
 
+    /// A node as one that drops packets: connections to it come to be, and then nothing comes. The listener takes none.
+    pub(crate) async fn know_silent_node(&self, name: &str) -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Some(listener.local_addr().unwrap().to_string());
+        let silent = Member { name: name.into(), address };
+        self.know(self.nodes.iter().map(Running::member).chain([silent]), true);
+        listener
+    }
+
     /// Ends a node: from now on nothing answers at its address.
     pub(crate) async fn end(&self, index: usize) {
         self.nodes[index].stop.cancel();

@@ -7,3 +7,4 @@ mod cluster;
 #[path = "../fake/mod.rs"]
 mod fake;
 mod routing;
+mod silence;
