@@ -29,7 +29,7 @@ use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
-use crate::node::{Identity, Node, reaper};
+use crate::node::{Identity, Node, reaper, remote};
 use crate::telemetry::{Metrics, logs};
 use crate::tls::{self, folder};
 
@@ -91,9 +91,9 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     tokio::spawn(keep_house(settings));
 
     let driver = node.identity.driver.clone();
-    let for_controller = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
-        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }));
-    let routes = for_controller.clone().add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
+    let routes = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
+        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
+        .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
     let server = Server { observe: ObserveLayer::new(metrics), stop: stop.clone(), detached, grace: flags.grace };
     let local = server.clone().serve(routes, incoming);
     tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
@@ -104,7 +104,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
             let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
             tracing::info!(%address, "serving a controller");
             let incoming = tls::server::accept(listener, material, &driver, stop);
-            tokio::try_join!(local, server.serve(for_controller, incoming))?.0
+            tokio::try_join!(local, server.serve(remote::routes(&node), incoming))?.0
         }
     };
     match end {

@@ -10,6 +10,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::csi::meant_node::name_node;
 use crate::csi::v1::controller_client::ControllerClient;
 use crate::error::Error;
 
@@ -38,12 +39,10 @@ impl Deadline {
         }
     }
 
-    fn hand_on<T>(self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+    fn hand_on<T>(self, request: &mut Request<T>) {
         if let Some(deadline) = self.0 {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         }
-        request
     }
 }
 
@@ -96,8 +95,11 @@ where
     F: Future<Output = Result<Response<A>, Status>>,
 {
     let client = ControllerClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
+    let mut request = Request::new(message);
+    deadline.hand_on(&mut request);
+    name_node(request.metadata_mut(), node).map_err(|error| Failure::Said(error.into()))?;
     // The channel minds the deadline only once it is connected.
-    match deadline.within(call(client, deadline.hand_on(message))).await {
+    match deadline.within(call(client, request)).await {
         Some(answer) => answer.map(Response::into_inner).map_err(|status| failure(node, status)),
         None => Err(Failure::Late(node.to_owned())),
     }

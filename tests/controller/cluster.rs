@@ -14,12 +14,11 @@ use quarry::controller::router::Router;
 use quarry::csi::observe::ObserveLayer;
 use quarry::csi::server::Server;
 use quarry::csi::v1;
-use quarry::csi::v1::controller_server::{Controller as _, ControllerServer};
+use quarry::csi::v1::controller_server::Controller as _;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume};
 use quarry::lvm::backup::Backups;
-use quarry::node::controller_service::ControllerService as NodeControllerService;
-use quarry::node::{Identity, Node};
+use quarry::node::{Identity, Node, remote};
 use quarry::telemetry::Metrics;
 use quarry::tls::authority::{Keyring, Lifetimes, Pair, renewed};
 use quarry::tls::material::Material;
@@ -28,7 +27,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::service::Routes;
 use tonic::{Request, Status};
 
 use crate::fake::disk_format::EXTENT;
@@ -82,10 +80,9 @@ impl Running {
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let (sender, receiver) = watch::channel(Some(shown));
         let incoming = server::accept(listener, receiver, DRIVER, stop.clone());
-        let routes = Routes::new(ControllerServer::new(NodeControllerService { node }));
         let observe = ObserveLayer::new(Arc::new(Metrics::new()));
         let serving = Server { observe, stop: stop.clone(), detached, grace: Duration::ZERO };
-        tokio::spawn(serving.serve(routes, incoming));
+        tokio::spawn(serving.serve(remote::routes(&node), incoming));
         Self { name: name.into(), address, bench, material: sender, stop }
     }
 

@@ -6,5 +6,6 @@ mod certificates;
 mod cluster;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod mistaken;
 mod routing;
 mod silence;
