@@ -9,3 +9,4 @@ mod fake;
 mod mistaken;
 mod routing;
 mod silence;
+mod trust;

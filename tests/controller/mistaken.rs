@@ -1,16 +1,11 @@
 //! Calls that reach another node than the one they mean.
 
-use hyper_util::rt::TokioIo;
 use quarry::controller::membership::Member;
 use quarry::csi::v1;
-use quarry::csi::v1::controller_client::ControllerClient;
 use quarry::csi::v1::controller_server::Controller as _;
-use quarry::tls::client;
-use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status};
-use tower::service_fn;
 
-use crate::cluster::{Cluster, DRIVER, on, request, request_on};
+use crate::cluster::{Cluster, on, request, request_on};
 
 fn is_refused_for_both(status: &Status) -> bool {
     status.code() == Code::Unavailable && status.message().contains("node-1") && status.message().contains("node-2")
@@ -40,24 +35,13 @@ async fn a_node_at_the_address_of_another_is_not_taken_for_it() {
     assert_eq!(nowhere.code(), Code::Unavailable);
 }
 
-/// A connection to the second node as that of a controller which does not say whom it means.
-async fn older_controller(cluster: &Cluster) -> ControllerClient<Channel> {
-    let (address, material) = (cluster.nodes[1].address.to_string(), cluster.material.subscribe());
-    let connector = service_fn(move |_: Uri| {
-        let (address, material) = (address.clone(), material.clone());
-        async move { client::connect(&address, &material, DRIVER).await.map(TokioIo::new) }
-    });
-    let channel = Endpoint::from_static("http://node").connect_with_connector(connector).await.unwrap();
-    ControllerClient::new(channel)
-}
-
 #[tokio::test]
 async fn a_node_refuses_whatever_names_another_nodes_volume() {
     let cluster = Cluster::start(2).await;
     cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap();
     // It has a volume of that name too, which must not be touched for the other's.
     let own = cluster.create(request_on("pvc-1", 1, &["node-2"])).await.unwrap();
-    let mut client = older_controller(&cluster).await;
+    let mut client = cluster.client(1).await;
     let volume_id = String::from("node-1/pvc-1");
     let get = v1::ControllerGetVolumeRequest { volume_id: volume_id.clone() };
     assert_eq!(client.controller_get_volume(get).await.unwrap_err().code(), Code::NotFound);
