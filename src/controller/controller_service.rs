@@ -86,7 +86,7 @@ impl ControllerService {
             let answer = router.call(&node, deadline, request, call).await?;
             Ok(Page { entries: answer.entries, next_token: answer.next_token })
         };
-        let Page { entries, next_token } = page(router, max_entries, &starting_token, ask).await?;
+        let Page { entries, next_token } = page(router.nodes()?, max_entries, &starting_token, ask).await?;
         Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
@@ -103,7 +103,7 @@ impl ControllerService {
             let answer = router.call(&node, deadline, request, call).await?;
             Ok(Page { entries: answer.entries, next_token: answer.next_token })
         };
-        let Page { entries, next_token } = page(router, max_entries, &starting_token, ask).await?;
+        let Page { entries, next_token } = page(router.nodes()?, max_entries, &starting_token, ask).await?;
         Ok(v1::ControllerListVolumeHealthResponse { entries, next_token })
     }
 }
