@@ -259,47 +259,4 @@ impl Controller for ControllerService {
         subject(&request.get_ref().volume_id);
         Ok(Response::new(self.expand(request.get_ref()).await?))
     }
-
-    async fn controller_publish_volume(
-        &self,
-        _request: Request<v1::ControllerPublishVolumeRequest>,
-    ) -> Answer<v1::ControllerPublishVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerPublishVolume" }.into())
-    }
-
-    async fn controller_unpublish_volume(
-        &self,
-        _request: Request<v1::ControllerUnpublishVolumeRequest>,
-    ) -> Answer<v1::ControllerUnpublishVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerUnpublishVolume" }.into())
-    }
-
-    async fn create_snapshot(
-        &self,
-        _request: Request<v1::CreateSnapshotRequest>,
-    ) -> Answer<v1::CreateSnapshotResponse> {
-        Err(Error::Unimplemented { call: "CreateSnapshot" }.into())
-    }
-
-    async fn delete_snapshot(
-        &self,
-        _request: Request<v1::DeleteSnapshotRequest>,
-    ) -> Answer<v1::DeleteSnapshotResponse> {
-        Err(Error::Unimplemented { call: "DeleteSnapshot" }.into())
-    }
-
-    async fn list_snapshots(&self, _request: Request<v1::ListSnapshotsRequest>) -> Answer<v1::ListSnapshotsResponse> {
-        Err(Error::Unimplemented { call: "ListSnapshots" }.into())
-    }
-
-    async fn get_snapshot(&self, _request: Request<v1::GetSnapshotRequest>) -> Answer<v1::GetSnapshotResponse> {
-        Err(Error::Unimplemented { call: "GetSnapshot" }.into())
-    }
-
-    async fn controller_modify_volume(
-        &self,
-        _request: Request<v1::ControllerModifyVolumeRequest>,
-    ) -> Answer<v1::ControllerModifyVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerModifyVolume" }.into())
-    }
 }

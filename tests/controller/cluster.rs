@@ -119,7 +119,7 @@ impl Cluster {
             let name = format!("node-{number}");
             nodes.push(Running::start(&name, material(&keyring, &keyring.node), limits).await);
         }
-        let known: Nodes = nodes.iter().map(Running::member).collect();
+        let known = Nodes::named(nodes.iter().map(Running::member));
         let (membership, known) = watch::channel(Arc::new(known));
         let (sender, receiver) = watch::channel(Some(material(&keyring, &keyring.controller)));
         let connections = Connections::new(DRIVER.into(), receiver);
@@ -163,8 +163,7 @@ impl Cluster {
 
     /// Makes the known nodes other ones.
     pub(crate) fn know(&self, members: impl IntoIterator<Item = Member>, is_complete: bool) {
-        let mut nodes: Nodes = members.into_iter().collect();
-        nodes.is_complete = is_complete;
+        let nodes = if is_complete { Nodes::all(members, []) } else { Nodes::named(members) };
         self.membership.send_replace(Arc::new(nodes));
     }
 
