@@ -86,11 +86,11 @@ pub enum Error {
         /// What cannot be reached.
         problem: String,
     },
-    /// A call of a service that is not offered.
-    #[error("{call} is not offered by this driver")]
-    Unimplemented {
-        /// The gRPC method.
-        call: &'static str,
+    /// The caller's deadline was over before the work was done; it may go on.
+    #[error("the deadline is over: {problem}")]
+    Late {
+        /// What was waited for.
+        problem: String,
     },
     /// A command could not be run, or failed.
     #[error(transparent)]
@@ -143,7 +143,7 @@ impl Error {
             Self::Busy { .. } | Self::InvalidToken { .. } => Code::Aborted,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::Unavailable { .. } => Code::Unavailable,
-            Self::Unimplemented { .. } => Code::Unimplemented,
+            Self::Late { .. } => Code::DeadlineExceeded,
             // A disk that is too busy to answer in time, not one that is broken.
             Self::Kernel { source, .. } if source.kind() == io::ErrorKind::TimedOut => Code::Unavailable,
             Self::Command(_) | Self::Kernel { .. } | Self::Internal { .. } => Code::Internal,
@@ -197,7 +197,7 @@ mod tests {
             (Error::InvalidToken { token: text() }, Code::Aborted),
             (Error::precondition("x"), Code::FailedPrecondition),
             (Error::Unavailable { problem: text() }, Code::Unavailable),
-            (Error::Unimplemented { call: "CreateSnapshot" }, Code::Unimplemented),
+            (Error::Late { problem: text() }, Code::DeadlineExceeded),
             (Error::Command(CommandError::Missing { program: text() }), Code::Internal),
             (Error::kernel("mount", io::Error::other("x")), Code::Internal),
             (Error::kernel("read", io::ErrorKind::TimedOut.into()), Code::Unavailable),

@@ -11,13 +11,13 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::commands::node_metrics::{CommandWatcher, NodeSource};
-use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, listen, serve_metrics};
+use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, listen, serve_pages};
 use crate::config::classes::Classes;
 use crate::config::flags::{ClassesFlags, ClassesSource, NodeFlags};
 use crate::config::watch::{ClassesInForce, LOOK_EVERY};
 use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
-use crate::csi::server::{End, Server};
+use crate::csi::server::{ConnectionLimits, End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
@@ -29,9 +29,9 @@ use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
-use crate::node::{Identity, Node, reaper};
-use crate::telemetry::{Metrics, logs};
-use crate::tls::{self, folder};
+use crate::node::{Identity, Node, reaper, remote};
+use crate::telemetry::{Metrics, http, logs};
+use crate::tls::{self, expiry, folder};
 
 /// How often lvm's own settings are looked at and free memory is given back.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(10);
@@ -81,9 +81,18 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     learn_system_id(&node).await;
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
+    let remote = match flags.listen {
+        None => None,
+        Some(address) => {
+            let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
+            tokio::spawn(expiry::watch(material.clone(), stop.clone()));
+            Some((address, listen(address).await?, material))
+        }
+    };
     if let Some(address) = flags.metrics {
-        let source = Arc::new(NodeSource { node: Arc::clone(&node), watcher });
-        serve_metrics(address, Arc::clone(&metrics), source, stop.clone()).await?;
+        let material = remote.as_ref().map(|(_, _, material)| material.clone());
+        let source = Arc::new(NodeSource { node: Arc::clone(&node), watcher, material });
+        serve_pages(address, http::everything(Arc::clone(&metrics), source), stop.clone()).await?;
     }
     end_on_signal(stop.clone())?;
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
@@ -91,20 +100,20 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     tokio::spawn(keep_house(settings));
 
     let driver = node.identity.driver.clone();
-    let for_controller = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
-        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }));
-    let routes = for_controller.clone().add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
-    let server = Server { observe: ObserveLayer::new(metrics), stop: stop.clone(), detached, grace: flags.grace };
+    let routes = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
+        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
+        .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
+    let observe = ObserveLayer::new(metrics);
+    let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, limits: None };
     let local = server.clone().serve(routes, incoming);
     tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
-    let end = match flags.listen {
+    let end = match remote {
         None => local.await?,
-        Some(address) => {
-            let listener = listen(address).await?;
-            let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
+        Some((address, listener, material)) => {
             tracing::info!(%address, "serving a controller");
             let incoming = tls::server::accept(listener, material, &driver, stop);
-            tokio::try_join!(local, server.serve(for_controller, incoming))?.0
+            let server = Server { limits: Some(ConnectionLimits::default()), ..server };
+            tokio::try_join!(local, server.serve(remote::routes(&node), incoming))?.0
         }
     };
     match end {

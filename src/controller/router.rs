@@ -110,7 +110,8 @@ impl Router {
                 let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
                 match &answer {
                     Err(Failure::Unreachable(_)) => drop(silent.insert(node.to_owned())),
-                    _ => drop(silent.remove(node)),
+                    Err(Failure::Late(_)) => {}
+                    Ok(_) | Err(Failure::Said(_)) => drop(silent.remove(node)),
                 }
                 drop(silent);
                 answer.map_err(Status::from)
@@ -140,7 +141,7 @@ impl Router {
         stream::iter(asking).buffered(AT_ONCE).collect().await
     }
 
-    /// How things are now; the certificate is not its business.
+    /// How things are now.
     pub fn gauges(&self) -> ControllerGauges {
         let nodes = self.membership.borrow().clone();
         let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +151,6 @@ impl Router {
             nodes: count(nodes.len()),
             nodes_reachable: count(nodes.iter().filter(is_reachable).count()),
             forwards_in_flight: self.in_flight.load(Ordering::Relaxed),
-            certificate_expires: None,
         }
     }
 
@@ -159,7 +159,7 @@ impl Router {
     pub fn is_lost(&self, node: &str) -> bool {
         let nodes = self.membership.borrow().clone();
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !nodes.is_complete || nodes.exists(node) {
+        if !nodes.is_complete() || nodes.exists(node) {
             missed.remove(node);
             return false;
         }
