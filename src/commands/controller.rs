@@ -5,16 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use kube::Client;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, serve_metrics};
 use crate::config::driver_name::topology_key;
-use crate::config::flags::{ControllerFlags, NodesFlags};
+use crate::config::flags::{ControllerFlags, NodesFlags, UpkeepFlags};
 use crate::controller::connections::{Connections, IDLE};
 use crate::controller::controller_service::ControllerService;
 use crate::controller::kubernetes;
+use crate::controller::kubernetes::upkeep::Upkeep;
 use crate::controller::membership::{self, Membership};
 use crate::controller::router::Router;
 use crate::csi::identity::IdentityService;
@@ -64,11 +66,23 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
         _ => folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await,
     };
     let connections = Connections::new(driver.clone(), material.clone());
-    let router = Arc::new(Router::new(membership, connections, flags.lost_node_after));
+    let router = Arc::new(Router::new(membership.clone(), connections, flags.lost_node_after));
+
+    let (orphans, given_up) = match kubernetes {
+        // Only where the list of nodes comes from the cluster are they the nodes that its PersistentVolumes mean.
+        Some((client, namespace)) if flags.nodes.service.is_some() => {
+            let UpkeepFlags { look_every: every, orphan_grace: grace } = flags.upkeep;
+            let (router, driver, namespace) = (Arc::clone(&router), driver.clone(), namespace.to_owned());
+            let upkeep = Upkeep { router, membership, client, driver, namespace, every, grace };
+            let (orphans, given_up) = upkeep.start(stop.clone());
+            (Some(orphans), Some(given_up))
+        }
+        _ => (None, None),
+    };
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
     if let Some(address) = flags.metrics {
-        let source = Arc::new(ControllerSource { router: Arc::clone(&router), material });
+        let source = Arc::new(ControllerSource { router: Arc::clone(&router), material, orphans });
         serve_metrics(address, Arc::clone(&metrics), source, stop.clone()).await?;
     }
     end_on_signal(stop.clone())?;
@@ -79,7 +93,7 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     });
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
-        .add_service(ControllerServer::new(ControllerService { router, topology_key }));
+        .add_service(ControllerServer::new(ControllerService { router, topology_key, given_up }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
     let observe = ObserveLayer::new(metrics);
     let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace };
@@ -108,6 +122,7 @@ async fn close_idle(router: Arc<Router>, stop: CancellationToken) {
 struct ControllerSource {
     router: Arc<Router>,
     material: InForce,
+    orphans: Option<watch::Receiver<Option<u64>>>,
 }
 
 #[tonic::async_trait]
@@ -116,7 +131,8 @@ impl Source for ControllerSource {
         let material = self.material.borrow().clone();
         let expires = material.and_then(|material| material.expires.duration_since(SystemTime::UNIX_EPOCH).ok());
         let certificate_expires = expires.map(|expires| expires.as_secs());
-        let controller = ControllerGauges { certificate_expires, ..self.router.gauges() };
+        let orphans = self.orphans.as_ref().and_then(|orphans| *orphans.borrow());
+        let controller = ControllerGauges { certificate_expires, orphans, ..self.router.gauges() };
         Gauges { controller: Some(controller), ..Gauges::default() }
     }
 

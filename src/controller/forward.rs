@@ -30,6 +30,11 @@ impl Deadline {
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
 
+    /// For calls of the controller's own.
+    pub fn after(limit: Duration) -> Self {
+        Self(Instant::now().checked_add(limit))
+    }
+
     fn hand_on<T>(self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(deadline) = self.0 {

@@ -8,6 +8,7 @@
 //! - [`identity`]: the Identity service, the same in both modes
 //! - [`method`]: the names of all calls, and which of them change something
 //! - [`request`]: requests parsed into typed values
+//! - [`volume_facts`]: what a list of volumes tells of each
 
 pub mod capabilities;
 pub mod endpoint;
@@ -16,6 +17,7 @@ pub mod method;
 pub mod observe;
 pub mod request;
 pub mod server;
+pub mod volume_facts;
 
 /// The Container Storage Interface, generated. Messages that hold secrets have no `Debug`.
 #[allow(clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code follows no taste of ours")]

@@ -53,20 +53,17 @@ impl ControllerService {
             });
         }
         check_least_size(&class, &create)?;
-        let file_system = create.file_system().map(String::from);
-        // A block volume is never formatted.
-        let mkfs_options = if create.is_mounted() { create.parameters.mkfs_options } else { Vec::new() };
-        let volume = self
-            .node
-            .create(NewVolume {
-                name: create.name,
-                size: create.size,
-                class,
-                file_system,
-                mkfs_options,
-                claim: create.parameters.claim,
-            })
-            .await?;
+        let new = NewVolume {
+            file_system: create.file_system().map(String::from),
+            single_user: create.is_for_one_user(),
+            // A block volume is never formatted.
+            mkfs_options: if create.is_mounted() { create.parameters.mkfs_options } else { Vec::new() },
+            name: create.name,
+            size: create.size,
+            class,
+            claim: create.parameters.claim,
+        };
+        let volume = self.node.create(new).await?;
         Ok(v1::CreateVolumeResponse { volume: Some(self.volume(&volume)?) })
     }
 
@@ -109,11 +106,12 @@ impl ControllerService {
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
         let page = self.node.list(request.max_entries, &request.starting_token).await?;
-        let entries = page
-            .volumes
-            .iter()
-            .map(|volume| Ok(v1::list_volumes_response::Entry { volume: Some(self.volume(volume)?), status: None }));
-        Ok(v1::ListVolumesResponse { entries: entries.collect::<Result<_>>()?, next_token: page.next_token })
+        let entry = |volume: &Volume| {
+            let volume = v1::Volume { volume_context: volume.facts().to_context(), ..self.volume(volume)? };
+            Ok(v1::list_volumes_response::Entry { volume: Some(volume), status: None })
+        };
+        let entries = page.volumes.iter().map(entry).collect::<Result<_>>()?;
+        Ok(v1::ListVolumesResponse { entries, next_token: page.next_token })
     }
 
     async fn capacity(&self, request: &v1::GetCapacityRequest) -> Result<v1::GetCapacityResponse> {

@@ -37,6 +37,8 @@ pub struct ControllerGauges {
     pub forwards_in_flight: u64,
     /// When the controller's certificate expires, seconds since 1970; unset while there is none.
     pub certificate_expires: Option<u64>,
+    /// Volumes that nobody names; unset before the first look, and without Kubernetes.
+    pub orphans: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,6 +114,11 @@ impl Gauges {
                 "certificate_expires_timestamp_seconds",
                 "When the certificate of the controller expires",
                 controller.and_then(|controller| controller.certificate_expires),
+            ),
+            (
+                "orphans",
+                "Volumes on nodes that can be reached that no PersistentVolume names",
+                controller.and_then(|controller| controller.orphans),
             ),
         ];
         for (name, help, value) in single.into_iter().chain(of_controller) {

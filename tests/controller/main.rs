@@ -6,4 +6,5 @@ mod certificates;
 mod cluster;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod lists;
 mod routing;
