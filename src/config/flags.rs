@@ -35,7 +35,7 @@ pub enum Mode {
     Volumes(VolumesFlags),
     /// In the controller's pod: show volumes of the cluster that nobody names, and what removes them
     Orphans(OrphansFlags),
-    /// In the controller's pod: print PersistentVolumes for the volumes that the cluster has forgotten
+    /// In the controller's pod: print manifests for the volumes that the cluster has forgotten
     RecoverPvs(RecoverFlags),
     /// Check what a node needs and say what to do about what is missing
     Doctor(DoctorFlags),

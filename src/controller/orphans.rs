@@ -3,7 +3,7 @@
 //! What is read must have been read in this order: the volumes, then what names them. A volume that is made meanwhile is
 //! then not judged at all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -111,7 +111,7 @@ pub fn orphans(
     unnamed: Vec<Listed>,
     listed: &[Listed],
     references: &[Reference],
-    claims: &HashSet<String>,
+    claims: &BTreeSet<String>,
 ) -> Vec<Orphan> {
     let exists: HashSet<String> = listed.iter().map(|volume| volume.id.to_string()).collect();
     let by_logical_volume: HashMap<String, &str> = references

@@ -70,20 +70,10 @@ pub fn recover(listed: &[Listed], references: &[Reference], wanted: &Wanted) -> 
         if !names.insert(name.clone()) {
             name = derived_name(&id);
         }
-        let known = volume.facts.claim.clone();
-        let claim = match known.filter(|claim| claims.insert((claim.namespace.clone(), claim.name.clone()))) {
-            Some(claim) => claim,
-            None => {
-                let problem = match &volume.facts.claim {
-                    Some(Claim { namespace, name }) => format!("a younger volume was claim {namespace}/{name}'s, too"),
-                    None => String::from("which claim it had is not known"),
-                };
-                // Without any it would be given to the next claim that comes along, and that claim's user its data.
-                let kept = Claim { namespace: String::from("default"), name: name.clone() };
-                recovered.notes.push(format!("{id}: {problem}; kept for a claim {}/{name}", kept.namespace));
-                kept
-            }
-        };
+        let (claim, problem) = claim_for(volume, &name, &mut claims);
+        if let Some(problem) = problem {
+            recovered.notes.push(format!("{id}: {problem}; kept for a claim {}/{}", claim.namespace, claim.name));
+        }
         recovered.volumes.push(manifest(volume, name, claim, wanted)?);
     }
     if unused > 0 {
@@ -91,6 +81,17 @@ pub fn recover(listed: &[Listed], references: &[Reference], wanted: &Wanted) -> 
     }
     recovered.volumes.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
     Ok(recovered)
+}
+
+/// The claim that a volume had. Where that is not known or was given to another volume, one that does not exist, and why:
+/// without any it would be given to the next claim that comes along, and that claim's user its data.
+fn claim_for(volume: &Listed, name: &str, taken: &mut HashSet<(String, String)>) -> (Claim, Option<String>) {
+    let problem = match &volume.facts.claim {
+        Some(claim) if taken.insert((claim.namespace.clone(), claim.name.clone())) => return (claim.clone(), None),
+        Some(Claim { namespace, name }) => format!("a younger volume was claim {namespace}/{name}'s, too"),
+        None => String::from("which claim it had is not known"),
+    };
+    (Claim { namespace: String::from("default"), name: name.to_owned() }, Some(problem))
 }
 
 fn manifest(volume: &Listed, name: String, claim: Claim, wanted: &Wanted) -> Result<PersistentVolume, NoStorageClass> {
@@ -114,7 +115,7 @@ fn manifest(volume: &Listed, name: String, claim: Claim, wanted: &Wanted) -> Res
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeSpec {
-            capacity: Some(BTreeMap::from([(String::from("storage"), Quantity(volume.bytes.to_string()))])),
+            capacity: Some(BTreeMap::from([(String::from("storage"), quantity(volume.bytes))])),
             access_modes: Some(vec![String::from(access)]),
             // Without a uid: the next claim of that name gets it.
             claim_ref: Some(ObjectReference {
@@ -140,6 +141,13 @@ fn manifest(volume: &Listed, name: String, claim: Claim, wanted: &Wanted) -> Res
         }),
         status: None,
     })
+}
+
+/// A size as Kubernetes writes it.
+fn quantity(bytes: u64) -> Quantity {
+    let units = [(1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki"), (1, "")];
+    let (unit, word) = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit)).unwrap_or((1, ""));
+    Quantity(format!("{}{word}", bytes / unit))
 }
 
 /// The name that the volume's `PersistentVolume` had: the CSI name, if an object can have it.

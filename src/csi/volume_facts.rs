@@ -5,6 +5,7 @@
 //! `PersistentVolume`, where it would grow old.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use crate::lvm::tags::Claim;
 
@@ -70,7 +71,7 @@ impl VolumeFacts {
     }
 
     /// What a `volume_context` says; other keys are passed over.
-    pub fn of_context(context: &HashMap<String, String>) -> Self {
+    pub fn of_context(context: &HashMap<String, String, impl BuildHasher>) -> Self {
         let text = |key: &str| context.get(key).cloned();
         let is_so = |key: &str| context.get(key).is_some_and(|value| value == YES);
         let claim = text(CLAIM_NAMESPACE).zip(text(CLAIM_NAME));

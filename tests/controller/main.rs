@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod api_server;
 mod certificates;
 mod cluster;
 #[path = "../fake/mod.rs"]
 mod fake;
 mod lists;
 mod routing;
+mod upkeep;

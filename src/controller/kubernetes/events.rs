@@ -96,36 +96,22 @@ fn event(about: ObjectReference, reason: &str, message: &str) -> Event {
 
 /// A node, as kubectl looks for its events.
 pub fn node(name: &str) -> ObjectReference {
-    let name = Some(name.to_owned());
-    ObjectReference {
-        api_version: v1(),
-        kind: Some(String::from("Node")),
-        uid: name.clone(),
-        name,
-        ..Default::default()
-    }
+    object("Node", name, None, Some(name.to_owned()))
 }
 
 /// A claim.
 pub fn claim(claim: &Claim, uid: Option<String>) -> ObjectReference {
-    ObjectReference {
-        api_version: v1(),
-        kind: Some(String::from("PersistentVolumeClaim")),
-        namespace: Some(claim.namespace.clone()),
-        name: Some(claim.name.clone()),
-        uid,
-        ..ObjectReference::default()
-    }
+    object("PersistentVolumeClaim", &claim.name, Some(claim.namespace.clone()), uid)
 }
 
 /// A `PersistentVolume`.
 pub fn persistent_volume(name: &str) -> ObjectReference {
-    let kind = Some(String::from("PersistentVolume"));
-    ObjectReference { api_version: v1(), kind, name: Some(name.to_owned()), ..Default::default() }
+    object("PersistentVolume", name, None, None)
 }
 
-fn v1() -> Option<String> {
-    Some(String::from("v1"))
+fn object(kind: &str, name: &str, namespace: Option<String>, uid: Option<String>) -> ObjectReference {
+    let [version, kind, name] = ["v1", kind, name].map(|word| Some(word.to_owned()));
+    ObjectReference { api_version: version, kind, name, namespace, uid, ..ObjectReference::default() }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the cluster knows of volumes: its `PersistentVolumes`, its claims and its `StorageClasses`, read page by page, so
 //! that no more than a page of the objects themselves is held at a time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -31,9 +31,9 @@ pub async fn reference_named(client: &Client, name: &str, driver: &str) -> kube:
 }
 
 /// The uids of all claims.
-pub async fn claim_uids(client: &Client) -> kube::Result<HashSet<String>> {
+pub async fn claim_uids(client: &Client) -> kube::Result<BTreeSet<String>> {
     let (api, mut parameters) = (Api::<PersistentVolumeClaim>::all(client.clone()), ListParams::default().limit(PAGE));
-    let mut uids = HashSet::new();
+    let mut uids = BTreeSet::new();
     loop {
         let page = api.list_metadata(&parameters).await?;
         uids.extend(page.items.iter().filter_map(ResourceExt::uid));
@@ -66,7 +66,7 @@ pub async fn orphans_of(
     let references = references(client, driver).await?;
     let unnamed = unnamed(listed, &references, now);
     // Mostly every volume is named, and all the claims of the cluster need not be read.
-    let claims = if unnamed.is_empty() { HashSet::new() } else { claim_uids(client).await? };
+    let claims = if unnamed.is_empty() { BTreeSet::new() } else { claim_uids(client).await? };
     Ok((orphans(unnamed, listed, &references, &claims), references))
 }
 

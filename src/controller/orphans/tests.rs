@@ -80,7 +80,7 @@ async fn an_orphan_goes_after_the_grace_and_its_time_starts_again_when_it_was_no
     let found = [Orphan { volume: volume("n1", 1, true), standing: Standing::Unnamed }];
     let mut waiting = Waiting::default();
     assert_eq!(waiting.due(&found, &other, grace), []);
-    tokio::time::advance(grace - Duration::from_secs(1)).await;
+    tokio::time::advance(grace.saturating_sub(Duration::from_secs(1))).await;
     assert_eq!(waiting.due(&found, &other, grace), []);
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(waiting.due(&found, &other, grace), found);

@@ -50,7 +50,7 @@ fn a_file_system_volume_comes_back_as_the_provisioner_made_it() {
         },
         "spec": {
             "accessModes": ["ReadWriteOnce"],
-            "capacity": {"storage": "67108864"},
+            "capacity": {"storage": "64Mi"},
             "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data"},
             "csi": {"driver": "lvm.quarry.storage", "volumeHandle": "n1/pvc-1", "fsType": "ext4"},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
@@ -100,6 +100,14 @@ fn the_youngest_of_a_claims_volumes_goes_back_to_it_and_none_is_free_for_all() {
     let (name, claim) = claims.iter().find(|(name, _)| name.starts_with("recovered-")).unwrap();
     assert_eq!(claim, &pair("default", name));
     assert_eq!(recovered.notes.len(), 2, "{:?}", recovered.notes);
+}
+
+#[test]
+fn sizes_are_exact_and_as_short_as_they_can_be() {
+    for (bytes, words) in [(3 << 30, "3Gi"), (1_540 << 20, "1540Mi"), (512 << 10, "512Ki"), (1_000, "1000"), (0, "0Gi")]
+    {
+        assert_eq!(quantity(bytes).0, words);
+    }
 }
 
 #[test]
