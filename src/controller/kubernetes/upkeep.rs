@@ -94,6 +94,7 @@ impl Upkeep {
         }
     }
 
+    /// One look.
     pub async fn look(&self, events: &Events, waiting: &mut Waiting) -> anyhow::Result<Look> {
         let reachable = self.router.reachable_volumes(Deadline::after(PATIENCE)).await?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
