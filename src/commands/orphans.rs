@@ -61,7 +61,7 @@ fn why(orphan: &Orphan) -> String {
     match &orphan.standing {
         Standing::Unnamed => String::from("no PersistentVolume names it"),
         Standing::Double { of } => format!("its PersistentVolume names {of}"),
-        Standing::Moved { named } => format!("its PersistentVolume names {named}, which is not there: was it moved?"),
+        Standing::Moved { named } => format!("its PersistentVolume names {named}, which was not found: was it moved?"),
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
         let expected = "\
 ID    SIZE   CLASS  CONTENT     CREATED               CLAIM      WHY
 n1/a  1 GiB  fast   never used  2026-11-24T21:25:00Z  shop/data  no PersistentVolume names it
-n1/b  1 GiB  -      -           -                     -          its PersistentVolume names n0/b, which is not there: \
+n1/b  1 GiB  -      -           -                     -          its PersistentVolume names n0/b, which was not found: \
             was it moved?
 
 What removes them for good, with the data on them:
