@@ -86,6 +86,12 @@ pub enum Error {
         /// What cannot be reached.
         problem: String,
     },
+    /// The caller's deadline was over before the work was done; it may go on.
+    #[error("the deadline is over: {problem}")]
+    Late {
+        /// What was waited for.
+        problem: String,
+    },
     /// A call of a service that is not offered.
     #[error("{call} is not offered by this driver")]
     Unimplemented {
@@ -143,6 +149,7 @@ impl Error {
             Self::Busy { .. } | Self::InvalidToken { .. } => Code::Aborted,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::Unavailable { .. } => Code::Unavailable,
+            Self::Late { .. } => Code::DeadlineExceeded,
             Self::Unimplemented { .. } => Code::Unimplemented,
             // A disk that is too busy to answer in time, not one that is broken.
             Self::Kernel { source, .. } if source.kind() == io::ErrorKind::TimedOut => Code::Unavailable,
@@ -197,6 +204,7 @@ mod tests {
             (Error::InvalidToken { token: text() }, Code::Aborted),
             (Error::precondition("x"), Code::FailedPrecondition),
             (Error::Unavailable { problem: text() }, Code::Unavailable),
+            (Error::Late { problem: text() }, Code::DeadlineExceeded),
             (Error::Unimplemented { call: "CreateSnapshot" }, Code::Unimplemented),
             (Error::Command(CommandError::Missing { program: text() }), Code::Internal),
             (Error::kernel("mount", io::Error::other("x")), Code::Internal),

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use kube::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -45,7 +44,8 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     let topology_key = topology_key(&driver);
     let kubernetes = match &flags.namespace {
         Some(namespace) if flags.tls_secrets || flags.nodes.service.is_some() => {
-            let client = Client::try_default().await.context("could not find the cluster's API server")?;
+            let client =
+                kubernetes::client::of_this_cluster().await.context("could not find the cluster's API server")?;
             Some((client, namespace.as_str()))
         }
         _ => None,
@@ -82,7 +82,7 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
         .add_service(ControllerServer::new(ControllerService { router, topology_key }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
     let observe = ObserveLayer::new(metrics);
-    let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace };
+    let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace, upkeep: None };
     match server.serve(routes, incoming).await? {
         End::Drained => tracing::info!("ended"),
         End::GracePeriodOver { .. } => tracing::warn!("ended with calls under way; the nodes go on with them"),

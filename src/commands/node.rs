@@ -17,7 +17,7 @@ use crate::config::flags::{ClassesFlags, ClassesSource, NodeFlags};
 use crate::config::watch::{ClassesInForce, LOOK_EVERY};
 use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
-use crate::csi::server::{End, Server};
+use crate::csi::server::{End, Server, Upkeep};
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
@@ -29,7 +29,7 @@ use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
-use crate::node::{Identity, Node, reaper};
+use crate::node::{Identity, Node, reaper, remote};
 use crate::telemetry::{Metrics, logs};
 use crate::tls::{self, folder};
 
@@ -91,10 +91,11 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     tokio::spawn(keep_house(settings));
 
     let driver = node.identity.driver.clone();
-    let for_controller = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
-        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }));
-    let routes = for_controller.clone().add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
-    let server = Server { observe: ObserveLayer::new(metrics), stop: stop.clone(), detached, grace: flags.grace };
+    let routes = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
+        .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
+        .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
+    let observe = ObserveLayer::new(metrics);
+    let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, upkeep: None };
     let local = server.clone().serve(routes, incoming);
     tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
     let end = match flags.listen {
@@ -104,7 +105,8 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
             let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
             tracing::info!(%address, "serving a controller");
             let incoming = tls::server::accept(listener, material, &driver, stop);
-            tokio::try_join!(local, server.serve(for_controller, incoming))?.0
+            let server = Server { upkeep: Some(Upkeep::default()), ..server };
+            tokio::try_join!(local, server.serve(remote::routes(&node), incoming))?.0
         }
     };
     match end {

@@ -1,19 +1,23 @@
-//! A connection to each node, made when it is needed and closed when it is idle.
+//! A connection to each node, made when it is needed, closed when it is idle, and made anew when certificates change:
+//! what a node showed under older ones may not be worth anything any more.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
-use crate::tls::{InForce, client};
+use super::attempts::Attempts;
+use crate::tls::InForce;
+use crate::tls::material::Material;
 
 /// How long a connection may rest before it is closed.
 pub const IDLE: Duration = Duration::from_mins(10);
-/// How often a node with a call under way is asked whether it is still there, and how long it may take to say so.
-const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+/// How often a node is asked whether it is still there, and how long it may take to say so. Also between calls: the next
+/// one must not be the first to find out.
+const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
 /// The connections of a controller.
 pub struct Connections {
@@ -25,6 +29,14 @@ pub struct Connections {
 struct Kept {
     channel: Channel,
     used: Instant,
+    /// What was in force when it was made.
+    material: Option<Arc<Material>>,
+}
+
+impl Kept {
+    fn is_made_with(&self, material: Option<&Arc<Material>>) -> bool {
+        self.material.as_ref().map(Arc::as_ptr) == material.map(Arc::as_ptr)
+    }
 }
 
 impl Connections {
@@ -36,30 +48,32 @@ impl Connections {
     /// The connection to `HOST:PORT`; it is made by the first call.
     pub fn to(&self, address: &str) -> Channel {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if let Some(kept) = kept.get_mut(address) {
-            kept.used = now;
+        let (used, material) = (Instant::now(), self.material.borrow().clone());
+        if let Some(kept) = kept.get_mut(address).filter(|kept| kept.is_made_with(material.as_ref())) {
+            kept.used = used;
             return kept.channel.clone();
         }
         let channel = self.make(address.to_owned());
-        kept.insert(address.to_owned(), Kept { channel: channel.clone(), used: now });
+        kept.insert(address.to_owned(), Kept { channel: channel.clone(), used, material });
         channel
     }
 
     fn make(&self, address: String) -> Channel {
         let (interval, limit) = STILL_THERE;
+        let attempts = Attempts::new(address, self.driver.clone(), self.material.clone());
         // The connector does TLS and knows the address; this one only names the service in the requests.
         Endpoint::from(Uri::from_static("http://node"))
             .http2_keep_alive_interval(interval)
             .keep_alive_timeout(limit)
-            .connect_with_connector_lazy({
-                let (material, driver) = (self.material.clone(), self.driver.clone());
-                service_fn(move |_: Uri| client::connect(address.clone(), material.clone(), driver.clone()))
-            })
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(service_fn(move |_: Uri| Arc::clone(&attempts).connect()))
     }
 
-    /// Closes those that nobody has used for so long. Calls under way keep theirs until they end.
+    /// Closes those that nobody has used for so long, and those of older certificates. Calls under way keep theirs until
+    /// they end.
     pub fn close_idle(&self, idle: Duration) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, kept| kept.used.elapsed() < idle);
+        let material = self.material.borrow().clone();
+        let is_good = |kept: &Kept| kept.used.elapsed() < idle && kept.is_made_with(material.as_ref());
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, kept| is_good(kept));
     }
 }

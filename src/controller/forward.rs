@@ -5,11 +5,12 @@ use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::csi::meant_node::name_node;
 use crate::csi::v1::controller_client::ControllerClient;
 use crate::error::Error;
 
@@ -30,12 +31,18 @@ impl Deadline {
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
 
-    fn hand_on<T>(self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+    /// What comes of it until then, or nothing.
+    async fn within<F: Future>(self, work: F) -> Option<F::Output> {
+        match self.0 {
+            Some(end) => timeout_at(end, work).await.ok(),
+            None => Some(work.await),
+        }
+    }
+
+    fn hand_on<T>(self, request: &mut Request<T>) {
         if let Some(deadline) = self.0 {
             request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         }
-        request
     }
 }
 
@@ -61,6 +68,8 @@ pub enum Failure {
     Said(Status),
     /// Something on the way to it or back; whether the call was done stays open.
     Unreachable(String),
+    /// The caller's own deadline was over first, so nothing is known of this node.
+    Late(String),
 }
 
 impl From<Failure> for Status {
@@ -68,6 +77,7 @@ impl From<Failure> for Status {
         match failure {
             Failure::Said(status) => status,
             Failure::Unreachable(problem) => Error::Unavailable { problem }.into(),
+            Failure::Late(node) => Error::Late { problem: format!("node {node} had not answered") }.into(),
         }
     }
 }
@@ -85,8 +95,14 @@ where
     F: Future<Output = Result<Response<A>, Status>>,
 {
     let client = ControllerClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
-    let answer = call(client, deadline.hand_on(message)).await;
-    answer.map(Response::into_inner).map_err(|status| failure(node, status))
+    let mut request = Request::new(message);
+    deadline.hand_on(&mut request);
+    name_node(request.metadata_mut(), node).map_err(|error| Failure::Said(error.into()))?;
+    // The channel minds the deadline only once it is connected.
+    match deadline.within(call(client, request)).await {
+        Some(answer) => answer.map(Response::into_inner).map_err(|status| failure(node, status)),
+        None => Err(Failure::Late(node.to_owned())),
+    }
 }
 
 fn failure(node: &str, status: Status) -> Failure {
@@ -96,9 +112,10 @@ fn failure(node: &str, status: Status) -> Failure {
         causes.push(cause);
         next = cause.source();
     }
-    // The caller's own deadline is over: nothing is known of the node.
-    let is_late = causes.iter().any(|error| error.is::<tonic::TimeoutExpired>());
-    if status.source().is_none() || is_late {
+    if causes.iter().any(|error| error.is::<tonic::TimeoutExpired>()) {
+        return Failure::Late(node.to_owned());
+    }
+    if causes.is_empty() {
         return Failure::Said(status);
     }
     let mut problem = format!("node {node} cannot be reached: {}", status.message());

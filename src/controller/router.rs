@@ -110,7 +110,8 @@ impl Router {
                 let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
                 match &answer {
                     Err(Failure::Unreachable(_)) => drop(silent.insert(node.to_owned())),
-                    _ => drop(silent.remove(node)),
+                    Err(Failure::Late(_)) => {}
+                    Ok(_) | Err(Failure::Said(_)) => drop(silent.remove(node)),
                 }
                 drop(silent);
                 answer.map_err(Status::from)

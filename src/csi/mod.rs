@@ -7,11 +7,13 @@
 //! - [`capabilities`]: what the driver offers, the same in both modes
 //! - [`identity`]: the Identity service, the same in both modes
 //! - [`method`]: the names of all calls, and which of them change something
+//! - [`meant_node`]: which node a forwarded call means
 //! - [`request`]: requests parsed into typed values
 
 pub mod capabilities;
 pub mod endpoint;
 pub mod identity;
+pub mod meant_node;
 pub mod method;
 pub mod observe;
 pub mod request;

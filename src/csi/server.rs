@@ -21,6 +21,23 @@ pub struct Server {
     pub detached: TaskTracker,
     /// How long calls in flight and detached mutations may take after the stop.
     pub grace: Duration,
+    /// What is done about connections over a network.
+    pub upkeep: Option<Upkeep>,
+}
+
+/// What keeps connections over a network from outliving those who made them.
+#[derive(Clone, Copy, Debug)]
+pub struct Upkeep {
+    /// How old a connection may be before its client is asked to make another one; calls under way end on it.
+    pub oldest: Duration,
+    /// How often a client is asked whether it is still there, and how long it may take to say so.
+    pub still_there: (Duration, Duration),
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self { oldest: Duration::from_mins(10), still_there: (Duration::from_secs(20), Duration::from_secs(10)) }
+    }
 }
 
 /// How serving ended.
@@ -46,8 +63,15 @@ impl Server {
         Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
         AcceptError: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { observe, stop, detached, grace } = self;
-        let serving = tonic::transport::Server::builder()
+        let Self { observe, stop, detached, grace, upkeep } = self;
+        let mut server = tonic::transport::Server::builder();
+        if let Some(Upkeep { oldest, still_there: (interval, limit) }) = upkeep {
+            server = server
+                .max_connection_age(oldest)
+                .http2_keepalive_interval(Some(interval))
+                .http2_keepalive_timeout(Some(limit));
+        }
+        let serving = server
             .layer(observe)
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());

@@ -1,6 +1,7 @@
 //! Node mode: the CSI services over this machine's volume groups.
 //!
 //! - [`controller_service`], [`node_service`]: the gRPC services; parse, call, answer
+//! - [`remote`]: which of them a controller gets
 //! - [`create`], [`delete`], [`expand`]: what changes volumes
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
@@ -26,6 +27,7 @@ pub mod node_service;
 pub mod placement;
 pub mod publish;
 pub mod reaper;
+pub mod remote;
 pub mod stage;
 pub mod stats;
 pub mod topology;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, PublicKeyData,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -47,14 +47,17 @@ pub struct Keyring {
     pub controller: Pair,
     /// What nodes show.
     pub node: Pair,
+    /// The certificates of the authorities that nodes are told to trust; they may be behind.
+    pub trusted_by_nodes: Vec<String>,
 }
 
 impl Keyring {
-    /// From its parts as they are kept: the certificates of the authorities and their keys in the same order, PEM.
-    pub fn new(trusted: &str, authority_keys: &str, controller: Pair, node: Pair) -> Self {
-        let both = pem_blocks(trusted).into_iter().zip(pem_blocks(authority_keys));
+    /// From its parts as they are kept, PEM: the certificates of the authorities and their keys in the same order, what
+    /// nodes are told to trust, and what is shown.
+    pub fn new(trusted: &str, authority_keys: &str, trusted_by_nodes: &str, controller: Pair, node: Pair) -> Self {
+        let both = pem_blocks(trusted, CERTIFICATE).into_iter().zip(pem_blocks(authority_keys, PRIVATE_KEY));
         let authorities = both.map(|(certificate, key)| Pair { certificate, key }).collect();
-        Self { authorities, controller, node }
+        Self { authorities, controller, node, trusted_by_nodes: pem_blocks(trusted_by_nodes, CERTIFICATE) }
     }
 
     /// The keys of all authorities, one after the other, PEM.
@@ -68,15 +71,20 @@ impl Keyring {
     }
 }
 
-/// The single blocks of a PEM text.
-fn pem_blocks(pem: &str) -> Vec<String> {
+/// How blocks of PEM end.
+const CERTIFICATE: &str = "CERTIFICATE-----";
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
+
+/// The single blocks of that kind in a PEM text.
+fn pem_blocks(pem: &str, kind: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut block = String::new();
     for line in pem.lines() {
         block.push_str(line);
         block.push('\n');
         if line.starts_with("-----END") {
-            blocks.push(std::mem::take(&mut block));
+            let complete = std::mem::take(&mut block);
+            blocks.extend(line.ends_with(kind).then_some(complete));
         }
     }
     blocks
@@ -112,10 +120,14 @@ struct Known {
 }
 
 impl Known {
+    /// `None` if it cannot be read, or its key is not there or another one's.
     fn of(pair: &Pair) -> Option<Self> {
         let der = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).ok()?;
         let (_, certificate): (_, X509Certificate<'_>) = x509_parser::parse_x509_certificate(&der).ok()?;
-        KeyPair::from_pem(&pair.key).ok()?;
+        let key = KeyPair::from_pem(&pair.key).ok()?;
+        if key.subject_public_key_info() != certificate.public_key().raw {
+            return None;
+        }
         let time = |time: x509_parser::time::ASN1Time| SystemTime::from(time.to_datetime());
         let (start, ends) = (time(certificate.validity().not_before), time(certificate.validity().not_after));
         let made = start + backdated(ends.duration_since(start).unwrap_or_default());
@@ -161,7 +173,10 @@ pub fn renewed(
         authorities.extend(known(&made));
     }
     let has_spread = |(_, authority): &&(Pair, Known)| now >= authority.made + lifetimes.spread;
-    let signer = authorities.iter().rev().find(has_spread).or(authorities.first());
+    // Nodes may not have been told of the newest yet, although it is old: its maker may have ended before it could.
+    let is_told = |(authority, _): &&(Pair, Known)| before.trusted_by_nodes.contains(&authority.certificate);
+    let spread = authorities.iter().rev().filter(is_told).find(has_spread);
+    let signer = spread.or_else(|| authorities.iter().find(is_told)).or(authorities.first());
     let Some((signer, signs)) = signer else { return Err(rcgen::Error::CouldNotParseCertificate) };
 
     let in_force = |pair: &Pair, role: Role| -> Result<(Pair, SystemTime), rcgen::Error> {
@@ -178,7 +193,9 @@ pub fn renewed(
     let is_old_one_used = now < controller_made.max(node_made) + lifetimes.spread;
     let signs_since = signs.made;
     authorities.retain(|(_, authority)| authority.made >= signs_since || is_old_one_used);
-    Ok(Keyring { authorities: authorities.into_iter().map(|(pair, _)| pair).collect(), controller, node })
+    let authorities: Vec<Pair> = authorities.into_iter().map(|(pair, _)| pair).collect();
+    let trusted_by_nodes = authorities.iter().map(|authority| authority.certificate.clone()).collect();
+    Ok(Keyring { authorities, controller, node, trusted_by_nodes })
 }
 
 fn authority(driver: &str, life: Duration, now: SystemTime) -> Result<Pair, rcgen::Error> {

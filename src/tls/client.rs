@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,18 +19,17 @@ use super::{InForce, Role};
 const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Makes a connection to the node at `HOST:PORT`.
-pub async fn connect(address: String, material: InForce, driver: String) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+pub async fn connect(address: &str, material: &InForce, driver: &str) -> io::Result<TlsStream<TcpStream>> {
     let material = material.borrow().clone();
     let material = material.ok_or_else(|| io::Error::other("the controller has no certificates yet"))?;
     let connecting = async {
-        let stream = TcpStream::connect(&address).await?;
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let name = ServerName::try_from(Role::Node.name(&driver)).map_err(io::Error::other)?;
+        let name = ServerName::try_from(Role::Node.name(driver)).map_err(io::Error::other)?;
         TlsConnector::from(Arc::new(configuration(&material)?)).connect(name, stream).await
     };
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECTING.as_secs()));
-    let stream = timeout(CONNECTING, connecting).await.map_err(|_| late())??;
-    Ok(TokioIo::new(stream))
+    timeout(CONNECTING, connecting).await.map_err(|_| late())?
 }
 
 fn configuration(material: &Material) -> io::Result<ClientConfig> {

@@ -6,13 +6,18 @@
 //! - [`material`]: what one shows and whom one trusts, from PEM
 //! - [`folder`]: material from files, read again when they change
 //! - [`server`], [`client`]: the two ends
+//! - [`trusted`]: a connection that lasts only as long as its client is trusted
+//! - `places`, `refusals`: bounds on what those who are not the controller can cause
 //! - [`authority`]: making and renewing certificates; decides only, keeps nothing
 
 pub mod authority;
 pub mod client;
 pub mod folder;
 pub mod material;
+mod places;
+mod refusals;
 pub mod server;
+pub mod trusted;
 
 use std::sync::Arc;
 
@@ -20,7 +25,8 @@ use tokio::sync::watch;
 
 use self::material::Material;
 
-/// The material in force; `None` until there is some. Whoever makes or accepts a connection takes the newest.
+/// The material in force; `None` until there is some. Whoever makes or accepts a connection takes the newest,
+/// and a connection lasts no longer than what was shown for it is trusted.
 pub type InForce = watch::Receiver<Option<Arc<Material>>>;
 
 /// What a certificate is for.

@@ -4,26 +4,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use webpki::EndEntityCert;
 
 use super::material::Material;
+use super::places::Places;
+use super::refusals::Refusals;
+use super::trusted::Trusted;
 use super::{InForce, Role};
 
-/// How long a client may take to show who it is.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How many may be showing it at a time: whoever can reach the port can begin.
-const HANDSHAKES: usize = 64;
+/// How long a client may take to show who it is; one in the same cluster takes milliseconds.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 /// The pause after the system refused to accept, such as for want of descriptors.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
@@ -33,24 +34,29 @@ pub fn accept(
     material: InForce,
     driver: &str,
     stop: CancellationToken,
-) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
+) -> ReceiverStream<io::Result<Trusted>> {
     let (sender, receiver) = mpsc::channel(1);
     let client = Role::Controller.name(driver);
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    let (places, refusals) = (Places::new(), Arc::new(Refusals::default()));
     tokio::spawn(async move {
-        while let Some(Ok(place)) = stop.run_until_cancelled(Arc::clone(&places).acquire_owned()).await {
+        while let Some(Some(place)) = stop.run_until_cancelled(places.free()).await {
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             let Ok((stream, address)) = accepted else {
                 tokio::time::sleep(AFTER_REFUSAL).await;
                 continue;
             };
-            let (sender, material, client) = (sender.clone(), material.borrow().clone(), client.clone());
+            let Some(place) = place.take(address.ip()) else {
+                refusals.tell(address, "too many from there have not said yet who they are");
+                continue;
+            };
+            let (sender, refusals) = (sender.clone(), Arc::clone(&refusals));
+            let greeting = timeout(HANDSHAKE, greet(stream, material.clone(), client.clone()));
             tokio::spawn(async move {
                 let _place = place;
-                match timeout(HANDSHAKE, greet(stream, material, &client)).await {
+                match greeting.await {
                     Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
-                    Ok(Err(error)) => tracing::warn!(%address, %error, "refused a connection"),
-                    Err(_) => tracing::warn!(%address, "refused a connection: the client did not say who it is"),
+                    Ok(Err(error)) => refusals.tell(address, error),
+                    Err(_) => refusals.tell(address, "the client did not say who it is"),
                 }
             });
         }
@@ -58,26 +64,38 @@ pub fn accept(
     ReceiverStream::new(receiver)
 }
 
-async fn greet(stream: TcpStream, material: Option<Arc<Material>>, client: &str) -> io::Result<TlsStream<TcpStream>> {
-    let material = material.ok_or_else(|| io::Error::other("there are no certificates yet"))?;
+async fn greet(stream: TcpStream, mut material: InForce, client: String) -> io::Result<Trusted> {
+    let now = material.borrow_and_update().clone();
+    let now = now.ok_or_else(|| io::Error::other("there are no certificates yet"))?;
     stream.set_nodelay(true)?;
-    let stream = TlsAcceptor::from(Arc::new(configuration(&material)?)).accept(stream).await?;
+    let stream = TlsAcceptor::from(Arc::new(configuration(&now)?)).accept(stream).await?;
     let (_, connection) = stream.get_ref();
-    let shown = connection.peer_certificates().and_then(<[_]>::first);
-    let shown = shown.ok_or_else(|| io::Error::other("the client showed no certificate"))?;
+    let chain: Vec<_> = connection.peer_certificates().unwrap_or_default().to_vec();
+    check_client(&now, &client, &chain)?;
+    Ok(Trusted::new(stream, material, client, chain))
+}
+
+/// Whether a chain of certificates is the client's, and trusted.
+pub(super) fn check_client(material: &Material, client: &str, chain: &[CertificateDer<'_>]) -> io::Result<()> {
+    let shown = chain.split_first().ok_or_else(|| io::Error::other("the client showed no certificate"))?;
+    let (certificate, intermediates) = shown;
+    let verified = verifier(material)?.verify_client_cert(certificate, intermediates, UnixTime::now());
+    verified.map_err(io::Error::other)?;
     let name = ServerName::try_from(client).map_err(io::Error::other)?;
-    let certificate = EndEntityCert::try_from(shown).map_err(io::Error::other)?;
+    let certificate = EndEntityCert::try_from(certificate).map_err(io::Error::other)?;
     let is_client = certificate.verify_is_valid_for_subject_name(&name);
-    is_client.map_err(|_| io::Error::other(format!("the client's certificate is not of {client}")))?;
-    Ok(stream)
+    is_client.map_err(|_| io::Error::other(format!("the client's certificate is not of {client}")))
+}
+
+fn verifier(material: &Material) -> io::Result<Arc<dyn ClientCertVerifier>> {
+    let (authorities, provider) = (Arc::new(material.authorities.clone()), Arc::new(ring::default_provider()));
+    WebPkiClientVerifier::builder_with_provider(authorities, provider).build().map_err(io::Error::other)
 }
 
 fn configuration(material: &Material) -> io::Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
-    let authorities = Arc::new(material.authorities.clone());
-    let verifier = WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(&provider)).build();
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(io::Error::other)?.with_client_cert_verifier(verifier.map_err(io::Error::other)?);
+    let builder = builder.map_err(io::Error::other)?.with_client_cert_verifier(verifier(material)?);
     let configured = builder.with_single_cert(material.chain.clone(), material.key.clone_key());
     let mut configuration = configured.map_err(io::Error::other)?;
     configuration.alpn_protocols = vec![b"h2".to_vec()];

@@ -1,9 +1,14 @@
 //! Some nodes, and a controller that knows them.
 
+use std::future::ready;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use futures_util::StreamExt;
+use hyper_util::rt::TokioIo;
 use quarry::config::classes::Classes;
 use quarry::config::driver_name::topology_key;
 use quarry::config::watch::ClassesInForce;
@@ -12,24 +17,25 @@ use quarry::controller::controller_service::ControllerService;
 use quarry::controller::membership::{Member, Nodes};
 use quarry::controller::router::Router;
 use quarry::csi::observe::ObserveLayer;
-use quarry::csi::server::Server;
+use quarry::csi::server::{Server, Upkeep};
 use quarry::csi::v1;
-use quarry::csi::v1::controller_server::{Controller as _, ControllerServer};
+use quarry::csi::v1::controller_client::ControllerClient;
+use quarry::csi::v1::controller_server::Controller as _;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume};
 use quarry::lvm::backup::Backups;
-use quarry::node::controller_service::ControllerService as NodeControllerService;
-use quarry::node::{Identity, Node};
+use quarry::node::{Identity, Node, remote};
 use quarry::telemetry::Metrics;
 use quarry::tls::authority::{Keyring, Lifetimes, Pair, renewed};
 use quarry::tls::material::Material;
-use quarry::tls::server;
+use quarry::tls::{client, server};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
+use tower::service_fn;
 
 use crate::fake::disk_format::EXTENT;
 use crate::fake::seat::{Bench, Seat};
@@ -45,6 +51,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) bench: Arc<Bench>,
     pub(crate) material: Sender,
+    /// How many connections it took.
+    pub(crate) accepted: Arc<AtomicUsize>,
     stop: CancellationToken,
 }
 
@@ -67,7 +75,7 @@ pub(crate) fn material(trusting: &Keyring, shown: &Pair) -> Arc<Material> {
 }
 
 impl Running {
-    pub(crate) async fn start(name: &str, shown: Arc<Material>) -> Self {
+    pub(crate) async fn start(name: &str, shown: Arc<Material>, upkeep: Upkeep) -> Self {
         let bench = Bench::new(None);
         let seat = Arc::new(Seat::new(&bench));
         let classes = Classes::parse(
@@ -81,12 +89,17 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let (sender, receiver) = watch::channel(Some(shown));
-        let incoming = server::accept(listener, receiver, DRIVER, stop.clone());
-        let routes = Routes::new(ControllerServer::new(NodeControllerService { node }));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let incoming = server::accept(listener, receiver, DRIVER, stop.clone()).inspect({
+            let accepted = Arc::clone(&accepted);
+            move |_| {
+                accepted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
         let observe = ObserveLayer::new(Arc::new(Metrics::new()));
-        let serving = Server { observe, stop: stop.clone(), detached, grace: Duration::ZERO };
-        tokio::spawn(serving.serve(routes, incoming));
-        Self { name: name.into(), address, bench, material: sender, stop }
+        let serving = Server { observe, stop: stop.clone(), detached, grace: Duration::ZERO, upkeep: Some(upkeep) };
+        tokio::spawn(serving.serve(remote::routes(&node), incoming));
+        Self { name: name.into(), address, bench, material: sender, accepted, stop }
     }
 
     pub(crate) fn member(&self) -> Member {
@@ -96,10 +109,15 @@ impl Running {
 
 impl Cluster {
     pub(crate) async fn start(count: usize) -> Self {
+        Self::start_with(count, Upkeep::default()).await
+    }
+
+    pub(crate) async fn start_with(count: usize, upkeep: Upkeep) -> Self {
         let keyring = keyring();
         let mut nodes = Vec::new();
         for number in 1..=count {
-            nodes.push(Running::start(&format!("node-{number}"), material(&keyring, &keyring.node)).await);
+            let name = format!("node-{number}");
+            nodes.push(Running::start(&name, material(&keyring, &keyring.node), upkeep).await);
         }
         let known: Nodes = nodes.iter().map(Running::member).collect();
         let (membership, known) = watch::channel(Arc::new(known));
@@ -112,6 +130,25 @@ impl Cluster {
         });
         let controller = ControllerService { router, topology_key: topology_key(DRIVER) };
         Self { nodes, controller, material: sender, membership, keyring }
+    }
+
+    /// A connection to a node that the test keeps, with what the controller shows now; its calls do not say which node
+    /// they mean, as those of an older controller.
+    pub(crate) async fn client(&self, node: usize) -> ControllerClient<Channel> {
+        let (address, material) = (self.nodes[node].address.to_string(), self.material.subscribe());
+        let stream = client::connect(&address, &material, DRIVER).await.unwrap();
+        let mut stream = Some(TokioIo::new(stream));
+        let once = service_fn(move |_: Uri| ready(stream.take().ok_or_else(|| io::Error::other("is closed"))));
+        ControllerClient::new(Endpoint::from_static("http://node").connect_with_connector(once).await.unwrap())
+    }
+
+    /// A node as one that drops packets: connections to it come to be, and then nothing comes. The listener takes none.
+    pub(crate) async fn know_silent_node(&self, name: &str) -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Some(listener.local_addr().unwrap().to_string());
+        let silent = Member { name: name.into(), address };
+        self.know(self.nodes.iter().map(Running::member).chain([silent]), true);
+        listener
     }
 
     /// Ends a node: from now on nothing answers at its address.

@@ -6,4 +6,7 @@ mod certificates;
 mod cluster;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod mistaken;
 mod routing;
+mod silence;
+mod trust;

@@ -47,6 +47,7 @@ impl Bench {
             stop: CancellationToken::new(),
             detached: TaskTracker::new(),
             grace,
+            upkeep: None,
         };
         let plugin = Plugin::default();
         let routes = Routes::new(IdentityServer::new(plugin.clone())).add_service(SnapshotMetadataServer::new(Blocks));

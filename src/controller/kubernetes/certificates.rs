@@ -113,7 +113,8 @@ async fn replace(
 
 fn keyring(controller: &Secret, node: &Secret) -> Keyring {
     let shown = |secret| Pair { certificate: text(secret, SHOWN), key: text(secret, KEY) };
-    Keyring::new(&text(controller, TRUSTED), &text(controller, AUTHORITY_KEYS), shown(controller), shown(node))
+    let (trusted, keys) = (text(controller, TRUSTED), text(controller, AUTHORITY_KEYS));
+    Keyring::new(&trusted, &keys, &text(node, TRUSTED), shown(controller), shown(node))
 }
 
 fn text(secret: &Secret, part: &str) -> String {
@@ -165,6 +166,16 @@ mod tests {
         }
         assert_eq!(ring.authorities.len(), 2);
         assert_eq!(keyring(&Secret::default(), &Secret::default()), Keyring::default());
+    }
+
+    #[test]
+    fn what_nodes_trust_is_read_from_their_own_secret() {
+        let before = ring_of(&Keyring::default(), 0);
+        let with_new = ring_of(&before, 41);
+        // A controller wrote its own Secret, and ended.
+        let read = keyring(&secret(of_controller(&with_new)), &secret(of_node(&before)));
+        assert_eq!(read.authorities, with_new.authorities);
+        assert_eq!(read.trusted_by_nodes, before.trusted_by_nodes);
     }
 
     #[test]

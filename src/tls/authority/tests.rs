@@ -44,6 +44,9 @@ fn what_cannot_be_read_or_does_not_belong_is_made_anew() {
     let mended = next(&broken, 2);
     assert_eq!((&mended.authorities, &mended.controller), (&made.authorities, &made.controller));
     assert!(Known::of(&mended.node).is_some());
+    let misfit = Pair { key: made.controller.key.clone(), ..made.node.clone() };
+    let mended = next(&Keyring { node: misfit, ..made.clone() }, 2);
+    assert_ne!(mended.node.certificate, made.node.certificate, "the key is another one's");
     let swapped = Keyring { controller: made.node.clone(), node: made.controller.clone(), ..made.clone() };
     let mended = next(&swapped, 2);
     assert!(mended.controller != made.node && mended.node != made.controller, "each is for one role");
@@ -74,6 +77,24 @@ fn a_change_of_authorities_breaks_no_connection_at_any_time() {
     let first = Known::of(&history[0].authorities[0]).unwrap().subject;
     let last = &history.last().unwrap().authorities;
     assert!(last.iter().all(|authority| Known::of(authority).unwrap().subject != first), "nothing was rolled over");
+}
+
+/// A controller noted a new authority and ended before it could tell nodes; the next look comes long afterwards.
+#[test]
+fn an_authority_that_nodes_were_not_told_of_signs_nothing_however_old_it_is() {
+    let first = next(&Keyring::default(), 0);
+    let noted = next(&first, 201);
+    assert_eq!(noted.authorities.len(), 2);
+    let untold = Keyring { trusted_by_nodes: first.trusted_by_nodes.clone(), ..noted.clone() };
+    let later = next(&untold, 260);
+    assert!(later.controller != first.controller && trust_each_other(&later, &first), "both are due");
+    assert_eq!(later.trusted_by_nodes.len(), 2);
+    let told = next(&later, 261);
+    assert!(!trust_each_other(&told, &first), "the new one signs");
+    assert!(trust_each_other(&told, &later));
+    // Where nodes trust nobody that is known, one of those that sign must do.
+    let lost = Keyring { trusted_by_nodes: Vec::new(), ..first.clone() };
+    assert_eq!(next(&lost, 1).authorities, first.authorities);
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! How long a connection lasts, and what those can do who are not the controller.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use quarry::csi::server::Upkeep;
+use quarry::csi::v1::ControllerGetVolumeRequest;
+use quarry::tls::authority::{Keyring, Lifetimes, renewed};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tonic::Code;
+
+use crate::cluster::{Cluster, DRIVER, keyring, material, request_on};
+
+fn get() -> ControllerGetVolumeRequest {
+    ControllerGetVolumeRequest { volume_id: "node-1/none".into() }
+}
+
+/// Trusts the authorities of both, and shows what the first has.
+fn both(one: &Keyring, other: &Keyring) -> Keyring {
+    let authorities = [one.authorities.clone(), other.authorities.clone()].concat();
+    Keyring { authorities, ..one.clone() }
+}
+
+#[tokio::test]
+async fn a_connection_made_under_an_authority_ends_when_a_node_does_not_trust_that_any_more() {
+    let cluster = Cluster::start(1).await;
+    let (old, new) = (&cluster.keyring, keyring());
+    let mut client = cluster.client(0).await;
+    assert_eq!(client.controller_get_volume(get()).await.unwrap_err().code(), Code::NotFound);
+    let node = &cluster.nodes[0].material;
+    node.send_replace(Some(material(&both(old, &new), &old.node)));
+    assert_eq!(client.controller_get_volume(get()).await.unwrap_err().code(), Code::NotFound, "it is trusted still");
+    node.send_replace(Some(material(&new, &new.node)));
+    let status = client.controller_get_volume(get()).await.unwrap_err();
+    assert_ne!(status.code(), Code::NotFound, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_controller_uses_no_connection_that_was_made_with_other_certificates() {
+    let cluster = Cluster::start(1).await;
+    let (old, new) = (&cluster.keyring, keyring());
+    cluster.nodes[0].material.send_replace(Some(material(&both(old, &new), &old.node)));
+    assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
+    // The node shows still what the old authority signed.
+    cluster.material.send_replace(Some(material(&new, &new.controller)));
+    assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::Unavailable);
+    cluster.nodes[0].material.send_replace(Some(material(&both(&new, old), &new.node)));
+    cluster.controller.router.connections().close_idle(Duration::ZERO);
+    assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_of_the_same_authority_costs_no_call_under_way() {
+    let cluster = Cluster::start(1).await;
+    cluster.nodes[0].bench.hang_commands_with(Some("lvcreate"));
+    let renewed = {
+        let authorities = cluster.keyring.authorities.clone();
+        let before = Keyring { authorities, ..Keyring::default() };
+        renewed(&before, DRIVER, &Lifetimes::default(), SystemTime::now()).unwrap()
+    };
+    let renewing = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cluster.material.send_replace(Some(material(&renewed, &renewed.controller)));
+        cluster.nodes[0].material.send_replace(Some(material(&renewed, &renewed.node)));
+        assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
+        cluster.nodes[0].bench.hang_commands_with(None);
+    };
+    let (created, ()) = tokio::join!(cluster.create(request_on("pvc-1", 1, &["node-1"])), renewing);
+    created.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_does_not_grow_old_and_no_call_notices() {
+    let upkeep = Upkeep { oldest: Duration::from_millis(100), ..Upkeep::default() };
+    let cluster = Cluster::start_with(1, upkeep).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let accepted = cluster.nodes[0].accepted.load(Ordering::Relaxed);
+    assert!((4..=12).contains(&accepted), "{accepted} connections in a second");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_say_who_it_is_is_let_go() {
+    let cluster = Cluster::start(1).await;
+    let mut stream = TcpStream::connect(cluster.nodes[0].address).await.unwrap();
+    let begun = Instant::now();
+    stream.read_to_end(&mut Vec::new()).await.ok();
+    let took = begun.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn one_address_cannot_keep_the_controller_out() {
+    let cluster = Cluster::start(1).await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(cluster.nodes[0].address).await.unwrap());
+    }
+    let begun = Instant::now();
+    assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
