@@ -1,14 +1,14 @@
 //! `quarry controller`: serves CSI for many nodes until told to end.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
-use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, serve_metrics};
+use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, serve_pages};
 use crate::config::driver_name::topology_key;
 use crate::config::flags::{ControllerFlags, NodesFlags};
 use crate::controller::connections::{Connections, IDLE};
@@ -21,10 +21,10 @@ use crate::csi::observe::ObserveLayer;
 use crate::csi::server::{End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
-use crate::telemetry::http::Source;
-use crate::telemetry::{ControllerGauges, Gauges, Metrics, logs};
+use crate::telemetry::http::{self, Source};
+use crate::telemetry::{Gauges, Metrics, logs};
 use crate::tls::authority::Lifetimes;
-use crate::tls::{InForce, folder};
+use crate::tls::{InForce, expiry, folder};
 
 /// How often the file of nodes is looked at.
 const NODES_EVERY: Duration = Duration::from_secs(2);
@@ -67,9 +67,13 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     let router = Arc::new(Router::new(membership, connections, flags.lost_node_after));
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
+    tokio::spawn(expiry::watch(material.clone(), stop.clone()));
+    let source = Arc::new(ControllerSource { router: Arc::clone(&router), material });
+    if let Some(address) = flags.health {
+        serve_pages(address, http::health(Arc::clone(&source) as Arc<dyn Source>), stop.clone()).await?;
+    }
     if let Some(address) = flags.metrics {
-        let source = Arc::new(ControllerSource { router: Arc::clone(&router), material });
-        serve_metrics(address, Arc::clone(&metrics), source, stop.clone()).await?;
+        serve_pages(address, http::everything(Arc::clone(&metrics), source), stop.clone()).await?;
     }
     end_on_signal(stop.clone())?;
     tokio::spawn(close_idle(Arc::clone(&router), stop.clone()));
@@ -113,11 +117,8 @@ struct ControllerSource {
 #[tonic::async_trait]
 impl Source for ControllerSource {
     async fn gauges(&self) -> Gauges {
-        let material = self.material.borrow().clone();
-        let expires = material.and_then(|material| material.expires.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let certificate_expires = expires.map(|expires| expires.as_secs());
-        let controller = ControllerGauges { certificate_expires, ..self.router.gauges() };
-        Gauges { controller: Some(controller), ..Gauges::default() }
+        let controller = Some(self.router.gauges());
+        Gauges { controller, certificate_expires: expiry::expires(&self.material), ..Gauges::default() }
     }
 
     fn warning(&self) -> Option<String> {

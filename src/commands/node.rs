@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::commands::node_metrics::{CommandWatcher, NodeSource};
-use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, listen, serve_metrics};
+use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, listen, serve_pages};
 use crate::config::classes::Classes;
 use crate::config::flags::{ClassesFlags, ClassesSource, NodeFlags};
 use crate::config::watch::{ClassesInForce, LOOK_EVERY};
@@ -30,8 +30,8 @@ use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
 use crate::node::{Identity, Node, reaper, remote};
-use crate::telemetry::{Metrics, logs};
-use crate::tls::{self, folder};
+use crate::telemetry::{Metrics, http, logs};
+use crate::tls::{self, expiry, folder};
 
 /// How often lvm's own settings are looked at and free memory is given back.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_secs(10);
@@ -81,9 +81,18 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     learn_system_id(&node).await;
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
+    let remote = match flags.listen {
+        None => None,
+        Some(address) => {
+            let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
+            tokio::spawn(expiry::watch(material.clone(), stop.clone()));
+            Some((address, listen(address).await?, material))
+        }
+    };
     if let Some(address) = flags.metrics {
-        let source = Arc::new(NodeSource { node: Arc::clone(&node), watcher });
-        serve_metrics(address, Arc::clone(&metrics), source, stop.clone()).await?;
+        let material = remote.as_ref().map(|(_, _, material)| material.clone());
+        let source = Arc::new(NodeSource { node: Arc::clone(&node), watcher, material });
+        serve_pages(address, http::everything(Arc::clone(&metrics), source), stop.clone()).await?;
     }
     end_on_signal(stop.clone())?;
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
@@ -98,11 +107,9 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, upkeep: None };
     let local = server.clone().serve(routes, incoming);
     tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
-    let end = match flags.listen {
+    let end = match remote {
         None => local.await?,
-        Some(address) => {
-            let listener = listen(address).await?;
-            let material = folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await;
+        Some((address, listener, material)) => {
             tracing::info!(%address, "serving a controller");
             let incoming = tls::server::accept(listener, material, &driver, stop);
             let server = Server { upkeep: Some(Upkeep::default()), ..server };

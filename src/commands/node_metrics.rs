@@ -12,6 +12,7 @@ use crate::node::placement::metadata_free;
 use crate::node::volume::Volume;
 use crate::telemetry::http::Source;
 use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges};
+use crate::tls::{InForce, expiry};
 
 /// Counts commands, and those that hang.
 pub(super) struct CommandWatcher {
@@ -53,6 +54,8 @@ impl Observer for CommandWatcher {
 pub(super) struct NodeSource {
     pub(super) node: Arc<Node>,
     pub(super) watcher: Arc<CommandWatcher>,
+    /// What it shows to a controller, if it serves one.
+    pub(super) material: Option<InForce>,
 }
 
 #[tonic::async_trait]
@@ -60,8 +63,9 @@ impl Source for NodeSource {
     async fn gauges(&self) -> Gauges {
         let stuck_commands = Some(self.watcher.stuck.load(Ordering::Relaxed));
         let classes_refused = Some(u64::from(self.node.classes.last_error().is_some()));
+        let certificate_expires = self.material.as_ref().and_then(expiry::expires);
         let Ok(snapshot) = self.node.groups.read().await else {
-            return Gauges { stuck_commands, classes_refused, ..Gauges::default() };
+            return Gauges { stuck_commands, classes_refused, certificate_expires, ..Gauges::default() };
         };
         let classes = self.node.classes.current();
         let volume_groups =
@@ -83,6 +87,7 @@ impl Source for NodeSource {
             wipes_pending,
             stuck_commands,
             classes_refused,
+            certificate_expires,
             controller: None,
         }
     }

@@ -1,7 +1,6 @@
 //! What both modes do to serve.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,8 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::Metrics;
-use crate::telemetry::http::{self, Source};
+use crate::telemetry::http::{self, Pages};
 
 /// How often the files of certificates are looked at.
 pub(super) const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
@@ -20,17 +18,12 @@ pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
 }
 
-/// Serves `/metrics` and `/healthz` until the stop.
-pub(super) async fn serve_metrics(
-    address: SocketAddr,
-    metrics: Arc<Metrics>,
-    source: Arc<dyn Source>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let serving = http::serve(listen(address).await?, metrics, source, stop);
+/// Serves what is told of the process until the stop.
+pub(super) async fn serve_pages(address: SocketAddr, pages: Pages, stop: CancellationToken) -> anyhow::Result<()> {
+    let serving = http::serve(listen(address).await?, pages, stop);
     tokio::spawn(async move {
         if let Err(error) = serving.await {
-            tracing::error!(%error, "metrics are not served any more");
+            tracing::error!(%error, %address, "metrics and health are not served any more");
         }
     });
     Ok(())

@@ -101,6 +101,9 @@ pub struct ControllerFlags {
     /// Serve /metrics and /healthz at this address, such as 127.0.0.1:9808 or `[::]:9808`; off by default
     #[arg(long, env = "QUARRY_METRICS", value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
+    /// Serve /healthz alone at this address, for probes; off by default
+    #[arg(long, env = "QUARRY_HEALTH", value_name = "ADDRESS")]
+    pub health: Option<SocketAddr>,
     /// How log lines are written
     #[arg(long, env = "QUARRY_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

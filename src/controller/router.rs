@@ -141,7 +141,7 @@ impl Router {
         stream::iter(asking).buffered(AT_ONCE).collect().await
     }
 
-    /// How things are now; the certificate is not its business.
+    /// How things are now.
     pub fn gauges(&self) -> ControllerGauges {
         let nodes = self.membership.borrow().clone();
         let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,7 +151,6 @@ impl Router {
             nodes: count(nodes.len()),
             nodes_reachable: count(nodes.iter().filter(is_reachable).count()),
             forwards_in_flight: self.in_flight.load(Ordering::Relaxed),
-            certificate_expires: None,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Gauges {
     pub stuck_commands: Option<u64>,
     /// 1 while the classes file is refused and older classes stay in force.
     pub classes_refused: Option<u64>,
+    /// When the certificate of this process expires, seconds since 1970; unset while there is none.
+    pub certificate_expires: Option<u64>,
     /// What a controller sees.
     pub controller: Option<ControllerGauges>,
 }
@@ -35,8 +37,6 @@ pub struct ControllerGauges {
     pub nodes_reachable: u64,
     /// Calls under way to nodes.
     pub forwards_in_flight: u64,
-    /// When the controller's certificate expires, seconds since 1970; unset while there is none.
-    pub certificate_expires: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +94,11 @@ impl Gauges {
                 "1 while the classes file is refused and older ones stay in force",
                 self.classes_refused,
             ),
+            (
+                "certificate_expires_timestamp_seconds",
+                "When the certificate of this process expires",
+                self.certificate_expires,
+            ),
         ];
         let controller = self.controller.as_ref();
         let of_controller = [
@@ -107,11 +112,6 @@ impl Gauges {
                 "forwards_in_flight",
                 "Calls under way to nodes",
                 controller.map(|controller| controller.forwards_in_flight),
-            ),
-            (
-                "certificate_expires_timestamp_seconds",
-                "When the certificate of the controller expires",
-                controller.and_then(|controller| controller.certificate_expires),
             ),
         ];
         for (name, help, value) in single.into_iter().chain(of_controller) {

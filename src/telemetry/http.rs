@@ -37,18 +37,23 @@ struct Shared {
     source: Arc<dyn Source>,
 }
 
+/// What is served.
+pub type Pages = Router;
+
+/// `/metrics` and `/healthz`.
+pub fn everything(metrics: Arc<Metrics>, source: Arc<dyn Source>) -> Pages {
+    let measured = Router::new().route("/metrics", get(show_metrics));
+    measured.with_state(Shared { metrics, source: Arc::clone(&source) }).merge(health(source))
+}
+
+/// `/healthz` alone.
+pub fn health(source: Arc<dyn Source>) -> Pages {
+    Router::new().route("/healthz", get(show_health)).with_state(source)
+}
+
 /// Serves on `listener` until the stop.
-pub async fn serve(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    source: Arc<dyn Source>,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    let router = Router::new()
-        .route("/metrics", get(show_metrics))
-        .route("/healthz", get(show_health))
-        .with_state(Shared { metrics, source });
-    let serving = axum::serve(listener, router);
+pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) -> io::Result<()> {
+    let serving = axum::serve(listener, pages);
     // Not graceful: a scrape is worth no delay of the end.
     tokio::select! {
         served = async { serving.await } => served,
@@ -69,8 +74,8 @@ async fn show_metrics(State(shared): State<Shared>) -> Response {
 
 /// Whoever answers is healthy. A warning changes nothing of that: the orchestrator would end a driver that works, to
 /// start one that may not.
-async fn show_health(State(shared): State<Shared>) -> String {
-    shared.source.warning().map_or_else(|| String::from("ok"), |warning| format!("ok, but {warning}"))
+async fn show_health(State(source): State<Arc<dyn Source>>) -> String {
+    source.warning().map_or_else(|| String::from("ok"), |warning| format!("ok, but {warning}"))
 }
 
 #[cfg(test)]
@@ -103,12 +108,16 @@ mod tests {
     }
 
     async fn answer(driver: Driver, path: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Metrics::new());
         metrics.command("lvs");
+        answer_of(everything(metrics, Arc::new(driver)), path).await
+    }
+
+    async fn answer_of(pages: Pages, path: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, metrics, Arc::new(driver), stop.clone()));
+        let serving = tokio::spawn(serve(listener, pages, stop.clone()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -145,5 +154,13 @@ mod tests {
         let warning = answer(Driver::Warning, "/healthz").await;
         assert!(warning.starts_with("HTTP/1.1 200 OK"), "{warning}");
         assert!(warning.ends_with("\r\n\r\nok, but the classes file is refused"), "{warning}");
+    }
+
+    #[tokio::test]
+    async fn health_is_served_without_metrics_too() {
+        let answer = answer_of(health(Arc::new(Driver::Sound)), "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        let answer = answer_of(health(Arc::new(Driver::Sound)), "/metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     }
 }

@@ -174,6 +174,7 @@ mod tests {
             wipes_pending: Some(1),
             stuck_commands: Some(0),
             classes_refused: Some(0),
+            certificate_expires: Some(2_000_000_000),
             controller: None,
         };
         let text = metrics.encode(&full).unwrap();
@@ -184,6 +185,7 @@ mod tests {
             r#"quarry_volumes{class="fast"} 3"#,
             "quarry_wipes_pending 1",
             "quarry_stuck_commands 0",
+            "quarry_certificate_expires_timestamp_seconds 2000000000",
         ] {
             assert_line(&text, line);
         }

@@ -8,10 +8,12 @@
 //! - [`server`], [`client`]: the two ends
 //! - [`trusted`]: a connection that lasts only as long as its client is trusted
 //! - `places`, `refusals`: bounds on what those who are not the controller can cause
+//! - [`expiry`]: when one's own certificate expires
 //! - [`authority`]: making and renewing certificates; decides only, keeps nothing
 
 pub mod authority;
 pub mod client;
+pub mod expiry;
 pub mod folder;
 pub mod material;
 mod places;

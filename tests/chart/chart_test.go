@@ -361,6 +361,21 @@ func TestKubeletsPathsAreTheSameInside(t *testing.T) {
 	}
 }
 
+func TestKubeletLooksAfterBothWithMetricsAndWithout(t *testing.T) {
+	for _, metrics := range []string{"metrics.enabled=true", "metrics.enabled=false"} {
+		both := pods(t, objects(t, template(t, metrics)))
+		controller, node := container(t, both["controller"], "quarry"), container(t, both["node"], "quarry")
+		for _, probe := range []*corev1.Probe{controller.ReadinessProbe, controller.LivenessProbe, node.LivenessProbe} {
+			if probe == nil || probe.HTTPGet.Port.StrVal != "healthz" {
+				t.Errorf("%s: %+v", metrics, probe)
+			}
+		}
+		if !slices.Contains(controller.Args, "--health=[::]:9810") {
+			t.Errorf("%s: %v", metrics, controller.Args)
+		}
+	}
+}
+
 func TestNodeDeploymentMovesTheProvisioner(t *testing.T) {
 	all := objects(t, template(t, "provisioner.nodeDeployment=true"))
 	both := pods(t, all)
