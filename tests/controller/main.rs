@@ -4,8 +4,6 @@
 
 mod certificates;
 mod cluster;
-#[path = "../fake/mod.rs"]
-mod fake;
 mod mistaken;
 mod routing;
 mod silence;
