@@ -11,6 +11,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_file(PROTOCOL)?;
     tonic_prost_build::configure()
+        // A service has the calls that it offers; `csi::observe` says of the others that they are not.
+        .generate_default_stubs(true)
         .skip_debug(secret_bearers(&compiler.descriptor_pool())?)
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

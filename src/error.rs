@@ -92,12 +92,6 @@ pub enum Error {
         /// What was waited for.
         problem: String,
     },
-    /// A call of a service that is not offered.
-    #[error("{call} is not offered by this driver")]
-    Unimplemented {
-        /// The gRPC method.
-        call: &'static str,
-    },
     /// A command could not be run, or failed.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -150,7 +144,6 @@ impl Error {
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::Late { .. } => Code::DeadlineExceeded,
-            Self::Unimplemented { .. } => Code::Unimplemented,
             // A disk that is too busy to answer in time, not one that is broken.
             Self::Kernel { source, .. } if source.kind() == io::ErrorKind::TimedOut => Code::Unavailable,
             Self::Command(_) | Self::Kernel { .. } | Self::Internal { .. } => Code::Internal,
@@ -205,7 +198,6 @@ mod tests {
             (Error::precondition("x"), Code::FailedPrecondition),
             (Error::Unavailable { problem: text() }, Code::Unavailable),
             (Error::Late { problem: text() }, Code::DeadlineExceeded),
-            (Error::Unimplemented { call: "CreateSnapshot" }, Code::Unimplemented),
             (Error::Command(CommandError::Missing { program: text() }), Code::Internal),
             (Error::kernel("mount", io::Error::other("x")), Code::Internal),
             (Error::kernel("read", io::ErrorKind::TimedOut.into()), Code::Unavailable),

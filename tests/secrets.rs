@@ -63,7 +63,7 @@ async fn no_secret_of_any_request_is_logged_at_the_most_talkative_level() {
         stop: CancellationToken::new(),
         detached: TaskTracker::new(),
         grace: Duration::from_mins(1),
-        upkeep: None,
+        limits: None,
     };
     let stop = server.stop.clone();
     let routes = Routes::new(NodeServer::new(Machine));

@@ -89,7 +89,7 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
         .add_service(ControllerServer::new(ControllerService { router, topology_key }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
     let observe = ObserveLayer::new(metrics);
-    let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace, upkeep: None };
+    let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace, limits: None };
     match server.serve(routes, incoming).await? {
         End::Drained => tracing::info!("ended"),
         End::GracePeriodOver { .. } => tracing::warn!("ended with calls under way; the nodes go on with them"),

@@ -17,7 +17,7 @@ use crate::config::flags::{ClassesFlags, ClassesSource, NodeFlags};
 use crate::config::watch::{ClassesInForce, LOOK_EVERY};
 use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
-use crate::csi::server::{End, Server, Upkeep};
+use crate::csi::server::{ConnectionLimits, End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
@@ -104,7 +104,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
         .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
     let observe = ObserveLayer::new(metrics);
-    let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, upkeep: None };
+    let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, limits: None };
     let local = server.clone().serve(routes, incoming);
     tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
     let end = match remote {
@@ -112,7 +112,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         Some((address, listener, material)) => {
             tracing::info!(%address, "serving a controller");
             let incoming = tls::server::accept(listener, material, &driver, stop);
-            let server = Server { upkeep: Some(Upkeep::default()), ..server };
+            let server = Server { limits: Some(ConnectionLimits::default()), ..server };
             tokio::try_join!(local, server.serve(remote::routes(&node), incoming))?.0
         }
     };

@@ -75,37 +75,6 @@ impl ControllerService {
         }
         refusal.map_or(Ok(sum), Err)
     }
-
-    async fn volumes(&self, request: Request<v1::ListVolumesRequest>) -> Result<v1::ListVolumesResponse, Status> {
-        let deadline = Deadline::of(request.metadata());
-        let v1::ListVolumesRequest { max_entries, starting_token } = request.into_inner();
-        let router = &self.router;
-        let ask = |node: String, max_entries, starting_token| async move {
-            let request = v1::ListVolumesRequest { max_entries, starting_token };
-            let call = |mut client: Client, request| async move { client.list_volumes(request).await };
-            let answer = router.call(&node, deadline, request, call).await?;
-            Ok(Page { entries: answer.entries, next_token: answer.next_token })
-        };
-        let Page { entries, next_token } = page(router, max_entries, &starting_token, ask).await?;
-        Ok(v1::ListVolumesResponse { entries, next_token })
-    }
-
-    async fn unhealthy(
-        &self,
-        request: Request<v1::ControllerListVolumeHealthRequest>,
-    ) -> Result<v1::ControllerListVolumeHealthResponse, Status> {
-        let deadline = Deadline::of(request.metadata());
-        let v1::ControllerListVolumeHealthRequest { max_entries, starting_token, .. } = request.into_inner();
-        let router = &self.router;
-        let ask = |node: String, max_entries, starting_token| async move {
-            let request = v1::ControllerListVolumeHealthRequest { max_entries, starting_token, ..Default::default() };
-            let call = |mut client: Client, request| async move { client.controller_list_volume_health(request).await };
-            let answer = router.call(&node, deadline, request, call).await?;
-            Ok(Page { entries: answer.entries, next_token: answer.next_token })
-        };
-        let Page { entries, next_token } = page(router, max_entries, &starting_token, ask).await?;
-        Ok(v1::ControllerListVolumeHealthResponse { entries, next_token })
-    }
 }
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
@@ -119,6 +88,26 @@ macro_rules! to_the_owner {
         let node = owner(&request.volume_id)?;
         let call = |mut client: Client, request| async move { client.$method(request).await };
         $service.router.call(&node, deadline, request, call).await.map(Response::new)
+    }};
+}
+
+/// Answers with a page of the lists of all nodes, each of which answers the same call.
+macro_rules! page_of_all {
+    ($service:expr, $request:expr, $method:ident, $response:ident) => {{
+        let (deadline, request) = (Deadline::of($request.metadata()), $request.into_inner());
+        let router = &$service.router;
+        let (most, token) = (request.max_entries, request.starting_token.clone());
+        let ask = |node: String, max_entries, starting_token| {
+            let mut request = request.clone();
+            (request.max_entries, request.starting_token) = (max_entries, starting_token);
+            let call = |mut client: Client, request| async move { client.$method(request).await };
+            async move {
+                let answer = router.call(&node, deadline, request, call).await?;
+                Ok(Page { entries: answer.entries, next_token: answer.next_token })
+            }
+        };
+        let Page { entries, next_token } = page(router.nodes()?, most, &token, ask).await?;
+        Ok(Response::new(v1::$response { entries, next_token }))
     }};
 }
 
@@ -146,7 +135,7 @@ impl Controller for ControllerService {
     }
 
     async fn list_volumes(&self, request: Request<v1::ListVolumesRequest>) -> Answer<v1::ListVolumesResponse> {
-        self.volumes(request).await.map(Response::new)
+        page_of_all!(self, request, list_volumes, ListVolumesResponse)
     }
 
     async fn get_capacity(&self, request: Request<v1::GetCapacityRequest>) -> Answer<v1::GetCapacityResponse> {
@@ -171,7 +160,7 @@ impl Controller for ControllerService {
         &self,
         request: Request<v1::ControllerListVolumeHealthRequest>,
     ) -> Answer<v1::ControllerListVolumeHealthResponse> {
-        self.unhealthy(request).await.map(Response::new)
+        page_of_all!(self, request, controller_list_volume_health, ControllerListVolumeHealthResponse)
     }
 
     async fn controller_get_capabilities(
@@ -190,48 +179,5 @@ impl Controller for ControllerService {
             return Err(Error::invalid("capacity_range", "is missing").into());
         }
         to_the_owner!(self, request, controller_expand_volume)
-    }
-
-    async fn controller_publish_volume(
-        &self,
-        _request: Request<v1::ControllerPublishVolumeRequest>,
-    ) -> Answer<v1::ControllerPublishVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerPublishVolume" }.into())
-    }
-
-    async fn controller_unpublish_volume(
-        &self,
-        _request: Request<v1::ControllerUnpublishVolumeRequest>,
-    ) -> Answer<v1::ControllerUnpublishVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerUnpublishVolume" }.into())
-    }
-
-    async fn create_snapshot(
-        &self,
-        _request: Request<v1::CreateSnapshotRequest>,
-    ) -> Answer<v1::CreateSnapshotResponse> {
-        Err(Error::Unimplemented { call: "CreateSnapshot" }.into())
-    }
-
-    async fn delete_snapshot(
-        &self,
-        _request: Request<v1::DeleteSnapshotRequest>,
-    ) -> Answer<v1::DeleteSnapshotResponse> {
-        Err(Error::Unimplemented { call: "DeleteSnapshot" }.into())
-    }
-
-    async fn list_snapshots(&self, _request: Request<v1::ListSnapshotsRequest>) -> Answer<v1::ListSnapshotsResponse> {
-        Err(Error::Unimplemented { call: "ListSnapshots" }.into())
-    }
-
-    async fn get_snapshot(&self, _request: Request<v1::GetSnapshotRequest>) -> Answer<v1::GetSnapshotResponse> {
-        Err(Error::Unimplemented { call: "GetSnapshot" }.into())
-    }
-
-    async fn controller_modify_volume(
-        &self,
-        _request: Request<v1::ControllerModifyVolumeRequest>,
-    ) -> Answer<v1::ControllerModifyVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerModifyVolume" }.into())
     }
 }

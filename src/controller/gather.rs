@@ -5,9 +5,11 @@
 use std::future::Future;
 
 use futures_util::{StreamExt, stream};
+use prost::Message;
 use tonic::Status;
 
-use super::router::{AT_ONCE, Router};
+use super::router::AT_ONCE;
+use crate::csi::page::{LIMIT, bytes};
 use crate::error::{Error, Result};
 
 /// Begins every token: `at:NODE/TOKEN`, the token being the node's own, empty for its first page.
@@ -22,50 +24,75 @@ pub struct Page<E> {
     pub next_token: String,
 }
 
-/// The page of all nodes' lists that a request asks for. `ask` brings a page of one node: how many entries, from which
+/// The page of these nodes' lists that a request asks for. `ask` brings a page of one node: how many entries, from which
 /// token on.
 pub async fn page<E, F>(
-    router: &Router,
+    mut nodes: Vec<String>,
     max_entries: i32,
     starting_token: &str,
     ask: impl Fn(String, i32, String) -> F,
 ) -> Result<Page<E>, Status>
 where
+    E: Message,
     F: Future<Output = Result<Page<E>, Status>>,
 {
     let most = usize::try_from(max_entries)
         .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative; 0 means all")))?;
     let (first, mut token) = start(starting_token)?;
-    let mut nodes = router.nodes()?;
     nodes.retain(|node| node.as_str() >= first);
     if nodes.first().is_none_or(|node| node != first) {
         // The node of the token is gone, and its volumes with it.
         token = String::new();
     }
     let mut page = Page { entries: Vec::new(), next_token: String::new() };
+    let mut asked = nodes.into_iter().map(|node| (node, std::mem::take(&mut token)));
     if most == 0 {
-        let asking = nodes.into_iter().map(|node| ask(node, 0, std::mem::take(&mut token)));
+        let asking = asked.map(|(node, token)| async {
+            let of_node = ask(node.clone(), 0, token.clone()).await;
+            (node, token, of_node)
+        });
         let mut answers = stream::iter(asking).buffered(AT_ONCE);
-        while let Some(of_node) = answers.next().await {
-            page.entries.extend(of_node?.entries);
+        while let Some((node, token, of_node)) = answers.next().await {
+            if !page.takes(&node, &token, of_node?) {
+                break;
+            }
         }
         return Ok(page);
     }
-    let mut nodes = nodes.into_iter();
-    while let Some(node) = nodes.next() {
+    while let Some((node, token)) = asked.next() {
         let left = i32::try_from(most - page.entries.len()).unwrap_or(i32::MAX);
-        let of_node = ask(node.clone(), left, std::mem::take(&mut token)).await?;
-        page.entries.extend(of_node.entries);
-        if !of_node.next_token.is_empty() {
-            page.next_token = format!("{TOKEN_PREFIX}{node}/{}", of_node.next_token);
+        let of_node = ask(node.clone(), left, token.clone()).await?;
+        if !page.takes(&node, &token, of_node) {
             break;
         }
         if page.entries.len() >= most {
-            page.next_token = nodes.next().map(|next| format!("{TOKEN_PREFIX}{next}/")).unwrap_or_default();
+            page.next_token = asked.next().map(|(next, token)| token_at(&next, &token)).unwrap_or_default();
             break;
         }
     }
     Ok(page)
+}
+
+impl<E: Message> Page<E> {
+    /// Takes a page of a node, asked for with that token, and says whether that of the next node belongs here, too.
+    fn takes(&mut self, node: &str, token: &str, of_node: Self) -> bool {
+        let is_too_much = bytes(&self.entries) + bytes(&of_node.entries) > LIMIT;
+        if is_too_much && !self.entries.is_empty() {
+            // It is asked for again: only the node could divide its page.
+            self.next_token = token_at(node, token);
+            return false;
+        }
+        self.entries.extend(of_node.entries);
+        if of_node.next_token.is_empty() {
+            return true;
+        }
+        self.next_token = token_at(node, &of_node.next_token);
+        false
+    }
+}
+
+fn token_at(node: &str, token: &str) -> String {
+    format!("{TOKEN_PREFIX}{node}/{token}")
 }
 
 /// The node and its own token at which a page starts.
@@ -76,4 +103,54 @@ fn start(token: &str) -> Result<(&str, String)> {
     let parts = token.strip_prefix(TOKEN_PREFIX).and_then(|rest| rest.split_once('/'));
     let (node, inner) = parts.ok_or_else(|| Error::InvalidToken { token: token.to_owned() })?;
     Ok((node, inner.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::csi::v1::VolumeHealth;
+
+    fn entry(node: &str, number: usize) -> VolumeHealth {
+        VolumeHealth { volume_id: format!("{node}/pvc-{number:060}"), health_statuses: Vec::new() }
+    }
+
+    /// A node's page of so many volumes: what is asked for, but no more than a node answers at once. Its token is a
+    /// number.
+    fn of_node(node: &str, count: usize, max_entries: i32, token: &str) -> Page<VolumeHealth> {
+        let first = token.parse().unwrap_or(0);
+        let asked = usize::try_from(max_entries).unwrap();
+        let most = if asked == 0 { 20_000 } else { asked.min(20_000) };
+        let end = count.min(first + most);
+        let next_token = if end < count { end.to_string() } else { String::new() };
+        Page { entries: (first..end).map(|number| entry(node, number)).collect(), next_token }
+    }
+
+    #[tokio::test]
+    async fn many_volumes_come_in_pages_that_callers_take_and_each_once() {
+        let counts: BTreeMap<String, usize> = [("a", 100_000), ("b", 0), ("c", 3), ("d", 15_000), ("e", 20_000)]
+            .map(|(node, count)| (node.to_owned(), count))
+            .into();
+        let all: Vec<_> =
+            counts.iter().flat_map(|(node, count)| (0..*count).map(|number| entry(node, number))).collect();
+        for max_entries in [0, 7_000, 100_000] {
+            let (mut token, mut found) = (String::new(), Vec::new());
+            loop {
+                let ask = |node: String, most, token: String| {
+                    let of_node = of_node(&node, counts[&node], most, &token);
+                    async move { Ok(of_node) }
+                };
+                let page = page(counts.keys().cloned().collect(), max_entries, &token, ask).await.unwrap();
+                assert!(!page.entries.is_empty() && bytes(&page.entries) <= LIMIT);
+                assert!(max_entries == 0 || page.entries.len() <= usize::try_from(max_entries).unwrap());
+                found.extend(page.entries);
+                if page.next_token.is_empty() {
+                    break;
+                }
+                token = page.next_token;
+            }
+            assert!(found == all, "{max_entries} at a time: {} of {}", found.len(), all.len());
+        }
+    }
 }

@@ -21,9 +21,9 @@ pub struct Nodes {
     /// Whether the nodes are known at all; at the start it may take a moment.
     is_known: bool,
     /// Whether a node that is not among them does not exist any more. A list by hand may be short of one.
-    pub is_complete: bool,
+    is_complete: bool,
     /// The topology values of nodes that exist without the driver.
-    pub elsewhere: BTreeSet<String>,
+    elsewhere: BTreeSet<String>,
 }
 
 /// A node.
@@ -36,6 +36,18 @@ pub struct Member {
 }
 
 impl Nodes {
+    /// Those that somebody named; there may be others.
+    pub fn named(members: impl IntoIterator<Item = Member>) -> Self {
+        let members = members.into_iter().map(|member| (topology_value(&member.name), member));
+        Self { members: members.collect(), is_known: true, ..Self::default() }
+    }
+
+    /// All that there are: those with the driver, and the names of those without.
+    pub fn all(members: impl IntoIterator<Item = Member>, elsewhere: impl IntoIterator<Item = String>) -> Self {
+        let elsewhere = elsewhere.into_iter().map(|name| topology_value(&name));
+        Self { elsewhere: elsewhere.collect(), is_complete: true, ..Self::named(members) }
+    }
+
     /// The node of that topology value.
     pub fn get(&self, node: &str) -> Option<&Member> {
         self.members.get(node)
@@ -56,6 +68,11 @@ impl Nodes {
         self.is_known
     }
 
+    /// Whether a node that is not among them does not exist any more.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -64,13 +81,6 @@ impl Nodes {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
-    }
-}
-
-impl FromIterator<Member> for Nodes {
-    fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
-        let members = members.into_iter().map(|member| (topology_value(&member.name), member));
-        Self { members: members.collect(), is_known: true, ..Self::default() }
     }
 }
 
@@ -134,7 +144,7 @@ fn parse(text: &str) -> Result<Nodes, String> {
 
 fn distinct(nodes: &[NodeAddress]) -> Result<Nodes, String> {
     let member = |node: &NodeAddress| Member { name: node.name.clone(), address: Some(node.address.clone()) };
-    let known: Nodes = nodes.iter().map(member).collect();
+    let known = Nodes::named(nodes.iter().map(member));
     if known.len() == nodes.len() {
         return Ok(known);
     }

@@ -159,7 +159,7 @@ impl Router {
     pub fn is_lost(&self, node: &str) -> bool {
         let nodes = self.membership.borrow().clone();
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !nodes.is_complete || nodes.exists(node) {
+        if !nodes.is_complete() || nodes.exists(node) {
             missed.remove(node);
             return false;
         }

@@ -8,6 +8,7 @@
 //! - [`identity`]: the Identity service, the same in both modes
 //! - [`method`]: the names of all calls, and which of them change something
 //! - [`meant_node`]: which node a forwarded call means
+//! - [`page`]: how much of a list one answer holds
 //! - [`request`]: requests parsed into typed values
 
 pub mod capabilities;
@@ -16,6 +17,7 @@ pub mod identity;
 pub mod meant_node;
 pub mod method;
 pub mod observe;
+pub mod page;
 pub mod request;
 pub mod server;
 

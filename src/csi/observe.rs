@@ -93,15 +93,20 @@ struct Call {
 }
 
 impl Call {
-    /// Takes the status from the headers if it is there, and gives an error words if it has none.
+    /// Takes the status from the headers if it is there, and gives an error words if it has none that say anything.
     fn look_at(&mut self, headers: &mut HeaderMap) {
         let Some(mut status) = Status::from_header_map(headers) else {
             return;
         };
-        if status.code() != Code::Ok && status.message().is_empty() {
-            // Sidecars show the message to users, and the spec forbids an empty one.
-            let words = status.code().description();
-            headers.insert(Status::GRPC_MESSAGE, HeaderValue::from_static(words));
+        // Sidecars show the message to users, and the spec forbids an empty one.
+        let words = match status.code() {
+            // Nobody of ours says this: the call has no handler, or its whole service has none.
+            Code::Unimplemented => Some(format!("{} is not offered by this driver", self.method.name)),
+            code if code != Code::Ok && status.message().is_empty() => Some(code.description().to_owned()),
+            _ => None,
+        };
+        if let Some(words) = words {
+            headers.extend(HeaderValue::from_str(&words).ok().map(|value| (Status::GRPC_MESSAGE, value)));
             status = Status::new(status.code(), words);
         }
         self.end = Some(status);

@@ -22,19 +22,19 @@ pub struct Server {
     /// How long calls in flight and detached mutations may take after the stop.
     pub grace: Duration,
     /// What is done about connections over a network.
-    pub upkeep: Option<Upkeep>,
+    pub limits: Option<ConnectionLimits>,
 }
 
 /// What keeps connections over a network from outliving those who made them.
 #[derive(Clone, Copy, Debug)]
-pub struct Upkeep {
+pub struct ConnectionLimits {
     /// How old a connection may be before its client is asked to make another one; calls under way end on it.
     pub oldest: Duration,
     /// How often a client is asked whether it is still there, and how long it may take to say so.
     pub still_there: (Duration, Duration),
 }
 
-impl Default for Upkeep {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self { oldest: Duration::from_mins(10), still_there: (Duration::from_secs(20), Duration::from_secs(10)) }
     }
@@ -63,9 +63,9 @@ impl Server {
         Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
         AcceptError: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { observe, stop, detached, grace, upkeep } = self;
+        let Self { observe, stop, detached, grace, limits } = self;
         let mut server = tonic::transport::Server::builder();
-        if let Some(Upkeep { oldest, still_there: (interval, limit) }) = upkeep {
+        if let Some(ConnectionLimits { oldest, still_there: (interval, limit) }) = limits {
             server = server
                 .max_connection_age(oldest)
                 .http2_keepalive_interval(Some(interval))

@@ -19,6 +19,7 @@ use crate::node::Node;
 use crate::node::capacity::Capacity;
 use crate::node::create::{NewVolume, chosen_class};
 use crate::node::health::{Condition, Severity};
+use crate::node::list::answerable;
 use crate::node::uses::{check_least_size, check_uses, check_volume, least_bytes};
 use crate::node::volume::Volume;
 
@@ -109,11 +110,13 @@ impl ControllerService {
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
         let page = self.node.list(request.max_entries, &request.starting_token).await?;
-        let entries = page
-            .volumes
-            .iter()
-            .map(|volume| Ok(v1::list_volumes_response::Entry { volume: Some(self.volume(volume)?), status: None }));
-        Ok(v1::ListVolumesResponse { entries: entries.collect::<Result<_>>()?, next_token: page.next_token })
+        let mut entries = Vec::with_capacity(page.volumes.len());
+        for volume in page.volumes {
+            let entry = v1::list_volumes_response::Entry { volume: Some(self.volume(&volume)?), status: None };
+            entries.push((volume, entry));
+        }
+        let (entries, next_token) = answerable(entries, page.next_token);
+        Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
     async fn capacity(&self, request: &v1::GetCapacityRequest) -> Result<v1::GetCapacityResponse> {
@@ -234,10 +237,12 @@ impl Controller for ControllerService {
     ) -> Answer<v1::ControllerListVolumeHealthResponse> {
         let request = request.get_ref();
         let (unhealthy, next_token) = self.node.unhealthy(request.max_entries, &request.starting_token).await?;
-        let entries = unhealthy
-            .into_iter()
-            .map(|(volume, conditions)| volume_health(self.node.volume_id(&volume.logical.name), conditions));
-        Ok(Response::new(v1::ControllerListVolumeHealthResponse { entries: entries.collect(), next_token }))
+        let entry = |(volume, conditions): (Volume, Vec<Condition>)| {
+            let health = volume_health(self.node.volume_id(&volume.logical.name), conditions);
+            (volume, health)
+        };
+        let (entries, next_token) = answerable(unhealthy.into_iter().map(entry).collect(), next_token);
+        Ok(Response::new(v1::ControllerListVolumeHealthResponse { entries, next_token }))
     }
 
     async fn controller_get_capabilities(
@@ -253,48 +258,5 @@ impl Controller for ControllerService {
     ) -> Answer<v1::ControllerExpandVolumeResponse> {
         subject(&request.get_ref().volume_id);
         Ok(Response::new(self.expand(request.get_ref()).await?))
-    }
-
-    async fn controller_publish_volume(
-        &self,
-        _request: Request<v1::ControllerPublishVolumeRequest>,
-    ) -> Answer<v1::ControllerPublishVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerPublishVolume" }.into())
-    }
-
-    async fn controller_unpublish_volume(
-        &self,
-        _request: Request<v1::ControllerUnpublishVolumeRequest>,
-    ) -> Answer<v1::ControllerUnpublishVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerUnpublishVolume" }.into())
-    }
-
-    async fn create_snapshot(
-        &self,
-        _request: Request<v1::CreateSnapshotRequest>,
-    ) -> Answer<v1::CreateSnapshotResponse> {
-        Err(Error::Unimplemented { call: "CreateSnapshot" }.into())
-    }
-
-    async fn delete_snapshot(
-        &self,
-        _request: Request<v1::DeleteSnapshotRequest>,
-    ) -> Answer<v1::DeleteSnapshotResponse> {
-        Err(Error::Unimplemented { call: "DeleteSnapshot" }.into())
-    }
-
-    async fn list_snapshots(&self, _request: Request<v1::ListSnapshotsRequest>) -> Answer<v1::ListSnapshotsResponse> {
-        Err(Error::Unimplemented { call: "ListSnapshots" }.into())
-    }
-
-    async fn get_snapshot(&self, _request: Request<v1::GetSnapshotRequest>) -> Answer<v1::GetSnapshotResponse> {
-        Err(Error::Unimplemented { call: "GetSnapshot" }.into())
-    }
-
-    async fn controller_modify_volume(
-        &self,
-        _request: Request<v1::ControllerModifyVolumeRequest>,
-    ) -> Answer<v1::ControllerModifyVolumeResponse> {
-        Err(Error::Unimplemented { call: "ControllerModifyVolume" }.into())
     }
 }

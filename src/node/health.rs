@@ -39,6 +39,9 @@ pub struct Condition {
     pub message: String,
 }
 
+/// Most volumes that one request looks at, whatever it asks for: each look reads from its disk.
+const AT_ONCE: usize = 512;
+
 /// Volumes that are not healthy, and the token of the next page.
 pub type Unhealthy = (Vec<(Volume, Vec<Condition>)>, String);
 
@@ -70,7 +73,8 @@ impl Node {
         let snapshot = self.groups.read().await?;
         let (here, away) = (Volume::all(&snapshot), Volume::out_of_reach(&snapshot));
         let is_away = |volume: &Volume| away.iter().any(|away| Arc::ptr_eq(&away.group, &volume.group));
-        let page = Page::of(here.into_iter().chain(away.clone()).collect(), max_entries, starting_token)?;
+        let all = here.into_iter().chain(away.clone()).collect();
+        let page = Page::of(all, AT_ONCE, max_entries, starting_token)?;
         let (devices, mounts) = (self.mapped_devices().await?, self.mounts().await?);
         let looked_at: Vec<_> = page.volumes.iter().map(|volume| (volume, volume.device(&devices))).collect();
         let heads = self.recorded_errors(&looked_at).await;

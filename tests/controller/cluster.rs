@@ -17,7 +17,7 @@ use quarry::controller::controller_service::ControllerService;
 use quarry::controller::membership::{Member, Nodes};
 use quarry::controller::router::Router;
 use quarry::csi::observe::ObserveLayer;
-use quarry::csi::server::{Server, Upkeep};
+use quarry::csi::server::{ConnectionLimits, Server};
 use quarry::csi::v1;
 use quarry::csi::v1::controller_client::ControllerClient;
 use quarry::csi::v1::controller_server::Controller as _;
@@ -75,7 +75,7 @@ pub(crate) fn material(trusting: &Keyring, shown: &Pair) -> Arc<Material> {
 }
 
 impl Running {
-    pub(crate) async fn start(name: &str, shown: Arc<Material>, upkeep: Upkeep) -> Self {
+    pub(crate) async fn start(name: &str, shown: Arc<Material>, limits: ConnectionLimits) -> Self {
         let bench = Bench::new(None);
         let seat = Arc::new(Seat::new(&bench));
         let classes = Classes::parse(
@@ -97,7 +97,7 @@ impl Running {
             }
         });
         let observe = ObserveLayer::new(Arc::new(Metrics::new()));
-        let serving = Server { observe, stop: stop.clone(), detached, grace: Duration::ZERO, upkeep: Some(upkeep) };
+        let serving = Server { observe, stop: stop.clone(), detached, grace: Duration::ZERO, limits: Some(limits) };
         tokio::spawn(serving.serve(remote::routes(&node), incoming));
         Self { name: name.into(), address, bench, material: sender, accepted, stop }
     }
@@ -109,17 +109,17 @@ impl Running {
 
 impl Cluster {
     pub(crate) async fn start(count: usize) -> Self {
-        Self::start_with(count, Upkeep::default()).await
+        Self::start_with(count, ConnectionLimits::default()).await
     }
 
-    pub(crate) async fn start_with(count: usize, upkeep: Upkeep) -> Self {
+    pub(crate) async fn start_with(count: usize, limits: ConnectionLimits) -> Self {
         let keyring = keyring();
         let mut nodes = Vec::new();
         for number in 1..=count {
             let name = format!("node-{number}");
-            nodes.push(Running::start(&name, material(&keyring, &keyring.node), upkeep).await);
+            nodes.push(Running::start(&name, material(&keyring, &keyring.node), limits).await);
         }
-        let known: Nodes = nodes.iter().map(Running::member).collect();
+        let known = Nodes::named(nodes.iter().map(Running::member));
         let (membership, known) = watch::channel(Arc::new(known));
         let (sender, receiver) = watch::channel(Some(material(&keyring, &keyring.controller)));
         let connections = Connections::new(DRIVER.into(), receiver);
@@ -163,8 +163,7 @@ impl Cluster {
 
     /// Makes the known nodes other ones.
     pub(crate) fn know(&self, members: impl IntoIterator<Item = Member>, is_complete: bool) {
-        let mut nodes: Nodes = members.into_iter().collect();
-        nodes.is_complete = is_complete;
+        let nodes = if is_complete { Nodes::all(members, []) } else { Nodes::named(members) };
         self.membership.send_replace(Arc::new(nodes));
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use quarry::csi::server::Upkeep;
+use quarry::csi::server::ConnectionLimits;
 use quarry::csi::v1::ControllerGetVolumeRequest;
 use quarry::tls::authority::{Keyring, Lifetimes, renewed};
 use tokio::io::AsyncReadExt;
@@ -72,8 +72,8 @@ async fn a_renewed_certificate_of_the_same_authority_costs_no_call_under_way() {
 
 #[tokio::test]
 async fn a_connection_does_not_grow_old_and_no_call_notices() {
-    let upkeep = Upkeep { oldest: Duration::from_millis(100), ..Upkeep::default() };
-    let cluster = Cluster::start_with(1, upkeep).await;
+    let limits = ConnectionLimits { oldest: Duration::from_millis(100), ..ConnectionLimits::default() };
+    let cluster = Cluster::start_with(1, limits).await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(1) {
         assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);

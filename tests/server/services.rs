@@ -1,13 +1,13 @@
 //! Services just good enough to be called.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use quarry::csi::v1;
 use quarry::csi::v1::identity_server::Identity;
 use quarry::csi::v1::snapshot_metadata_server::SnapshotMetadata;
 use tokio::sync::Notify;
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::StreamExt;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 /// Its probe says that it was called, and then waits to be told to answer.
@@ -46,17 +46,12 @@ impl Identity for Plugin {
 /// Its first stream breaks off after one message, or panics if asked to; its second never ends.
 pub(crate) struct Blocks;
 
-type Answers<Answer> = Pin<Box<dyn Stream<Item = Result<Answer, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl SnapshotMetadata for Blocks {
-    type GetMetadataAllocatedStream = Answers<v1::GetMetadataAllocatedResponse>;
-    type GetMetadataDeltaStream = Answers<v1::GetMetadataDeltaResponse>;
-
     async fn get_metadata_allocated(
         &self,
         request: Request<v1::GetMetadataAllocatedRequest>,
-    ) -> Result<Response<Self::GetMetadataAllocatedStream>, Status> {
+    ) -> Result<Response<BoxStream<v1::GetMetadataAllocatedResponse>>, Status> {
         assert_ne!(request.get_ref().snapshot_id, "panic", "as asked");
         let answers = [Ok(v1::GetMetadataAllocatedResponse::default()), Err(Status::data_loss(""))];
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
@@ -65,7 +60,7 @@ impl SnapshotMetadata for Blocks {
     async fn get_metadata_delta(
         &self,
         _: Request<v1::GetMetadataDeltaRequest>,
-    ) -> Result<Response<Self::GetMetadataDeltaStream>, Status> {
+    ) -> Result<Response<BoxStream<v1::GetMetadataDeltaResponse>>, Status> {
         let answers = tokio_stream::iter([Ok(v1::GetMetadataDeltaResponse::default())]);
         Ok(Response::new(Box::pin(answers.chain(tokio_stream::pending()))))
     }

@@ -14,7 +14,6 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::node_name::topology_value;
 use crate::controller::membership::{Member, Membership, Nodes};
 
 /// The label of an `EndpointSlice` that names its Service.
@@ -102,17 +101,19 @@ fn assembled(
         if has_driver || best.contains_key(&name) {
             members.push(Member { address: best.remove(&name).map(|(address, _)| address), name });
         } else {
-            elsewhere.push(topology_value(&name));
+            elsewhere.push(name);
         }
     }
-    let mut known: Nodes = members.into_iter().collect();
-    known.is_complete = true;
-    known.elsewhere = elsewhere.into_iter().collect();
-    known
+    Nodes::all(members, elsewhere)
 }
 
-/// While a node's pod is replaced it has two endpoints: one that is ready is better than one that is about to end.
-type Fitness = (bool, bool);
+/// How good an endpoint is. While a node's pod is replaced it has two: one that stays is better than one that is about to
+/// end, ready or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Fitness {
+    stays: bool,
+    is_ready: bool,
+}
 
 fn addresses(slice: &EndpointSlice) -> Vec<(String, String, Fitness)> {
     let ports = slice.ports.as_deref().unwrap_or_default();
@@ -122,7 +123,8 @@ fn addresses(slice: &EndpointSlice) -> Vec<(String, String, Fitness)> {
         let (node, host) = (endpoint.node_name.clone()?, endpoint.addresses.first()?);
         let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let conditions = endpoint.conditions.clone().unwrap_or_default();
-        let fitness = (!conditions.terminating.unwrap_or(false), conditions.ready.unwrap_or(true));
+        let stays = !conditions.terminating.unwrap_or(false);
+        let fitness = Fitness { stays, is_ready: conditions.ready.unwrap_or(true) };
         Some((node, format!("{host}:{port}"), fitness))
     };
     slice.endpoints.iter().filter_map(address).collect()
@@ -131,6 +133,10 @@ fn addresses(slice: &EndpointSlice) -> Vec<(String, String, Fitness)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn fitness(stays: bool, is_ready: bool) -> Fitness {
+        Fitness { stays, is_ready }
+    }
 
     fn slice(json: &str) -> EndpointSlice {
         serde_json::from_str(json).unwrap()
@@ -146,8 +152,8 @@ mod tests {
                               {"addresses": ["10.0.0.9"]}]}"#,
         );
         let expected = [
-            (String::from("a"), String::from("10.0.0.1:9809"), (true, true)),
-            (String::from("b"), String::from("[fd00::1]:9809"), (true, false)),
+            (String::from("a"), String::from("10.0.0.1:9809"), fitness(true, true)),
+            (String::from("b"), String::from("[fd00::1]:9809"), fitness(true, false)),
         ];
         assert_eq!(addresses(&slice), expected);
     }
@@ -156,10 +162,10 @@ mod tests {
     fn nodes_with_the_driver_are_known_whether_or_not_it_runs_and_the_others_exist() {
         let nodes = [("a", true), ("b", true), ("c", false), ("d", false)].map(|(name, has)| (name.to_owned(), has));
         let endpoints = [
-            ("a", "10.0.0.1:1", (false, true)),
-            ("a", "10.0.0.2:1", (true, false)),
-            ("c", "10.0.0.3:1", (true, true)),
-            ("gone", "10.0.0.4:1", (true, true)),
+            ("a", "10.0.0.1:1", fitness(false, true)),
+            ("a", "10.0.0.2:1", fitness(true, false)),
+            ("c", "10.0.0.3:1", fitness(true, true)),
+            ("gone", "10.0.0.4:1", fitness(true, true)),
         ];
         let endpoints = endpoints.map(|(name, address, fitness)| (name.to_owned(), address.to_owned(), fitness));
         let known = assembled(nodes, endpoints);
@@ -167,6 +173,6 @@ mod tests {
         assert_eq!(address("a"), Some(Some("10.0.0.2:1")), "the new pod, not the one that ends");
         assert_eq!((address("b"), address("c")), (Some(None), Some(Some("10.0.0.3:1"))));
         assert_eq!((address("d"), address("gone")), (None, None));
-        assert!(known.is_complete && known.exists("d") && !known.exists("gone"));
+        assert!(known.is_complete() && known.exists("d") && !known.exists("gone"));
     }
 }
