@@ -5,7 +5,7 @@ CUTS ?= 20
 SEED ?= 1
 WORKERS ?= 3
 
-.PHONY: demo test sanity powercut races bench cluster cluster-down test-cluster manifests image lint deny docs prepare programs
+.PHONY: demo test sanity powercut races bench bench-controller cluster cluster-down test-cluster manifests image lint deny docs prepare programs
 
 ## A volume's whole life on a real kernel, on screen
 demo: prepare programs
@@ -32,6 +32,11 @@ races: prepare programs
 bench: prepare
 	cargo build --workspace --release
 	target/release/quarry-trial bench --output target/bench/node.json
+
+## The figures of a controller with 5,000 nodes, real services over machines in memory; target/bench/controller.json
+bench-controller: prepare
+	cargo build --workspace --release
+	target/release/quarry-trial bench-controller --output target/bench/controller.json
 
 ## A real Kubernetes in the background, with three guests as workers; says how to point kubectl at it
 cluster: prepare programs

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use quarry::config::classes::Classes;
 use quarry::config::watch::ClassesInForce;
 use quarry::csi::observe::ObserveLayer;
-use quarry::csi::server::{Server, Upkeep};
+use quarry::csi::server::{ConnectionLimits, Server};
 use quarry::lvm::backup::Backups;
 use quarry::lvm::tags::VolumeTags;
 use quarry::lvm::volume_id::VolumeId;
@@ -122,7 +122,8 @@ impl Shared {
         let node = Node::new(identity, classes, Arc::<Seat>::clone(&seat), seat, backups, detached.clone());
         let incoming = server::accept(listener, self.material.clone(), DRIVER, stop.clone());
         let observe = ObserveLayer::new(Arc::clone(&self.metrics));
-        let server = Server { observe, stop, detached, grace: Duration::ZERO, upkeep: Some(Upkeep::default()) };
+        let server =
+            Server { observe, stop, detached, grace: Duration::ZERO, limits: Some(ConnectionLimits::default()) };
         tokio::spawn(server.serve(remote::routes(&node), incoming));
     }
 }
