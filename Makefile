@@ -38,9 +38,10 @@ bench-controller: prepare
 	cargo build --workspace --release
 	target/release/quarry-trial bench-controller --output target/bench/controller.json
 
-## A real Kubernetes in the background, with three guests as workers; says how to point kubectl at it
+## A real Kubernetes in the background, with three guests as workers and Quarry installed; says how to point kubectl at it
 cluster: prepare programs
 	target/debug/quarry-lab cluster up --workers $(WORKERS) --disk 8G
+	target/debug/quarry-trial install --workers $(WORKERS)
 
 cluster-down: programs
 	target/debug/quarry-lab cluster down

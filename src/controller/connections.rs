@@ -1,5 +1,5 @@
-//! A connection to each node, made when it is needed, closed when it is idle, and made anew when certificates change:
-//! what a node showed under older ones may not be worth anything any more.
+//! A connection to each node, made when it is needed, closed when it is idle, and made anew when it is old or certificates
+//! change: what a node showed then may not be worth anything any more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,9 @@ use crate::tls::material::Material;
 
 /// How long a connection may rest before it is closed.
 pub const IDLE: Duration = Duration::from_mins(10);
+/// How long new calls go over a connection. Nodes end those that are older (`csi::server::ConnectionLimits`), and a call
+/// that is just about to go out on one would be lost.
+const OLDEST: Duration = Duration::from_mins(5);
 /// How often a node is asked whether it is still there, and how long it may take to say so. Also between calls: the next
 /// one must not be the first to find out.
 const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
@@ -28,14 +31,16 @@ pub struct Connections {
 
 struct Kept {
     channel: Channel,
+    made: Instant,
     used: Instant,
     /// What was in force when it was made.
     material: Option<Arc<Material>>,
 }
 
 impl Kept {
-    fn is_made_with(&self, material: Option<&Arc<Material>>) -> bool {
-        self.material.as_ref().map(Arc::as_ptr) == material.map(Arc::as_ptr)
+    /// Whether it is good for new calls.
+    fn is_good(&self, material: Option<&Arc<Material>>) -> bool {
+        self.made.elapsed() < OLDEST && self.material.as_ref().map(Arc::as_ptr) == material.map(Arc::as_ptr)
     }
 }
 
@@ -48,13 +53,13 @@ impl Connections {
     /// The connection to `HOST:PORT`; it is made by the first call.
     pub fn to(&self, address: &str) -> Channel {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (used, material) = (Instant::now(), self.material.borrow().clone());
-        if let Some(kept) = kept.get_mut(address).filter(|kept| kept.is_made_with(material.as_ref())) {
-            kept.used = used;
+        let (now, material) = (Instant::now(), self.material.borrow().clone());
+        if let Some(kept) = kept.get_mut(address).filter(|kept| kept.is_good(material.as_ref())) {
+            kept.used = now;
             return kept.channel.clone();
         }
         let channel = self.make(address.to_owned());
-        kept.insert(address.to_owned(), Kept { channel: channel.clone(), used, material });
+        kept.insert(address.to_owned(), Kept { channel: channel.clone(), made: now, used: now, material });
         channel
     }
 
@@ -69,11 +74,11 @@ impl Connections {
             .connect_with_connector_lazy(service_fn(move |_: Uri| Arc::clone(&attempts).connect()))
     }
 
-    /// Closes those that nobody has used for so long, and those of older certificates. Calls under way keep theirs until
-    /// they end.
+    /// Closes those that nobody has used for so long, and those that no new call may use. Calls under way keep theirs
+    /// until they end.
     pub fn close_idle(&self, idle: Duration) {
         let material = self.material.borrow().clone();
-        let is_good = |kept: &Kept| kept.used.elapsed() < idle && kept.is_made_with(material.as_ref());
+        let is_good = |kept: &Kept| kept.used.elapsed() < idle && kept.is_good(material.as_ref());
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, kept| is_good(kept));
     }
 }

@@ -28,7 +28,8 @@ pub struct Server {
 /// What keeps connections over a network from outliving those who made them.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// How old a connection may be before its client is asked to make another one; calls under way end on it.
+    /// How old a connection may be before its client is asked to make another one; calls under way end on it. A
+    /// controller makes another one by itself before that.
     pub oldest: Duration,
     /// How often a client is asked whether it is still there, and how long it may take to say so.
     pub still_there: (Duration, Duration),

@@ -12,23 +12,26 @@ const ALL: usize = 64;
 /// From one address. A controller makes one connection at a time.
 const FROM_ONE: usize = 8;
 
+/// How many places those of an address have.
+type BySource = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
 /// The places.
 #[derive(Clone)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
-    by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_source: BySource,
 }
 
 /// A place for whoever comes next.
 pub(super) struct Free {
     permit: OwnedSemaphorePermit,
-    by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_source: BySource,
 }
 
 /// A place that somebody has; free again when it is dropped.
 pub(super) struct Taken {
     _permit: OwnedSemaphorePermit,
-    by_source: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    by_source: BySource,
     source: IpAddr,
 }
 

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use clap::Parser;
 use quarry_trial::inside::power::{check, workload};
 use quarry_trial::inside::step::{self, Step};
+use quarry_trial::kubernetes::background;
 use quarry_trial::{bench, checks, demo, inside, power_cuts, races, sanity, site};
 
 /// Tries Quarry in the lab.
@@ -32,6 +33,12 @@ enum Trial {
     PowerCuts(power_cuts::Options),
     /// Many clients at random on a few volumes; a model decides which answers are legal
     Races(races::Options),
+    /// Installs Quarry in the cluster that `quarry-lab cluster up` keeps
+    Install {
+        /// How many workers it has
+        #[arg(long, default_value_t = 3)]
+        workers: u8,
+    },
     /// What this program does on the machine itself
     #[command(subcommand, hide = true)]
     Inside(Inside),
@@ -87,6 +94,7 @@ fn main() -> anyhow::Result<()> {
             ensure!(report.violations.is_empty(), "some answers were illegal, or something was left behind");
             Ok(())
         }
+        Trial::Install { workers } => background::install(workers),
         Trial::Inside(inside) => runtime(&inside)?.block_on(async {
             match inside {
                 Inside::Bench(flags) => inside::bench::run(&flags).await,

@@ -7,6 +7,7 @@ mod requests;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -41,6 +42,11 @@ pub(crate) enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Give images to every worker: archives as `make image` makes one.
+    Import {
+        #[arg(required = true)]
+        archives: Vec<PathBuf>,
+    },
     /// Pull a worker's plug: what it did not flush is lost.
     CutPower { worker: String },
     /// Boot a worker whose power was cut.
@@ -67,6 +73,11 @@ pub(crate) fn act(action: Action) -> Result<ExitCode> {
         Action::Down => down()?,
         Action::Exec { command } => exec(&command)?,
         Action::Run { worker, command } => return ask(&Request::Run { worker, command }),
+        Action::Import { archives } => {
+            let absolute = |archive: PathBuf| std::path::absolute(archive).context("no current folder");
+            let archives = archives.into_iter().map(absolute).collect::<Result<_>>()?;
+            return ask(&Request::Import { archives });
+        }
         Action::CutPower { worker } => return ask(&Request::CutPower { worker }),
         Action::Boot { worker } => return ask(&Request::Boot { worker }),
         Action::Keep(size) => keep(&size)?,

@@ -19,6 +19,7 @@ const RUN_LIMIT: Duration = Duration::from_hours(1);
 #[derive(Serialize, Deserialize)]
 pub(super) enum Request {
     Run { worker: String, command: Vec<String> },
+    Import { archives: Vec<PathBuf> },
     CutPower { worker: String },
     Boot { worker: String },
 }
@@ -68,6 +69,11 @@ fn act(cluster: &Cluster, request: Request) -> Result<Answer> {
         found.with_context(|| format!("there is no worker `{name}`, but {}", names.join(", ")))
     };
     match request {
+        Request::Import { archives } => {
+            for archive in archives {
+                cluster.import_archive(&archive)?;
+            }
+        }
         Request::CutPower { worker } => find(&worker)?.cut_power()?,
         Request::Boot { worker } => find(&worker)?.boot()?,
         Request::Run { worker, command } => {

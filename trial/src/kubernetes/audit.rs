@@ -13,6 +13,8 @@ use serde_json::Value;
 pub struct Entry {
     /// The user's name.
     pub user: String,
+    /// What the program calls itself.
+    pub agent: String,
     /// `create`, `update`, `patch`, `delete`, `get` and so on.
     pub verb: String,
     /// The kind of object in the plural, with its part if the request was about one: `pods/binding`.
@@ -45,6 +47,8 @@ impl Entry {
 #[serde(rename_all = "camelCase")]
 struct Line {
     user: User,
+    #[serde(default)]
+    user_agent: String,
     verb: String,
     #[serde(default)]
     object_ref: Object,
@@ -82,6 +86,7 @@ fn entry(line: &str) -> Result<Entry> {
     let resource = if subresource.is_empty() { resource } else { format!("{resource}/{subresource}") };
     Ok(Entry {
         user: line.user.username,
+        agent: line.user_agent,
         verb: line.verb,
         resource,
         name,

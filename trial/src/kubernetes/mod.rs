@@ -5,6 +5,7 @@
 //! are not served as modules, node-driver-registrar and livenessprobe, have the project's stand-in in their places.
 
 pub mod audit;
+pub mod background;
 mod images;
 pub mod manifests;
 mod namespace;
@@ -39,12 +40,14 @@ impl Installed {
 
     /// Starts a cluster, makes the volume group on the disk `disk` of each worker, and installs Quarry.
     pub fn start_with(options: &ClusterOptions) -> Result<Self> {
-        let image = images::build()?;
+        let archives = images::archives()?;
         let installed = Self { cluster: Cluster::start(options)? };
         for worker in installed.cluster.workers() {
             make_group(worker, GROUP, "disk")?;
         }
-        images::import(&installed.cluster, &image)?;
+        for archive in &archives {
+            installed.cluster.import_archive(archive)?;
+        }
         installed.install()?;
         Ok(installed)
     }

@@ -55,12 +55,19 @@ impl<'c> Namespace<'c> {
     /// Waits until an object is there and something holds for it, as kubectl's `--for` says it.
     pub fn wait(&self, object: &str, condition: &str) -> Result<()> {
         let (condition, limit) = (format!("--for={condition}"), format!("--timeout={}s", LIMIT.as_secs()));
-        let waited = match condition.as_str() {
-            "--for=create" | "--for=delete" => Ok(String::new()),
-            _ => self.kubectl(&["wait", object, "--for=create", &limit]),
-        };
-        let waited = waited.and_then(|_| self.kubectl(&["wait", object, &condition, &limit]));
-        waited.map(drop).with_context(|| self.installed.told())
+        let words = ["--namespace", &self.name, "wait", object, &condition, &limit];
+        let mut output = self.installed.cluster.kubectl(&words)?;
+        if output.error_text().contains("NotFound") && condition != "--for=create" {
+            self.wait(object, "create")?;
+            output = self.installed.cluster.kubectl(&words)?;
+        }
+        output.checked().map(drop).with_context(|| self.installed.told())
+    }
+
+    /// Waits until the same holds for all objects of a kind that there are.
+    pub fn wait_all(&self, kind: &str, condition: &str, limit: Duration) -> Result<()> {
+        let (condition, limit) = (format!("--for={condition}"), format!("--timeout={}s", limit.as_secs()));
+        self.kubectl(&["wait", kind, "--all", &condition, &limit]).map(drop).with_context(|| self.installed.told())
     }
 
     /// Waits until pods run and are ready.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod burst;
 mod first_volume;
 mod growth;
 mod placement;
