@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tower::service_fn;
 
 use super::attempts::Attempts;
+use super::connection::Connection;
 use crate::tls::InForce;
 use crate::tls::material::Material;
 
@@ -18,10 +17,6 @@ pub const IDLE: Duration = Duration::from_mins(10);
 /// How long new calls go over a connection. Nodes end those that are older (`csi::server::ConnectionLimits`), and a call
 /// that is just about to go out on one would be lost.
 const OLDEST: Duration = Duration::from_mins(5);
-/// How often a node is asked whether it is still there, and how long it may take to say so. Also between calls: the next
-/// one must not be the first to find out.
-const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
-
 /// The connections of a controller.
 pub struct Connections {
     driver: String,
@@ -30,7 +25,7 @@ pub struct Connections {
 }
 
 struct Kept {
-    channel: Channel,
+    connection: Connection,
     made: Instant,
     used: Instant,
     /// What was in force when it was made.
@@ -51,27 +46,18 @@ impl Connections {
     }
 
     /// The connection to `HOST:PORT`; it is made by the first call.
-    pub fn to(&self, address: &str) -> Channel {
+    pub fn to(&self, address: &str) -> Connection {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, material) = (Instant::now(), self.material.borrow().clone());
         if let Some(kept) = kept.get_mut(address).filter(|kept| kept.is_good(material.as_ref())) {
             kept.used = now;
-            return kept.channel.clone();
+            return kept.connection.clone();
         }
-        let channel = self.make(address.to_owned());
-        kept.insert(address.to_owned(), Kept { channel: channel.clone(), made: now, used: now, material });
-        channel
-    }
-
-    fn make(&self, address: String) -> Channel {
-        let (interval, limit) = STILL_THERE;
-        let attempts = Attempts::new(address, self.driver.clone(), self.material.clone());
-        // The connector does TLS and knows the address; this one only names the service in the requests.
-        Endpoint::from(Uri::from_static("http://node"))
-            .http2_keep_alive_interval(interval)
-            .keep_alive_timeout(limit)
-            .keep_alive_while_idle(true)
-            .connect_with_connector_lazy(service_fn(move |_: Uri| Arc::clone(&attempts).connect()))
+        let attempts = Attempts::new(address.to_owned(), self.driver.clone(), self.material.clone());
+        let connection = Connection::new(attempts);
+        let new = Kept { connection: connection.clone(), made: now, used: now, material };
+        kept.insert(address.to_owned(), new);
+        connection
     }
 
     /// Closes those that nobody has used for so long, and those that no new call may use. Calls under way keep theirs

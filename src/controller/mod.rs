@@ -3,7 +3,7 @@
 //! - [`controller_service`]: the gRPC service; parse, route, answer
 //! - [`membership`]: which nodes there are and where
 //! - [`connections`]: a connection to each, made when needed and closed when idle
-//! - `attempts`: making a connection, once for all who wait for it
+//! - [`connection`], `attempts`: one of them; making it, once for all who wait for it
 //! - [`router`]: from a node to its connection, and what is known of nodes that cannot be reached
 //! - [`forward`]: one call to one node, its deadline, and what came of it
 //! - [`create`]: making a volume on the right node
@@ -16,6 +16,7 @@
 //! - [`storage_class`]: which `StorageClass` such a volume belongs to; pure
 
 mod attempts;
+pub mod connection;
 pub mod connections;
 pub mod controller_service;
 pub mod create;

@@ -5,8 +5,6 @@
 mod api_server;
 mod certificates;
 mod cluster;
-#[path = "../fake/mod.rs"]
-mod fake;
 mod lists;
 mod mistaken;
 mod routing;
