@@ -40,9 +40,10 @@ cluster: prepare programs
 cluster-down: programs
 	target/debug/quarry-lab cluster down
 
-## What the cluster promises to tests; a part of make test, here with its times
+## What the cluster promises to tests, a part of make test, here with its times; and the outages, of which most take minutes
 test-cluster: prepare programs
 	cargo test -p quarry-lab --test cluster -- --nocapture --test-threads 1
+	cargo test -p quarry-trial --test outages -- --include-ignored --nocapture --test-threads 1
 
 ## deploy/quarry.yaml from the chart
 manifests: prepare

@@ -1,12 +1,13 @@
 //! The API server is away.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use quarry_lab::Command;
+use quarry_trial::kubernetes::Namespace;
 use quarry_trial::kubernetes::audit::time;
 use quarry_trial::kubernetes::manifests::{FOLDER, claim, on_node};
-use quarry_trial::kubernetes::{Namespace, Program};
 use serde_json::{Value, json};
 
 use crate::shared::{CONVERGED, WORKERS, driver_pods, installed, mount_of, plain_pod, step, turn};
@@ -33,12 +34,16 @@ fn mounts_unmounts_and_stats_go_on_for_two_minutes_without_an_api_server() {
     turn.space.apply(&[killed, leaving, lent]).unwrap();
     turn.space.running(&["killed", "leaving", "lent"]).unwrap();
     turn.space.delete(&["pod/lent"]).unwrap();
-    let lent = turn.space.bound("lent").unwrap();
-    // It is known to kubelet, but its volume is not mounted yet: the node is held at its first call.
+    // It comes back when nobody can be asked any more but for what kubelet has read already.
     let coming = on_node(plain_pod("coming", "coming", "echo came >>/data/f"), WORKER);
     turn.space.apply(std::slice::from_ref(&coming)).unwrap();
     turn.space.running(&["coming"]).unwrap();
     turn.space.delete(&["pod/coming"]).unwrap();
+    let [lent_id, coming_id] = ["lent", "coming"].map(|name| turn.space.bound(name).unwrap());
+    for volume in [&lent_id, &coming_id] {
+        let script = format!("lvs --noheadings --options lv_active quarry/{volume}");
+        soon("a volume is unstaged", || installed().on(WORKER, &script).unwrap() != "active");
+    }
     let container = turn.space.field("pod/killed", "{.status.containerStatuses[0].containerID}").unwrap();
     let container = container.trim_start_matches("containerd://").to_owned();
     let [killed_mount, leaving_mount] = ["killed", "leaving"].map(|name| mount_of(&turn.space, name, name));
@@ -46,19 +51,22 @@ fn mounts_unmounts_and_stats_go_on_for_two_minutes_without_an_api_server() {
     let before = stats(&turn.space, &name(WORKER)).unwrap();
     println!("{before:?}");
 
-    installed().signal(WORKER, Program::Node, "STOP").unwrap();
+    // An administrator's lvm holds the volume group, so kubelet's call to mount the volume takes until it lets go.
+    let hold = Command::new("flock").args(["/run/lock/lvm/V_quarry", "sleep", "3600"]);
+    let held = installed().worker(WORKER).unwrap().spawn(&hold, Path::new("/dev/null")).unwrap();
     turn.space.apply(&[coming]).unwrap();
-    turn.space.wait("pod/coming", "condition=PodScheduled").unwrap();
-    // So long kubelet needs to read the claim and the volume and to ask the node.
-    std::thread::sleep(Duration::from_secs(5));
+    let activates = Command::new("pgrep").args(["--full", "lvchange"]);
+    soon("kubelet asks the node for the volume", || {
+        installed().worker(WORKER).unwrap().run(&activates).unwrap().status.success()
+    });
     let coming_mount = mount_of(&turn.space, "coming", "coming");
     assert!(!is_mounted(&coming_mount));
     turn.space.kubectl(&["delete", "pod", "leaving", "--wait=false"]).unwrap();
     std::thread::sleep(Duration::from_secs(2));
-    installed().cluster.stop_api_server().unwrap();
+    let away = Away::begin();
     let (stopped, stopped_at) = (Instant::now(), SystemTime::now());
     turn.tell("the API server is away");
-    installed().signal(WORKER, Program::Node, "CONT").unwrap();
+    drop(held);
 
     soon("kubelet mounts a volume", || {
         installed().on(WORKER, &format!("cat {coming_mount}/f")).is_ok_and(|text| text == "came\ncame")
@@ -74,7 +82,7 @@ fn mounts_unmounts_and_stats_go_on_for_two_minutes_without_an_api_server() {
 
     let folder = "/var/lib/kubelet/plugins/kubernetes.io/csi/by-hand";
     let target = "/var/lib/kubelet/pods/by-hand/mount";
-    let id = format!("{WORKER}/{lent}");
+    let id = format!("{WORKER}/{lent_id}");
     step(WORKER, &format!("stage {id} {folder} ext4")).unwrap();
     step(WORKER, &format!("publish {id} {folder} {target} ext4")).unwrap();
     assert_eq!(installed().on(WORKER, &format!("cat {target}/f")).unwrap(), "lent");
@@ -94,7 +102,7 @@ fn mounts_unmounts_and_stats_go_on_for_two_minutes_without_an_api_server() {
     std::thread::sleep(AWAY.saturating_sub(stopped.elapsed()));
     assert_ne!(installed().on(WORKER, &log).unwrap(), lines);
 
-    installed().cluster.start_api_server().unwrap();
+    drop(away);
     turn.tell("the API server is back");
     turn.space.running(&["coming", "killed"]).unwrap();
     turn.space.wait("pod/leaving", "delete").unwrap();
@@ -110,6 +118,25 @@ fn mounts_unmounts_and_stats_go_on_for_two_minutes_without_an_api_server() {
     }
     writers.unharmed();
     turn.end();
+}
+
+/// The API server is away as long as this is there, so that a test that fails leaves one to the next.
+struct Away;
+
+impl Away {
+    fn begin() -> Self {
+        installed().cluster.stop_api_server().unwrap();
+        Self
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        let started = installed().cluster.start_api_server();
+        if !std::thread::panicking() {
+            started.unwrap();
+        }
+    }
 }
 
 /// Waits without asking the API server.

@@ -6,7 +6,6 @@ use crate::shared::{CONVERGED, WORKERS, driver_pods, installed, plain_pod, turn}
 use crate::writers::Writers;
 
 #[test]
-#[ignore = "minutes long: make test-cluster"]
 fn a_node_that_the_controller_cannot_reach_gets_its_volumes_later_and_the_others_at_once() {
     let turn = turn("network-cut");
     let writers = Writers::start(&turn.space, &WORKERS);
