@@ -44,7 +44,7 @@ fn the_volumes_of_a_lost_node_can_be_deleted_and_are_untouched_when_it_turns_up_
     installed().rolled_out().unwrap();
     turn.tell("it is a node again");
     let kept = installed().on(LOST, &format!(
-        "lvchange -aay -K quarry/{volume}; mount /dev/quarry/{volume} /mnt; cat /mnt/f; umount /mnt; lvchange -an quarry/{volume}"
+        "lvchange -ay quarry/{volume}; mount /dev/quarry/{volume} /mnt; cat /mnt/f; umount /mnt; lvchange -an quarry/{volume}"
     ));
     assert_eq!(kept.unwrap(), "precious");
     // It serves as before, and what nobody names any more is removed by hand.

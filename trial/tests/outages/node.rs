@@ -24,7 +24,7 @@ fn volumes_are_formatted_and_mounted_though_the_node_is_killed_in_the_middle_aga
     let names = ["slow-1", "slow-2", "slow-3", "slow-4"];
     for name in names {
         let pod = on_node(plain_pod(name, name, "echo once >>/data/f"), "worker-2");
-        turn.space.apply(&[claim(name, "quarry-slow", "2Gi"), pod]).unwrap();
+        turn.space.apply(&[claim(name, "quarry-slow", "768Mi"), pod]).unwrap();
     }
     for number in 1..=KILLS {
         let formats = || {
