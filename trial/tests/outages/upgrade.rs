@@ -32,7 +32,7 @@ fn a_rolling_upgrade_under_load_fails_no_pod_loses_no_mount_and_sticks_no_claim(
     assert!(images.split(' ').all(|image| image == NEXT), "{images}");
     writers.unharmed();
 
-    // And back, by restarts of what has the old version again.
+    // And back.
     let done = under_load(&turn.space, &WORKERS, || {
         installed().install().unwrap();
         turn.tell("the version before runs again");
