@@ -51,10 +51,14 @@ cluster: prepare programs
 cluster-down: programs
 	target/debug/quarry-lab cluster down
 
-## What the cluster promises to tests; a part of make test, here with its times
+## Everything that is tried in a cluster, the minutes long included, with its times
 test-cluster: prepare programs
 	cargo test -p quarry-lab --test cluster -- --nocapture --test-threads 1
-	cargo test -p quarry-trial --test disaster -- --include-ignored --nocapture
+	cargo test -p quarry-trial --test kubernetes -- --nocapture --test-threads 1 eleven_steps
+	cargo test -p quarry-trial --test kubernetes -- --nocapture --test-threads 4 --include-ignored --skip hundred --skip eleven_steps
+	cargo test -p quarry-trial --test kubernetes -- --nocapture --include-ignored hundred
+	cargo test -p quarry-trial --test outages -- --nocapture --test-threads 1 --include-ignored
+	cargo test -p quarry-trial --test disaster -- --nocapture --include-ignored
 
 ## deploy/quarry.yaml from the chart
 manifests: prepare
