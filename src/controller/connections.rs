@@ -22,6 +22,10 @@ const OLDEST: Duration = Duration::from_mins(5);
 /// one must not be the first to find out.
 const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
+/// Bytes of headers that a node may answer with. Most of it is the message of an error, and nodes of other versions may
+/// write longer ones than ours.
+const HEADERS_LIMIT: u32 = 256 << 10;
+
 /// The connections of a controller.
 pub struct Connections {
     driver: String,
@@ -71,6 +75,7 @@ impl Connections {
             .http2_keep_alive_interval(interval)
             .keep_alive_timeout(limit)
             .keep_alive_while_idle(true)
+            .http2_max_header_list_size(HEADERS_LIMIT)
             .connect_with_connector_lazy(service_fn(move |_: Uri| Arc::clone(&attempts).connect()))
     }
 

@@ -9,6 +9,7 @@ use tonic::{Code, Request};
 
 use crate::cluster::{Cluster, LOST_AFTER, Running, on, request, request_on};
 use crate::fake::disk_format::EXTENT;
+use crate::fake::seat::Spoiled;
 
 /// Extents that a new volume may take in the class `fast` of an empty node.
 const ROOM: usize = 15;
@@ -231,6 +232,16 @@ async fn capacity_is_that_of_the_node_or_of_all() {
     let request = v1::GetCapacityRequest { accessible_topology: Some(on("node-3")), ..Default::default() };
     let status = cluster.controller.get_capacity(Request::new(request)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_long_error_of_a_node_arrives_with_its_code_and_the_last_words_of_the_tool() {
+    let cluster = Cluster::start(1).await;
+    cluster.nodes[0].bench.spoil_lvm(Some(Spoiled::Verbose));
+    let status = cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "{status:?}");
+    assert!(status.message().starts_with("`lvm lvcreate "), "{status:?}");
+    assert!(status.message().ends_with("No room for metadata."), "{status:?}");
 }
 
 #[tokio::test]
