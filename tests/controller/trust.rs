@@ -107,16 +107,42 @@ async fn a_client_that_does_not_say_who_it_is_is_let_go() {
     assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
 }
 
+/// So many connections from each address of 127.0.0.0/8 that ends so; they stay and say nothing.
+async fn silent(cluster: &Cluster, hosts: impl IntoIterator<Item = u8>, count: usize) -> Vec<TcpStream> {
+    let mut silent = Vec::new();
+    for host in hosts {
+        for _ in 0..count {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, host], 0).into()).unwrap();
+            silent.push(socket.connect(cluster.nodes[0].address).await.unwrap());
+        }
+    }
+    let begun = Instant::now();
+    let code = cluster.get("node-1/none").await.unwrap_err().code();
+    code == Code::NotFound && begun.elapsed() < Duration::from_secs(1)
+}
+
 #[tokio::test]
 async fn one_address_cannot_keep_the_controller_out() {
     let cluster = Cluster::start(1).await;
-    let mut silent = Vec::new();
-    for _ in 0..200 {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        silent.push(socket.connect(cluster.nodes[0].address).await.unwrap());
-    }
-    let begun = Instant::now();
-    assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let _silent = silent(&cluster, [2], 200).await;
+    assert!(is_answered_at_once(&cluster).await);
 }
+
+#[tokio::test]
+async fn the_controllers_own_address_cannot_keep_it_out() {
+    let cluster = Cluster::start(1).await;
+    let _silent = silent(&cluster, [1], 200).await;
+    assert!(is_answered_at_once(&cluster).await);
+}
+
+#[tokio::test]
+async fn many_addresses_together_cannot_keep_the_controller_out() {
+    let cluster = Cluster::start(1).await;
+    let _silent = silent(&cluster, 2..18, 8).await;
+    assert!(is_answered_at_once(&cluster).await);
+}
+    silent
+}
+
+async fn is_answered_at_once(cluster: &Cluster) -> bool {
