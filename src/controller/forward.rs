@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
+use tonic::transport::Uri;
 use tonic::{Request, Response, Status};
 
+use super::connection::Connection;
 use crate::csi::meant_node::name_node;
 use crate::csi::v1::controller_client::ControllerClient;
 use crate::error::Error;
@@ -18,7 +19,7 @@ use crate::error::Error;
 const ANSWER_LIMIT: usize = 64 << 20;
 
 /// A client of a node's Controller service.
-pub type Client = ControllerClient<Channel>;
+pub type Client = ControllerClient<Connection>;
 
 /// When the caller stops waiting.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,11 @@ impl Deadline {
     pub fn of(metadata: &MetadataMap) -> Self {
         let timeout = metadata.get("grpc-timeout").and_then(|text| parse(text.to_str().ok()?));
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+
+    /// For calls of the controller's own.
+    pub fn after(limit: Duration) -> Self {
+        Self(Instant::now().checked_add(limit))
     }
 
     /// What comes of it until then, or nothing.
@@ -84,10 +90,10 @@ impl From<Failure> for Status {
     }
 }
 
-/// Makes the call to the node at the other end of the channel.
+/// Makes the call to the node at the other end of the connection.
 pub async fn forward<Q, A, C, F>(
     node: &str,
-    channel: Channel,
+    connection: Connection,
     deadline: Deadline,
     message: Q,
     call: C,
@@ -96,11 +102,12 @@ where
     C: FnOnce(Client, Request<Q>) -> F,
     F: Future<Output = Result<Response<A>, Status>>,
 {
-    let client = ControllerClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
+    // The connection is to the node already; its requests must name some host.
+    let client = ControllerClient::with_origin(connection, Uri::from_static("http://node"));
+    let client = client.max_decoding_message_size(ANSWER_LIMIT);
     let mut request = Request::new(message);
     deadline.hand_on(&mut request);
     name_node(request.metadata_mut(), node).map_err(|error| Failure::Said(error.into()))?;
-    // The channel minds the deadline only once it is connected.
     match deadline.within(call(client, request)).await {
         Some(answer) => answer.map(Response::into_inner).map_err(|status| failure(node, status)),
         None => Err(Failure::Late(node.to_owned())),
@@ -113,9 +120,6 @@ fn failure(node: &str, status: Status) -> Failure {
     while let Some(cause) = next {
         causes.push(cause);
         next = cause.source();
-    }
-    if causes.iter().any(|error| error.is::<tonic::TimeoutExpired>()) {
-        return Failure::Late(node.to_owned());
     }
     if causes.is_empty() {
         return Failure::Said(status);

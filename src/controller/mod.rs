@@ -3,7 +3,7 @@
 //! - [`controller_service`]: the gRPC service; parse, route, answer
 //! - [`membership`]: which nodes there are and where
 //! - [`connections`]: a connection to each, made when needed and closed when idle
-//! - `attempts`: making a connection, once for all who wait for it
+//! - [`connection`], `attempts`: one of them; making it, once for all who wait for it
 //! - `doubts`: which volumes may have come to be on which node
 //! - [`router`]: from a node to its connection, and what is known of nodes that cannot be reached
 //! - [`forward`]: one call to one node, its deadline, and what came of it
@@ -11,8 +11,13 @@
 //! - [`placement`]: the nodes that may make a volume, in which order
 //! - [`kubernetes`]: nodes and certificates as Kubernetes has them
 //! - [`gather`]: one question to many nodes; lists page by page
+//! - [`reachable`]: the list of those nodes that answer, for who says what is missing
+//! - [`orphans`]: volumes that nobody names, and which of them may be removed; pure
+//! - [`recover`]: `PersistentVolumes` for volumes that the cluster has forgotten; pure
+//! - [`storage_class`]: which `StorageClass` such a volume belongs to; pure
 
 mod attempts;
+pub mod connection;
 pub mod connections;
 pub mod controller_service;
 pub mod create;
@@ -21,5 +26,9 @@ pub mod forward;
 pub mod gather;
 pub mod kubernetes;
 pub mod membership;
+pub mod orphans;
 pub mod placement;
+pub mod reachable;
+pub mod recover;
 pub mod router;
+pub mod storage_class;

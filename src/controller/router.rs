@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -149,12 +150,21 @@ impl Router {
         C: Fn(Client, Request<Q>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let mut asking = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            let answer = self.call(node, deadline, message(node), &call);
-            asking.push(async move { (node.clone(), answer.await) });
+        let (mut rest, mut asking) = (nodes.iter(), FuturesOrdered::new());
+        let mut answers = Vec::with_capacity(nodes.len());
+        loop {
+            // A call takes ten KiB, so each is made only when its turn comes.
+            while asking.len() < AT_ONCE
+                && let Some(node) = rest.next()
+            {
+                let answer = self.call(node, deadline, message(node), &call);
+                asking.push_back(async move { (node.clone(), answer.await) });
+            }
+            match asking.next().await {
+                Some(answer) => answers.push(answer),
+                None => return answers,
+            }
         }
-        stream::iter(asking).buffered(AT_ONCE).collect().await
     }
 
     /// How things are now.
@@ -167,6 +177,7 @@ impl Router {
             nodes: count(nodes.len()),
             nodes_reachable: count(nodes.iter().filter(is_reachable).count()),
             forwards_in_flight: self.in_flight.load(Ordering::Relaxed),
+            ..ControllerGauges::default()
         }
     }
 

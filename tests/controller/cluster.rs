@@ -37,8 +37,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 use tower::service_fn;
 
-use crate::fake::disk_format::EXTENT;
-use crate::fake::seat::{Bench, Seat};
+use quarry_fake::disk_format::EXTENT;
+use quarry_fake::seat::{Bench, Seat};
 
 pub(crate) const DRIVER: &str = "lvm.quarry.storage";
 /// How long a node must be gone before its volumes are.
@@ -128,7 +128,7 @@ impl Cluster {
             let router = Arc::clone(&router);
             async move { router.follow(CancellationToken::new()).await }
         });
-        let controller = ControllerService { router, topology_key: topology_key(DRIVER) };
+        let controller = ControllerService { router, topology_key: topology_key(DRIVER), given_up: None };
         Self { nodes, controller, material: sender, membership, keyring }
     }
 

@@ -8,8 +8,8 @@ use quarry::csi::v1::controller_server::Controller as _;
 use tonic::{Code, Request};
 
 use crate::cluster::{Cluster, LOST_AFTER, Running, on, request, request_on};
-use crate::fake::disk_format::EXTENT;
-use crate::fake::seat::Spoiled;
+use quarry_fake::disk_format::EXTENT;
+use quarry_fake::seat::Spoiled;
 
 /// Extents that a new volume may take in the class `fast` of an empty node.
 const ROOM: usize = 15;

@@ -5,11 +5,9 @@
 
 mod call;
 mod enumeration;
-#[path = "../fake/mod.rs"]
-mod fake;
 mod hostile;
 mod observation;
 mod orchestrator;
 mod scenarios;
 
-use fake::{disk, disk_format, file_system, lvm, machine, seat};
+use quarry_fake::{disk, disk_format, file_system, lvm, machine, seat};

@@ -4,8 +4,14 @@
 //! - [`nodes`]: which nodes there are, from Node objects and the `EndpointSlices` of the nodes' Service
 //! - `seen`: what a watch has shown, reduced to what matters
 //! - [`certificates`]: the two Secrets that hold what mutual TLS needs
+//! - [`references`]: what names volumes: `PersistentVolumes`, claims, `StorageClasses`
+//! - [`events`]: what a person must know, told where he looks
+//! - [`upkeep`]: looks for orphans and sick volumes now and then
 
 pub mod certificates;
 pub mod client;
+pub mod events;
 pub mod nodes;
+pub mod references;
 mod seen;
+pub mod upkeep;

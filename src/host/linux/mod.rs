@@ -1,6 +1,7 @@
 //! The real [`Kernel`]: system calls, `/proc` and `/sys`.
 
 mod block;
+pub mod descriptors;
 mod device_mapper;
 mod lanes;
 pub(crate) mod mountinfo;

@@ -7,24 +7,29 @@ use serde::{Deserialize, Serialize};
 
 use super::samples::Samples;
 
-/// Every figure in the order of the table, and the most that it may be.
-const RULES: [(&str, Option<f64>); 14] = [
-    ("create_volume_p50_ratio", Some(1.0)),
-    ("delete_volume_p50_ratio", Some(1.0)),
-    ("burst_100_create_ratio", Some(0.8)),
-    ("stage_fresh_ratio", Some(1.0)),
-    ("publish_p50_ms", None),
-    ("unpublish_p50_ms", None),
-    ("lvm_processes_publish", Some(0.0)),
-    ("lvm_processes_unpublish", Some(0.0)),
-    ("lvm_processes_stats", Some(0.0)),
-    ("lvm_processes_capacity", Some(0.0)),
-    ("lvm_processes_list", Some(0.0)),
-    ("rss_500_mib", Some(16.0)),
-    ("binary_mib", Some(15.0)),
-    // Not a figure of the node but of the deletion as a whole, its work in the background included.
-    ("delete_until_gone_p50_ratio", None),
+/// The most that figures may be; the others are only reported.
+const LIMITS: [(&str, f64); 16] = [
+    ("create_volume_p50_ratio", 1.0),
+    ("delete_volume_p50_ratio", 1.0),
+    ("burst_100_create_ratio", 0.8),
+    ("stage_fresh_ratio", 1.0),
+    ("lvm_processes_publish", 0.0),
+    ("lvm_processes_unpublish", 0.0),
+    ("lvm_processes_stats", 0.0),
+    ("lvm_processes_capacity", 0.0),
+    ("lvm_processes_list", 0.0),
+    ("rss_500_mib", 16.0),
+    ("binary_mib", 15.0),
+    ("route_p99_ms_5000", 5.0),
+    ("capacity_p99_ms_5000", 5.0),
+    ("rss_mib_5000", 300.0),
+    ("burst_100_create_s", 40.0),
+    ("driver_api_writes_per_volume", 0.0),
 ];
+
+fn limit(key: &str) -> Option<f64> {
+    LIMITS.iter().find(|(name, _)| *name == key).map(|(_, limit)| *limit)
+}
 
 /// One figure. Of a ratio the spread is that of the ratios of neighbouring measurements, else that of the value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -98,19 +103,38 @@ impl Figures {
         self.put(key, Figure { value: Some(value), n: calls, ..Figure::default() });
     }
 
+    /// Their median and their 99th percentile, in milliseconds; `{}` in the key stands for p50 and p99.
+    pub fn percentiles(&mut self, key: &str, samples: &Samples) {
+        for (word, value) in [("p50", samples.median()), ("p99", samples.percentile(99))] {
+            let (min, max) = (Some(samples.min()), Some(samples.max()));
+            let figure = Figure { value: Some(value), min, max, n: samples.len(), ..Figure::default() };
+            self.put(&key.replace("{}", word), figure);
+        }
+    }
+
+    /// The most that a figure may be, where that follows from the same run.
+    pub fn require(&mut self, key: &str, most: f64) {
+        self.0.entry(key.to_owned()).or_default().must = Some(most);
+    }
+
     fn put(&mut self, key: &str, mut figure: Figure) {
-        figure.must = RULES.iter().find(|(name, _)| *name == key).and_then(|(_, must)| *must);
+        figure.must = limit(key);
         self.0.insert(key.to_owned(), figure);
     }
 
-    /// For people: one row per figure, with its verdict.
-    pub fn table(&self) -> String {
+    /// What a figure is; `None` if it was not measured.
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.0.get(key).and_then(Figure::result)
+    }
+
+    /// For people: a row for each of these, with its verdict.
+    pub fn table<K: AsRef<str>>(&self, keys: &[K]) -> String {
         let mut table = format!(
             "{:<28}{:>9}{:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  \n",
             "figure", "is", "must", "ours ms", "bare ms", "min", "max", "n"
         );
-        for (key, must) in RULES {
-            let missing = Figure { must, ..Figure::default() };
+        for key in keys.iter().map(AsRef::as_ref) {
+            let missing = Figure { must: limit(key), ..Figure::default() };
             let figure = self.0.get(key).unwrap_or(&missing);
             let must = figure.must.map_or_else(String::new, |must| format!("≤ {must}"));
             let _ = writeln!(
@@ -151,7 +175,7 @@ mod tests {
         figures.ratio("create_volume_p50_ratio", &samples(&[1.0, 2.0, 3.0]), &samples(&[4.0, 4.0, 4.0]));
         figures.value("binary_mib", 15.1);
         figures.time("publish_p50_ms", &samples(&[3.0]));
-        let table = figures.table();
+        let table = figures.table(&["create_volume_p50_ratio", "binary_mib", "rss_500_mib", "publish_p50_ms"]);
         let row = |key: &str| table.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
         assert!(row("create_volume_p50_ratio").ends_with("  ok"), "{table}");
         assert!(row("binary_mib").ends_with("NOT MET"), "{table}");
@@ -167,6 +191,14 @@ mod tests {
         let found = [figure.ratio, figure.min, figure.max, figure.median_ours_ms, figure.must];
         assert_eq!(found, [Some(0.5), Some(0.25), Some(2.25), Some(2.0), Some(1.0)]);
         assert_eq!(figure.n, 3);
+    }
+
+    #[test]
+    fn percentiles_are_two_figures() {
+        let mut figures = Figures::default();
+        figures.percentiles("route_{}_ms_5000", &samples(&[1.0, 2.0, 9.0]));
+        let found = ["route_p50_ms_5000", "route_p99_ms_5000"].map(|key| (figures.get(key), figures.0[key].must));
+        assert_eq!(found, [(Some(2.0), None), (Some(9.0), Some(5.0))]);
     }
 
     #[test]

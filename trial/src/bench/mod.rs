@@ -1,7 +1,10 @@
 //! `quarry-trial bench`: the figures of a node, next to the bare commands in the same guest and the same run.
 //!
-//! This half boots the machine and prints the table; [`crate::inside::bench`] measures on the machine.
+//! This half boots the machine and prints the table; [`crate::inside::bench`] measures on the machine. Those of a
+//! controller with thousands of nodes need no machine: [`controller`].
 
+pub mod cluster;
+pub mod controller;
 mod disk_folder;
 pub mod figures;
 pub mod samples;
@@ -27,6 +30,24 @@ const MEASURED: &str = "measured.json";
 const DISK_BYTES: u64 = 1 << 40;
 /// All phases together take about ten minutes; a machine in a bad hour takes longer.
 const LIMIT: Duration = Duration::from_hours(1);
+/// The figures in the order of the table.
+const TABLE: [&str; 14] = [
+    "create_volume_p50_ratio",
+    "delete_volume_p50_ratio",
+    "burst_100_create_ratio",
+    "stage_fresh_ratio",
+    "publish_p50_ms",
+    "unpublish_p50_ms",
+    "lvm_processes_publish",
+    "lvm_processes_unpublish",
+    "lvm_processes_stats",
+    "lvm_processes_capacity",
+    "lvm_processes_list",
+    "rss_500_mib",
+    "binary_mib",
+    // Not a figure of the node but of the deletion as a whole, its work in the background included.
+    "delete_until_gone_p50_ratio",
+];
 const CLASSES: &str = "\
 classes:
 - name: bench
@@ -82,10 +103,15 @@ pub fn run(flags: &Flags) -> Result<()> {
     fs::remove_file(results.join(MEASURED))?;
     let mut figures: Figures = serde_json::from_slice(&measured)?;
     figures.value("binary_mib", mebibytes(fs::metadata(programs_folder()?.join("quarry"))?.len()));
-    fs::write(&flags.output, serde_json::to_vec_pretty(&figures)?)
-        .with_context(|| format!("cannot write {}", flags.output.display()))?;
-    println!("\n{}", figures.table());
-    println!("written to {}", flags.output.display());
+    publish(&figures, &TABLE, &flags.output)
+}
+
+/// Writes the figures and prints their table.
+fn publish<K: AsRef<str>>(figures: &Figures, keys: &[K], output: &Path) -> Result<()> {
+    fs::write(output, serde_json::to_vec_pretty(figures)?)
+        .with_context(|| format!("cannot write {}", output.display()))?;
+    println!("\n{}", figures.table(keys));
+    println!("written to {}", output.display());
     Ok(())
 }
 
@@ -93,4 +119,12 @@ pub fn run(flags: &Flags) -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "sizes of programs and processes are far below 2^52")]
 pub fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+/// A line of `/proc/PID/status` in KiB, such as `VmRSS`.
+pub fn kibibytes(process: u32, key: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok());
+    number.with_context(|| format!("no {key} in the status of process {process}"))
 }

@@ -34,6 +34,14 @@ impl Samples {
         }
     }
 
+    /// The one below which so many of a hundred lie (the nearest rank); NaN for none.
+    pub fn percentile(&self, percent: usize) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (sorted.len() * percent).div_ceil(100);
+        sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
     /// The smallest; infinite for none.
     pub fn min(&self) -> f64 {
         self.0.iter().copied().fold(f64::INFINITY, f64::min)
@@ -75,6 +83,14 @@ mod tests {
         assert!(close(samples(&[9.0, 1.0, 2.0, 4.0]).median(), 3.0));
         assert!(close(samples(&[7.0]).median(), 7.0));
         assert!(samples(&[]).median().is_nan());
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_measurements() {
+        let hundred: Samples = (1..=100).rev().map(f64::from).collect();
+        assert!(close(hundred.percentile(99), 99.0) && close(hundred.percentile(100), 100.0));
+        assert!(close(samples(&[3.0, 1.0]).percentile(99), 3.0));
+        assert!(samples(&[]).percentile(99).is_nan());
     }
 
     #[test]

@@ -95,11 +95,3 @@ pub(super) fn metric(prefix: &str) -> Result<f64> {
     let series = answer.lines().filter(|line| line.starts_with(prefix));
     Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
 }
-
-/// A line of `/proc/PID/status` in KiB, such as `VmRSS`.
-pub(super) fn kibibytes(process: u32, key: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok());
-    number.with_context(|| format!("no {key} in the status of process {process}"))
-}

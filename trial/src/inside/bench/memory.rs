@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 
 use super::Bench;
 use super::calls::{Calls, staging_folder};
-use super::machine::{kibibytes, node, rest};
-use crate::bench::mebibytes;
+use super::machine::{node, rest};
+use crate::bench::{kibibytes, mebibytes};
 
 /// Callers at once, as the sidecars and the kubelet are a few.
 const CALLERS: usize = 8;

@@ -2,11 +2,11 @@
 
 use quarry::host::commands::{Command, CommandError, Commands, Output};
 
-use super::disk_format::{EXTENT, uuid};
-use super::file_system;
-use super::lvm::Group;
-use super::machine::Machine;
-use super::seat::{Seat, Spoiled};
+use crate::disk_format::{EXTENT, uuid};
+use crate::file_system;
+use crate::lvm::Group;
+use crate::machine::Machine;
+use crate::seat::{Seat, Spoiled};
 
 const LVM_FAILED: i32 = 5;
 

@@ -5,20 +5,20 @@ use std::fmt::Write;
 
 use quarry::lvm::checksum::{INITIAL, checksum};
 
-use super::disk::Disk;
-use super::lvm::{Group, LogicalVolume};
+use crate::disk::Disk;
+use crate::lvm::{Group, LogicalVolume};
 
-pub(crate) const SECTOR: usize = 512;
-pub(crate) const EXTENT: usize = 4 << 20;
+pub const SECTOR: usize = 512;
+pub const EXTENT: usize = 4 << 20;
 /// Where the extents begin.
-pub(crate) const DATA_START: usize = 1 << 20;
+pub const DATA_START: usize = 1 << 20;
 const AREA_START: usize = 4096;
 const AREA_SIZE: usize = DATA_START - AREA_START;
 /// The header of the area; the ring of texts follows it.
 const HEADER: usize = 512;
 
 /// A UUID as LVM writes it into texts, from a number.
-pub(crate) fn uuid(number: u64) -> String {
+pub fn uuid(number: u64) -> String {
     let raw = raw_uuid(number);
     let ends = [0, 6, 10, 14, 18, 22, 26, 32];
     ends.windows(2).map(|pair| &raw[pair[0]..pair[1]]).collect::<Vec<_>>().join("-")
@@ -29,7 +29,7 @@ fn raw_uuid(number: u64) -> String {
 }
 
 /// `pvcreate`: a label that names its one metadata area, which is empty.
-pub(crate) fn label(disk: &mut Disk, number: u64) {
+pub fn label(disk: &mut Disk, number: u64) {
     let mut sector = [0_u8; SECTOR];
     let mut put = |offset: usize, bytes: &[u8]| sector[offset..offset + bytes.len()].copy_from_slice(bytes);
     put(0, b"LABELONE");
@@ -48,7 +48,7 @@ pub(crate) fn label(disk: &mut Disk, number: u64) {
 }
 
 /// Writes a text behind the one that is there and turns the header to it.
-pub(crate) fn commit(disk: &mut Disk, text: &str) {
+pub fn commit(disk: &mut Disk, text: &str) {
     let bytes = [text.as_bytes(), b"\0"].concat();
     let (offset, size) = location(disk);
     let mut next = (offset + size).max(HEADER).next_multiple_of(SECTOR);
@@ -61,7 +61,7 @@ pub(crate) fn commit(disk: &mut Disk, text: &str) {
 }
 
 /// The text that the header leads to.
-pub(crate) fn text(disk: &Disk) -> String {
+pub fn text(disk: &Disk) -> String {
     let (offset, size) = location(disk);
     String::from_utf8(disk.read(AREA_START + offset, size.saturating_sub(1))).unwrap()
 }
@@ -88,7 +88,7 @@ fn header(disk: &mut Disk, offset: usize, size: usize, sum: u32) {
 }
 
 /// The text of a group, in lvm's words.
-pub(crate) fn describe(group: &Group) -> String {
+pub fn describe(group: &Group) -> String {
     let mut text = format!(
         "{} {{\nid = \"{}\"\nseqno = {}\nformat = \"lvm2\"\nstatus = [\"RESIZEABLE\", \"READ\", \"WRITE\"]\n\
          flags = []\nextent_size = {}\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\nphysical_volumes {{\n",

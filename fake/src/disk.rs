@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-pub(crate) const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 
 type Page = Box<[u8; PAGE]>;
 
 /// Pages that are nowhere are all zero. In the cache `None` stands for a page of zeroes.
 #[derive(Clone, Default)]
-pub(crate) struct Disk {
-    pub(crate) size: usize,
+pub struct Disk {
+    pub size: usize,
     durable: BTreeMap<usize, Page>,
     cached: BTreeMap<usize, Option<Page>>,
 }
@@ -18,18 +18,18 @@ pub(crate) struct Disk {
 /// What a power cut leaves of the writes that were not flushed. A cache writes back in any order, so
 /// each kind may arrive without the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Survivors {
+pub enum Survivors {
     Nothing,
     Metadata,
     Data,
 }
 
 impl Disk {
-    pub(crate) fn new(size: usize) -> Self {
+    pub fn new(size: usize) -> Self {
         Self { size, ..Self::default() }
     }
 
-    pub(crate) fn read(&self, offset: usize, length: usize) -> Vec<u8> {
+    pub fn read(&self, offset: usize, length: usize) -> Vec<u8> {
         assert!(offset + length <= self.size, "a read beyond the end of the disk");
         let mut bytes = vec![0; length];
         for (page, within, from, count) in pages(offset, length) {
@@ -40,7 +40,7 @@ impl Disk {
         bytes
     }
 
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.size, "a write beyond the end of the disk");
         for (page, within, from, count) in pages(offset, bytes.len()) {
             let mut content = self.page(page).cloned().unwrap_or_else(|| Box::new([0; PAGE]));
@@ -49,7 +49,7 @@ impl Disk {
         }
     }
 
-    pub(crate) fn zero(&mut self, offset: usize, length: usize) {
+    pub fn zero(&mut self, offset: usize, length: usize) {
         assert!(offset + length <= self.size, "zeroes beyond the end of the disk");
         assert_eq!((offset % PAGE, length % PAGE), (0, 0), "zeroes are written in whole pages");
         let range = offset / PAGE..(offset + length) / PAGE;
@@ -58,12 +58,12 @@ impl Disk {
         self.cached.extend(held.into_iter().chain(fresh).map(|page| (page, None)));
     }
 
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         self.settle(|_| true);
     }
 
     /// What lies before `data_start` is LVM's metadata, which survives or is lost as a whole.
-    pub(crate) fn lose_power(&mut self, survivors: Survivors, data_start: usize) {
+    pub fn lose_power(&mut self, survivors: Survivors, data_start: usize) {
         self.settle(|page| match survivors {
             Survivors::Nothing => false,
             Survivors::Metadata => page * PAGE < data_start,
@@ -72,11 +72,11 @@ impl Disk {
     }
 
     /// Whether a page of the stretch begins with the text.
-    pub(crate) fn has_page_with(&self, text: &[u8], offset: usize, length: usize) -> bool {
+    pub fn has_page_with(&self, text: &[u8], offset: usize, length: usize) -> bool {
         self.written(offset, length).any(|content| content.starts_with(text))
     }
 
-    pub(crate) fn is_zero(&self, offset: usize, length: usize) -> bool {
+    pub fn is_zero(&self, offset: usize, length: usize) -> bool {
         self.written(offset, length).all(|content| **content == [0; PAGE])
     }
 

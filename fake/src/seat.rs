@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::disk::Survivors;
-use super::machine::Machine;
+use crate::disk::Survivors;
+use crate::machine::Machine;
 
 /// How an effect goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Nothing was done, and that is said.
     FailsBefore,
     /// It was done, but a failure is reported.
@@ -28,7 +28,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::FailsBefore,
         Self::FailsAfter,
         Self::LeavesSuspended,
@@ -59,7 +59,7 @@ struct Watch {
 
 /// How lvm cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spoiled {
+pub enum Spoiled {
     /// It is not installed.
     Missing,
     /// A signal ends it.
@@ -72,26 +72,32 @@ pub(crate) enum Spoiled {
 
 /// The machine, and the eye on it.
 #[derive(Default)]
-pub(crate) struct Bench {
+pub struct Bench {
     machine: Mutex<Machine>,
     watch: Mutex<Watch>,
 }
 
 /// A process of the driver.
 #[derive(Clone)]
-pub(crate) struct Seat {
-    pub(crate) bench: Arc<Bench>,
+pub struct Seat {
+    pub bench: Arc<Bench>,
     /// Set when the process has ended. Its tasks then wait for ever.
-    pub(crate) dead: CancellationToken,
+    pub dead: CancellationToken,
 }
 
 impl Bench {
-    pub(crate) fn new(plan: Option<(usize, Mode)>) -> Arc<Self> {
+    /// The machine of tests, and which of its effects is to go wrong.
+    pub fn new(plan: Option<(usize, Mode)>) -> Arc<Self> {
         let watch = Watch { plan, ..Watch::default() };
         Arc::new(Self { machine: Mutex::new(Machine::new()), watch: Mutex::new(watch) })
     }
 
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
+    /// A machine on which nothing is planned to go wrong.
+    pub fn over(machine: Machine) -> Arc<Self> {
+        Arc::new(Self { machine: Mutex::new(machine), watch: Mutex::default() })
+    }
+
+    pub fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,47 +106,47 @@ impl Bench {
     }
 
     /// Effects count from now on.
-    pub(crate) fn count(&self) {
+    pub fn count(&self) {
         self.watch().is_counting = true;
     }
 
     /// Effects do not count any more. Answers those that did.
-    pub(crate) fn counted(&self) -> Vec<String> {
+    pub fn counted(&self) -> Vec<String> {
         let mut watch = self.watch();
         watch.is_counting = false;
         watch.effects.clone()
     }
 
-    pub(crate) fn violations(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<String> {
         self.watch().violations.clone()
     }
 
     /// Whether the power failed since this was last asked.
-    pub(crate) fn take_power_cut(&self) -> bool {
+    pub fn take_power_cut(&self) -> bool {
         std::mem::take(&mut self.watch().has_lost_power)
     }
 
-    pub(crate) fn hang_commands_with(&self, text: Option<&str>) {
+    pub fn hang_commands_with(&self, text: Option<&str>) {
         self.watch().hanging = text.map(str::to_owned);
     }
 
-    pub(crate) fn is_hanging(&self, command: &str) -> bool {
+    pub fn is_hanging(&self, command: &str) -> bool {
         self.watch().hanging.as_deref().is_some_and(|text| command.contains(text))
     }
 
-    pub(crate) fn spoil_lvm(&self, how: Option<Spoiled>) {
+    pub fn spoil_lvm(&self, how: Option<Spoiled>) {
         self.watch().spoiled = how;
     }
 
-    pub(crate) fn spoiled(&self) -> Option<Spoiled> {
+    pub fn spoiled(&self) -> Option<Spoiled> {
         self.watch().spoiled
     }
 
-    pub(crate) fn break_disks(&self, disks: &[&str]) {
+    pub fn break_disks(&self, disks: &[&str]) {
         self.watch().broken_disks = disks.iter().map(ToString::to_string).collect();
     }
 
-    pub(crate) fn is_broken(&self, device: &Path) -> bool {
+    pub fn is_broken(&self, device: &Path) -> bool {
         self.watch().broken_disks.iter().any(|disk| device == Path::new("/dev").join(disk))
     }
 
@@ -168,17 +174,12 @@ impl Bench {
 }
 
 impl Seat {
-    pub(crate) fn new(bench: &Arc<Bench>) -> Self {
+    pub fn new(bench: &Arc<Bench>) -> Self {
         Self { bench: Arc::clone(bench), dead: CancellationToken::new() }
     }
 
     /// Does something to the machine, or fails with `failure`, as planned.
-    pub(crate) async fn effect<T>(
-        &self,
-        name: String,
-        act: impl FnOnce(&mut Machine) -> T,
-        failure: impl FnOnce() -> T,
-    ) -> T {
+    pub async fn effect<T>(&self, name: String, act: impl FnOnce(&mut Machine) -> T, failure: impl FnOnce() -> T) -> T {
         // Other tasks get their turn between any two effects.
         tokio::task::yield_now().await;
         if self.dead.is_cancelled() {

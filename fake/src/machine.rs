@@ -6,53 +6,69 @@ use std::path::{Path, PathBuf};
 
 use quarry::host::kernel::{DeviceNumber, MountEntry};
 
-use super::disk::{Disk, PAGE, Survivors};
-use super::disk_format::{self, DATA_START, EXTENT};
-use super::lvm::{Group, LogicalVolume, PhysicalVolume, mapper_name};
+use crate::disk::{Disk, PAGE, Survivors};
+use crate::disk_format::{self, DATA_START, EXTENT};
+use crate::lvm::{Group, LogicalVolume, PhysicalVolume, Segment, mapper_name};
 
 /// device-mapper's major number.
-pub(crate) const MAPPER: u32 = 253;
+pub const MAPPER: u32 = 253;
 /// Lies in every extent before anything is made: what an earlier tenant left.
-pub(crate) const STALE: &[u8] = b"of an earlier tenant";
+pub const STALE: &[u8] = b"of an earlier tenant";
 
 #[derive(Clone, Default)]
-pub(crate) struct Machine {
-    pub(crate) disks: BTreeMap<String, Disk>,
-    pub(crate) groups: Vec<Group>,
+pub struct Machine {
+    pub disks: BTreeMap<String, Disk>,
+    pub groups: Vec<Group>,
     /// Every state that was committed, so that a power cut can go back to an earlier one.
     history: BTreeMap<(String, u64), Group>,
-    pub(crate) devices: BTreeMap<u32, Device>,
-    pub(crate) mounts: Vec<MountEntry>,
+    pub devices: BTreeMap<u32, Device>,
+    pub mounts: Vec<MountEntry>,
     /// The sequence number that was last backed up, by group.
-    pub(crate) backups: BTreeMap<String, u64>,
+    pub backups: BTreeMap<String, u64>,
     next_number: u64,
 }
 
 /// An active logical volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Device {
-    pub(crate) group: String,
-    pub(crate) volume: String,
-    pub(crate) uuid: String,
-    pub(crate) suspended: bool,
-    pub(crate) read_only: bool,
+pub struct Device {
+    pub group: String,
+    pub volume: String,
+    pub uuid: String,
+    pub suspended: bool,
+    pub read_only: bool,
     /// Its table: a copy of the segments, which may be out of date while it is suspended.
-    pub(crate) table: LogicalVolume,
+    pub table: LogicalVolume,
     /// How many programs have it open, mounts not counted.
-    pub(crate) opened: u32,
+    pub opened: u32,
 }
 
 impl Machine {
     /// Two disks with the group `vg`, in which an admin's own volume is active and mounted, and a third
     /// with the group `vg-2`.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let mut machine = Self::default();
         machine.make_group("vg", &[("sda", 8), ("sdb", 8)]);
         machine.make_group("vg-2", &[("sdc", 8)]);
+        machine.disks.values_mut().for_each(leave_traces);
         machine.make_volume("vg", "admins", 1, &[]).unwrap();
         machine.activate("vg", "admins");
         machine.write_device(0, 0, b"the admin's own data");
         machine.devices.get_mut(&0).unwrap().opened = 1;
+        machine.disks.values_mut().for_each(Disk::flush);
+        machine
+    }
+
+    /// A new disk of so many extents with the group `vg`, and volumes of one extent each, by their names and tags. It
+    /// takes little memory.
+    pub fn plain(extents: usize, volumes: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
+        let mut machine = Self::default();
+        machine.make_group("vg", &[("sda", extents)]);
+        for (start, (name, tags)) in volumes.into_iter().enumerate() {
+            let number = machine.number();
+            let segments = vec![Segment { physical_volume: 0, start, extents: 1 }];
+            machine.groups[0].volumes.push(LogicalVolume { name, number, tags, segments });
+        }
+        machine.commit("vg");
         machine.disks.values_mut().for_each(Disk::flush);
         machine
     }
@@ -64,12 +80,6 @@ impl Machine {
             let number = self.number();
             let mut content = Disk::new(DATA_START + extents * EXTENT);
             disk_format::label(&mut content, number);
-            for extent in 0..*extents {
-                let start = DATA_START + extent * EXTENT;
-                content.write(start, &super::file_system::superblock(EXTENT));
-                content.write(start + PAGE, STALE);
-                content.write(start + EXTENT - PAGE, STALE);
-            }
             self.disks.insert((*disk).to_owned(), content);
             physical_volumes.push(PhysicalVolume { disk: (*disk).to_owned(), number, extents: *extents });
         }
@@ -78,25 +88,25 @@ impl Machine {
         self.commit(name);
     }
 
-    pub(crate) fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number
     }
 
-    pub(crate) fn group(&self, name: &str) -> Option<&Group> {
+    pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)
     }
 
-    pub(crate) fn group_mut(&mut self, name: &str) -> Option<&mut Group> {
+    pub fn group_mut(&mut self, name: &str) -> Option<&mut Group> {
         self.groups.iter_mut().find(|group| group.name == name)
     }
 
-    pub(crate) fn volume(&self, group: &str, name: &str) -> Option<&LogicalVolume> {
+    pub fn volume(&self, group: &str, name: &str) -> Option<&LogicalVolume> {
         self.group(group)?.volume(name)
     }
 
     /// `lvcreate`; `None` when there is no room.
-    pub(crate) fn make_volume(&mut self, group: &str, name: &str, extents: usize, tags: &[String]) -> Option<()> {
+    pub fn make_volume(&mut self, group: &str, name: &str, extents: usize, tags: &[String]) -> Option<()> {
         let number = self.number();
         let segments = self.group(group)?.allocate(extents)?;
         let volume = LogicalVolume { name: name.to_owned(), number, tags: tags.to_vec(), segments };
@@ -106,7 +116,7 @@ impl Machine {
     }
 
     /// Writes the group to all its disks. Like lvm it does not flush them.
-    pub(crate) fn commit(&mut self, name: &str) {
+    pub fn commit(&mut self, name: &str) {
         let Some(group) = self.groups.iter_mut().find(|group| group.name == name) else { return };
         group.seqno += 1;
         let text = disk_format::describe(group);
@@ -116,7 +126,7 @@ impl Machine {
         self.history.insert((name.to_owned(), group.seqno), group.clone());
     }
 
-    pub(crate) fn activate(&mut self, group: &str, name: &str) {
+    pub fn activate(&mut self, group: &str, name: &str) {
         if self.minor(group, name).is_some() {
             return;
         }
@@ -130,7 +140,7 @@ impl Machine {
     }
 
     /// Loads the table of an active volume anew and sets it going.
-    pub(crate) fn reload(&mut self, group: &str, name: &str) {
+    pub fn reload(&mut self, group: &str, name: &str) {
         let Some(minor) = self.minor(group, name) else { return };
         let table = self.volume(group, name).unwrap().clone();
         let device = self.devices.get_mut(&minor).unwrap();
@@ -138,40 +148,40 @@ impl Machine {
     }
 
     /// What a command leaves that died between suspending and resuming the device of `group/volume`.
-    pub(crate) fn suspend(&mut self, full_name: &str) {
+    pub fn suspend(&mut self, full_name: &str) {
         let Some((group, name)) = full_name.split_once('/') else { return };
         if let Some(minor) = self.minor(group, name) {
             self.devices.get_mut(&minor).unwrap().suspended = true;
         }
     }
 
-    pub(crate) fn minor(&self, group: &str, name: &str) -> Option<u32> {
+    pub fn minor(&self, group: &str, name: &str) -> Option<u32> {
         let found = self.devices.iter().find(|(_, device)| device.group == group && device.volume == name);
         found.map(|(minor, _)| *minor)
     }
 
     /// The minor number in `/dev/dm-7`.
-    pub(crate) fn minor_at(&self, path: &Path) -> Option<u32> {
+    pub fn minor_at(&self, path: &Path) -> Option<u32> {
         let minor = path.to_str()?.strip_prefix("/dev/dm-")?.parse().ok()?;
         self.devices.contains_key(&minor).then_some(minor)
     }
 
-    pub(crate) fn open_count(&self, minor: u32) -> u32 {
+    pub fn open_count(&self, minor: u32) -> u32 {
         let number = DeviceNumber { major: MAPPER, minor };
         let is_mounted = self.mounts.iter().any(|mount| mount.device == number);
         self.devices[&minor].opened + u32::from(is_mounted)
     }
 
-    pub(crate) fn bytes_of(&self, minor: u32) -> usize {
+    pub fn bytes_of(&self, minor: u32) -> usize {
         self.devices[&minor].table.extents() * EXTENT
     }
 
-    pub(crate) fn read_device(&self, minor: u32, offset: usize, length: usize) -> Vec<u8> {
+    pub fn read_device(&self, minor: u32, offset: usize, length: usize) -> Vec<u8> {
         self.read_pieces(&self.pieces(minor, offset, length))
     }
 
     /// What lies on a volume, active or not.
-    pub(crate) fn read_volume(&self, group: &str, volume: &LogicalVolume, offset: usize, length: usize) -> Vec<u8> {
+    pub fn read_volume(&self, group: &str, volume: &LogicalVolume, offset: usize, length: usize) -> Vec<u8> {
         self.read_pieces(&self.pieces_of(group, volume, offset, length))
     }
 
@@ -179,11 +189,11 @@ impl Machine {
         pieces.iter().map(|(disk, at, count)| self.disks[disk].read(*at, *count)).collect::<Vec<_>>().concat()
     }
 
-    pub(crate) fn is_zero(&self, minor: u32, offset: usize, length: usize) -> bool {
+    pub fn is_zero(&self, minor: u32, offset: usize, length: usize) -> bool {
         self.pieces(minor, offset, length).iter().all(|(disk, at, count)| self.disks[disk].is_zero(*at, *count))
     }
 
-    pub(crate) fn write_device(&mut self, minor: u32, offset: usize, bytes: &[u8]) {
+    pub fn write_device(&mut self, minor: u32, offset: usize, bytes: &[u8]) {
         let mut rest = bytes;
         for (disk, at, count) in self.pieces(minor, offset, bytes.len()) {
             let (now, later) = rest.split_at(count);
@@ -192,14 +202,14 @@ impl Machine {
         }
     }
 
-    pub(crate) fn zero_device(&mut self, minor: u32, offset: usize, length: usize) {
+    pub fn zero_device(&mut self, minor: u32, offset: usize, length: usize) {
         for (disk, at, count) in self.pieces(minor, offset, length) {
             self.disks.get_mut(&disk).unwrap().zero(at, count);
         }
     }
 
     /// A flush goes down to every disk that the device lies on.
-    pub(crate) fn flush_device(&mut self, minor: u32) {
+    pub fn flush_device(&mut self, minor: u32) {
         for (disk, _, _) in self.pieces(minor, 0, self.bytes_of(minor)) {
             self.disks.get_mut(&disk).unwrap().flush();
         }
@@ -236,7 +246,7 @@ impl Machine {
     }
 
     /// Devices and mounts are gone; the groups are what the disks still say, the newest copy of each.
-    pub(crate) fn lose_power(&mut self, survivors: Survivors) {
+    pub fn lose_power(&mut self, survivors: Survivors) {
         self.devices.clear();
         self.mounts.clear();
         self.disks.values_mut().for_each(|disk| disk.lose_power(survivors, DATA_START));
@@ -254,12 +264,12 @@ impl Machine {
         self.devices.get_mut(&0).unwrap().opened = 1;
     }
 
-    pub(crate) fn is_backed_up(&self, group: &str) -> bool {
+    pub fn is_backed_up(&self, group: &str) -> bool {
         self.backups.get(group) == self.group(group).map(|group| &group.seqno)
     }
 
     /// Whether a text can be read in what is free of any group: the next tenant would see it.
-    pub(crate) fn free_space_holds(&self, text: &[u8]) -> bool {
+    pub fn free_space_holds(&self, text: &[u8]) -> bool {
         self.groups.iter().any(|group| {
             group.physical_volumes.iter().enumerate().any(|(index, volume)| {
                 let disk = &self.disks[&volume.disk];
@@ -272,7 +282,7 @@ impl Machine {
     }
 
     /// The device that is shown at a path: a file system's, or the device itself.
-    pub(crate) fn shown_at(&self, target: &Path) -> Option<u32> {
+    pub fn shown_at(&self, target: &Path) -> Option<u32> {
         let mount = self.mounts.iter().rev().find(|mount| mount.target == target)?;
         match mount.device.major {
             MAPPER => Some(mount.device.minor),
@@ -281,13 +291,22 @@ impl Machine {
     }
 }
 
+/// What an earlier tenant left in every extent.
+fn leave_traces(disk: &mut Disk) {
+    for start in (DATA_START..disk.size).step_by(EXTENT) {
+        disk.write(start, &crate::file_system::superblock(EXTENT));
+        disk.write(start + PAGE, STALE);
+        disk.write(start + EXTENT - PAGE, STALE);
+    }
+}
+
 /// The device node of a minor number.
-pub(crate) fn node(minor: u32) -> PathBuf {
+pub fn node(minor: u32) -> PathBuf {
     PathBuf::from(format!("/dev/dm-{minor}"))
 }
 
 impl Device {
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         mapper_name(&self.group, &self.volume)
     }
 }

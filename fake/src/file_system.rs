@@ -1,16 +1,16 @@
 //! The superblock of an ext4, as far as the driver looks at it.
 
-use super::disk_format::EXTENT;
-use super::machine::Machine;
+use crate::disk_format::EXTENT;
+use crate::machine::Machine;
 
-pub(crate) const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 const SUPERBLOCK: usize = 1024;
 /// The number of blocks within the superblock.
 const BLOCKS: usize = SUPERBLOCK + 4;
 const MAGIC: usize = SUPERBLOCK + 0x38;
 
 /// The first block of an ext4 that fills so many bytes.
-pub(crate) fn superblock(bytes: usize) -> Vec<u8> {
+pub fn superblock(bytes: usize) -> Vec<u8> {
     let mut head = vec![0; BLOCK];
     let mut put = |offset: usize, bytes: &[u8]| {
         head[SUPERBLOCK + offset..SUPERBLOCK + offset + bytes.len()].copy_from_slice(bytes);
@@ -30,19 +30,19 @@ pub(crate) fn superblock(bytes: usize) -> Vec<u8> {
 }
 
 /// Bytes of the ext4 that begins so; `None` where there is none.
-pub(crate) fn bytes(head: &[u8]) -> Option<usize> {
+pub fn bytes(head: &[u8]) -> Option<usize> {
     let blocks = u32::from_le_bytes(*head[BLOCKS..].first_chunk()?);
     (head[MAGIC..MAGIC + 2] == [0x53, 0xef]).then_some(usize::try_from(blocks).ok()? * BLOCK)
 }
 
 /// What resize2fs leaves: only the number of blocks changes.
-pub(crate) fn grow(machine: &mut Machine, minor: u32) {
+pub fn grow(machine: &mut Machine, minor: u32) {
     let blocks = u32::try_from(machine.bytes_of(minor) / BLOCK).unwrap();
     machine.write_device(minor, BLOCKS, &blocks.to_le_bytes());
 }
 
 /// mkfs is for new volumes only, whose ends the driver has zeroed: this is law 1.
-pub(crate) fn make(machine: &mut Machine, minor: u32) {
+pub fn make(machine: &mut Machine, minor: u32) {
     let device = machine.devices[&minor].clone();
     let volume = machine.volume(&device.group, &device.volume).unwrap();
     assert!(volume.is_quarrys() && volume.has_tag("quarry.fresh"), "mkfs of {volume:?}, which is not fresh");

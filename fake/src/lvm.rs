@@ -3,55 +3,55 @@
 use std::collections::BTreeSet;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Group {
-    pub(crate) name: String,
+pub struct Group {
+    pub name: String,
     /// What its UUID is made from.
-    pub(crate) number: u64,
-    pub(crate) seqno: u64,
-    pub(crate) physical_volumes: Vec<PhysicalVolume>,
-    pub(crate) volumes: Vec<LogicalVolume>,
+    pub number: u64,
+    pub seqno: u64,
+    pub physical_volumes: Vec<PhysicalVolume>,
+    pub volumes: Vec<LogicalVolume>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PhysicalVolume {
+pub struct PhysicalVolume {
     /// The disk's name: `sda`.
-    pub(crate) disk: String,
-    pub(crate) number: u64,
-    pub(crate) extents: usize,
+    pub disk: String,
+    pub number: u64,
+    pub extents: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogicalVolume {
-    pub(crate) name: String,
-    pub(crate) number: u64,
-    pub(crate) tags: Vec<String>,
-    pub(crate) segments: Vec<Segment>,
+pub struct LogicalVolume {
+    pub name: String,
+    pub number: u64,
+    pub tags: Vec<String>,
+    pub segments: Vec<Segment>,
 }
 
 /// Extents in a row on one physical volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) physical_volume: usize,
-    pub(crate) start: usize,
-    pub(crate) extents: usize,
+pub struct Segment {
+    pub physical_volume: usize,
+    pub start: usize,
+    pub extents: usize,
 }
 
 impl Group {
-    pub(crate) fn volume(&self, name: &str) -> Option<&LogicalVolume> {
+    pub fn volume(&self, name: &str) -> Option<&LogicalVolume> {
         self.volumes.iter().find(|volume| volume.name == name)
     }
 
-    pub(crate) fn volume_mut(&mut self, name: &str) -> Option<&mut LogicalVolume> {
+    pub fn volume_mut(&mut self, name: &str) -> Option<&mut LogicalVolume> {
         self.volumes.iter_mut().find(|volume| volume.name == name)
     }
 
-    pub(crate) fn free_extents(&self) -> usize {
+    pub fn free_extents(&self) -> usize {
         let all: usize = self.physical_volumes.iter().map(|volume| volume.extents).sum();
         all - self.volumes.iter().map(LogicalVolume::extents).sum::<usize>()
     }
 
     /// The first free extents, as `--alloc normal` would take them; `None` when there are too few.
-    pub(crate) fn allocate(&self, extents: usize) -> Option<Vec<Segment>> {
+    pub fn allocate(&self, extents: usize) -> Option<Vec<Segment>> {
         let mut segments: Vec<Segment> = Vec::new();
         let mut missing = extents;
         for (index, volume) in self.physical_volumes.iter().enumerate() {
@@ -73,7 +73,7 @@ impl Group {
     }
 
     /// The extents of a physical volume that no logical volume has.
-    pub(crate) fn free_on(&self, index: usize) -> Vec<usize> {
+    pub fn free_on(&self, index: usize) -> Vec<usize> {
         let taken = self.taken(index);
         (0..self.physical_volumes[index].extents).filter(|extent| !taken.contains(extent)).collect()
     }
@@ -86,24 +86,24 @@ impl Group {
 }
 
 impl LogicalVolume {
-    pub(crate) fn extents(&self) -> usize {
+    pub fn extents(&self) -> usize {
         self.segments.iter().map(|segment| segment.extents).sum()
     }
 
-    pub(crate) fn has_tag(&self, tag: &str) -> bool {
+    pub fn has_tag(&self, tag: &str) -> bool {
         self.tags.iter().any(|has| has == tag)
     }
 
-    pub(crate) fn is_quarrys(&self) -> bool {
+    pub fn is_quarrys(&self) -> bool {
         self.has_tag("quarry.kind=volume")
     }
 
-    pub(crate) fn is_deleting(&self) -> bool {
+    pub fn is_deleting(&self) -> bool {
         self.tags.iter().any(|tag| tag.starts_with("quarry.deleting="))
     }
 }
 
 /// Device-mapper's name of a volume's device.
-pub(crate) fn mapper_name(group: &str, volume: &str) -> String {
+pub fn mapper_name(group: &str, volume: &str) -> String {
     format!("{}-{}", group.replace('-', "--"), volume.replace('-', "--"))
 }
