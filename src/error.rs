@@ -153,8 +153,23 @@ impl Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Self::new(error.code(), error.to_string())
+        Self::new(error.code(), shortened(error.to_string()))
     }
+}
+
+/// Bytes of the longest message. Its coding makes it up to three times as long, and many clients take 16 KiB of headers:
+/// of a longer message they see nothing, not even the code.
+const LONGEST: usize = 4096;
+/// Bytes of the beginning that a longer one keeps: what failed. The rest is its end, where tools say why.
+const BEGINNING: usize = 1024;
+
+fn shortened(message: String) -> String {
+    if message.len() <= LONGEST {
+        return message;
+    }
+    let beginning = message.floor_char_boundary(BEGINNING);
+    let end = message.ceil_char_boundary(message.len() + BEGINNING + 64 - LONGEST);
+    format!("{} [... {} bytes left out ...] {}", &message[..beginning], end - beginning, &message[end..])
 }
 
 /// The code as the gRPC specification spells it.
@@ -213,6 +228,20 @@ mod tests {
             assert!(!status.message().is_empty());
             assert!(status.details().is_empty());
         }
+    }
+
+    #[test]
+    fn a_message_too_long_to_arrive_keeps_its_beginning_and_its_end() {
+        let problem = format!("`lvcreate` failed: {}no such disk", "ß: ".repeat(20_000));
+        let whole = problem.len();
+        let message = Status::from(Error::Internal { problem }).message().to_owned();
+        assert!(message.len() <= LONGEST, "{}", message.len());
+        assert!(message.starts_with("`lvcreate` failed: ß: ") && message.ends_with("ß: no such disk"), "{message}");
+        let (beginning, rest) = message.split_once(" [... ").unwrap();
+        let (left_out, end) = rest.split_once(" bytes left out ...] ").unwrap();
+        assert_eq!(beginning.len() + left_out.parse::<usize>().unwrap() + end.len(), whole);
+        let short = Status::from(Error::Internal { problem: "x".repeat(LONGEST) });
+        assert_eq!(short.message().len(), LONGEST);
     }
 
     /// `UNAVAILABLE` and `ABORTED` park a claim on this node for ever, so no permanent failure may use them.

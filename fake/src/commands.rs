@@ -35,6 +35,7 @@ impl Commands for Seat {
             Some(Spoiled::Missing) => return Err(CommandError::Missing { program: command.program.to_owned() }),
             Some(Spoiled::Killed) => return Ok(Output::default()),
             Some(Spoiled::Nonsense) => return Ok(Output { stdout: b"Segmentation fault".to_vec(), ..done() }),
+            Some(Spoiled::Verbose) => return Ok(refused(&("WARNING: ß.\n".repeat(5461) + "No room for metadata."))),
             None => {}
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();

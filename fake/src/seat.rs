@@ -66,6 +66,8 @@ pub enum Spoiled {
     Killed,
     /// It ends well and does nothing but print nonsense.
     Nonsense,
+    /// It fails with 64 KiB of words, the last of which say why.
+    Verbose,
 }
 
 /// The machine, and the eye on it.

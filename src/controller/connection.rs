@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
+use tonic::ConnectError;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
 use tonic::codegen::http::{Request, Response};
@@ -20,6 +21,9 @@ use super::attempts::Attempts;
 /// How often a node is asked whether it is still there, and how long it may take to say so. Also between calls: the next
 /// one must not be the first to find out.
 const STILL_THERE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// Bytes of headers that a node may answer with. Most of it is the message of an error, and nodes of other versions may
+/// write longer ones than ours.
+const HEADERS_LIMIT: u32 = 256 << 10;
 
 /// A connection; it is made by the first call, and by the first one after it broke. It ends with the last clone.
 #[derive(Clone)]
@@ -34,6 +38,11 @@ impl Connection {
     /// To the node that is attempted.
     pub(super) fn new(attempts: Attempts) -> Self {
         Self(Arc::new(State { attempts, sender: Mutex::default() }))
+    }
+
+    /// Makes it now, unless it is made already.
+    pub(super) async fn make(&self) -> io::Result<()> {
+        self.sender().await.map(drop)
     }
 
     async fn sender(&self) -> io::Result<SendRequest<Body>> {
@@ -61,6 +70,7 @@ impl State {
             .keep_alive_interval(interval)
             .keep_alive_timeout(limit)
             .keep_alive_while_idle(true)
+            .max_header_list_size(HEADERS_LIMIT)
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         tokio::spawn(async move {
@@ -88,6 +98,9 @@ impl Service<Request<Body>> for Connection {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let connection = self.clone();
-        Box::pin(async move { Ok(connection.sender().await?.send_request(request).await?) })
+        Box::pin(async move {
+            let mut sender = connection.sender().await.map_err(|error| ConnectError(error.into()))?;
+            Ok(sender.send_request(request).await?)
+        })
     }
 }

@@ -6,7 +6,7 @@
 
 use tonic::{Code, Status};
 
-use super::forward::{Client, Deadline};
+use super::forward::{Client, Deadline, Failure};
 use super::placement::{Wanted, by_room, wanted};
 use super::router::Router;
 use crate::csi::request::create::CreateVolume;
@@ -95,13 +95,18 @@ impl Router {
         deadline: Deadline,
     ) -> Result<v1::CreateVolumeResponse, Status> {
         let name = request.name.clone();
-        self.may_be_on(&name, node);
+        let before = self.doubts.begin(&name, node);
         let call = |mut client: Client, request| async move { client.create_volume(request).await };
-        let answer = self.call(node, deadline, request, call).await;
-        if answer.as_ref().err().is_none_or(|status| CERTAIN.contains(&status.code())) {
-            self.is_certain(&name, node);
+        let answer = self.attempt(node, deadline, request, call).await;
+        match &answer {
+            Ok(_) => self.doubts.end(&name, node, None),
+            Err(Failure::Unsent(_)) => self.doubts.end(&name, node, before),
+            Err(Failure::Said(status)) if CERTAIN.contains(&status.code()) => {
+                self.doubts.end(&name, node, before.filter(|doubt| doubt.node != node));
+            }
+            Err(_) => {}
         }
-        answer
+        answer.map_err(Status::from)
     }
 
     /// Asks all of them for a volume of that name.

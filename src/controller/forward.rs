@@ -72,6 +72,8 @@ fn parse(text: &str) -> Option<Duration> {
 pub enum Failure {
     /// The node said so; it passes through as it is.
     Said(Status),
+    /// It never went out: there was no connection. Nothing was done.
+    Unsent(String),
     /// Something on the way to it or back; whether the call was done stays open.
     Unreachable(String),
     /// The caller's own deadline was over first, so nothing is known of this node.
@@ -82,7 +84,7 @@ impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Said(status) => status,
-            Failure::Unreachable(problem) => Error::Unavailable { problem }.into(),
+            Failure::Unsent(problem) | Failure::Unreachable(problem) => Error::Unavailable { problem }.into(),
             Failure::Late(node) => Error::Late { problem: format!("node {node} had not answered") }.into(),
         }
     }
@@ -127,6 +129,9 @@ fn failure(node: &str, status: Status) -> Failure {
         if !problem.ends_with(&words) {
             problem = format!("{problem}: {words}");
         }
+    }
+    if causes.iter().any(|error| error.is::<tonic::ConnectError>()) {
+        return Failure::Unsent(problem);
     }
     Failure::Unreachable(problem)
 }

@@ -9,8 +9,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::router::AT_ONCE;
-use crate::csi::page::{LIMIT, bytes};
-use crate::error::{Error, Result};
+use crate::csi::page::{LIMIT, bytes, most, start};
 
 /// Begins every token: `at:NODE/TOKEN`, the token being the node's own, empty for its first page.
 const TOKEN_PREFIX: &str = "at:";
@@ -36,9 +35,9 @@ where
     E: Message,
     F: Future<Output = Result<Page<E>, Status>>,
 {
-    let most = usize::try_from(max_entries)
-        .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative; 0 means all")))?;
-    let (first, mut token) = start(starting_token)?;
+    let most = most(max_entries)?;
+    let start = start(starting_token, |token| token.strip_prefix(TOKEN_PREFIX)?.split_once('/'))?;
+    let (first, mut token) = start.map(|(node, token)| (node, token.to_owned())).unwrap_or_default();
     nodes.retain(|node| node.as_str() >= first);
     if nodes.first().is_none_or(|node| node != first) {
         // The node of the token is gone, and its volumes with it.
@@ -96,16 +95,6 @@ impl<E: Message> Page<E> {
 
 fn token_at(node: &str, token: &str) -> String {
     format!("{TOKEN_PREFIX}{node}/{token}")
-}
-
-/// The node and its own token at which a page starts.
-fn start(token: &str) -> Result<(&str, String)> {
-    if token.is_empty() {
-        return Ok(("", String::new()));
-    }
-    let parts = token.strip_prefix(TOKEN_PREFIX).and_then(|rest| rest.split_once('/'));
-    let (node, inner) = parts.ok_or_else(|| Error::InvalidToken { token: token.to_owned() })?;
-    Ok((node, inner.to_owned()))
 }
 
 #[cfg(test)]

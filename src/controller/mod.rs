@@ -4,6 +4,7 @@
 //! - [`membership`]: which nodes there are and where
 //! - [`connections`]: a connection to each, made when needed and closed when idle
 //! - [`connection`], `attempts`: one of them; making it, once for all who wait for it
+//! - `doubts`: which volumes may have come to be on which node
 //! - [`router`]: from a node to its connection, and what is known of nodes that cannot be reached
 //! - [`forward`]: one call to one node, its deadline, and what came of it
 //! - [`create`]: making a volume on the right node
@@ -20,6 +21,7 @@ pub mod connection;
 pub mod connections;
 pub mod controller_service;
 pub mod create;
+mod doubts;
 pub mod forward;
 pub mod gather;
 pub mod kubernetes;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::connections::Connections;
+use super::doubts::{Doubt, Doubts};
 use super::forward::{Client, Deadline, Failure, forward};
 use super::membership::{Member, Membership};
 use crate::error::{Error, Result};
@@ -20,8 +21,6 @@ use crate::telemetry::ControllerGauges;
 
 /// How many nodes are asked at the same time.
 pub(super) const AT_ONCE: usize = 64;
-/// How long a volume whose making has an unknown end is remembered; callers try again within minutes.
-const DOUBT: Duration = Duration::from_hours(1);
 
 /// Finds nodes and calls them.
 pub struct Router {
@@ -33,7 +32,8 @@ pub struct Router {
     /// Nodes that did not answer to their last call.
     silent: Mutex<HashSet<String>>,
     in_flight: AtomicU64,
-    doubts: Mutex<HashMap<String, (String, Instant)>>,
+    /// Where volumes may be whose making had no answer.
+    pub(super) doubts: Doubts,
 }
 
 /// One call under way; counted until it is dropped, be it that the caller gave up.
@@ -62,7 +62,7 @@ impl Router {
             missed: Mutex::default(),
             silent: Mutex::default(),
             in_flight: AtomicU64::new(0),
-            doubts: Mutex::default(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -102,23 +102,39 @@ impl Router {
         C: FnOnce(Client, Request<Q>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
+        self.attempt(node, deadline, message, call).await.map_err(Status::from)
+    }
+
+    /// The same for those who must know how it failed.
+    pub(super) async fn attempt<Q, A, C, F>(
+        &self,
+        node: &str,
+        deadline: Deadline,
+        message: Q,
+        call: C,
+    ) -> Result<A, Failure>
+    where
+        C: FnOnce(Client, Request<Q>) -> F,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
         let member = self.membership.borrow().get(node).cloned();
-        let unreachable = |problem: String| Err(Error::Unavailable { problem }.into());
         match member {
             Some(Member { address: Some(address), .. }) => {
                 let _flight = InFlight::new(&self.in_flight);
                 let answer = forward(node, self.connections.to(&address), deadline, message, call).await;
                 let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
                 match &answer {
-                    Err(Failure::Unreachable(_)) => drop(silent.insert(node.to_owned())),
+                    Err(Failure::Unsent(_) | Failure::Unreachable(_)) => drop(silent.insert(node.to_owned())),
                     Err(Failure::Late(_)) => {}
                     Ok(_) | Err(Failure::Said(_)) => drop(silent.remove(node)),
                 }
                 drop(silent);
-                answer.map_err(Status::from)
+                answer
             }
-            Some(Member { name, address: None }) => unreachable(format!("no quarry node runs on node {name} now")),
-            None => unreachable(format!("there is no node {node:?} now, or no quarry node on it")),
+            Some(Member { name, address: None }) => {
+                Err(Failure::Unsent(format!("no quarry node runs on node {name} now")))
+            }
+            None => Err(Failure::Unsent(format!("there is no node {node:?} now, or no quarry node on it"))),
         }
     }
 
@@ -178,25 +194,9 @@ impl Router {
         since.elapsed() >= self.lost_after
     }
 
-    /// Notes that a volume of that name may come to be on a node.
-    pub fn may_be_on(&self, name: &str, node: &str) {
-        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        doubts.retain(|_, (_, since)| since.elapsed() < DOUBT);
-        doubts.insert(name.to_owned(), (node.to_owned(), Instant::now()));
-    }
-
-    /// Notes that it is known now what became of the volume of that name on a node.
-    pub fn is_certain(&self, name: &str, node: &str) {
-        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        if doubts.get(name).is_some_and(|(doubted, _)| doubted == node) {
-            doubts.remove(name);
-        }
-    }
-
     /// The node on which a volume of that name may have come to be, or may be coming to be just now.
     pub fn doubt(&self, name: &str) -> Option<String> {
-        let doubt = self.doubts.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let (node, since) = doubt?;
-        (since.elapsed() < DOUBT && !self.is_lost(&node)).then_some(node)
+        let Doubt { node, .. } = self.doubts.about(name)?;
+        (!self.is_lost(&node)).then_some(node)
     }
 }

@@ -1,8 +1,10 @@
-//! How much of a list one answer holds. Go's gRPC, in which the sidecars are written, takes no answer above 4 MiB by
-//! default; so a page ends early where it would be large, also where the request sets no limit (CSI specification,
-//! `ListVolumes`: a caller goes on as long as there is a `next_token`).
+//! Pages of a list: what a request asks for, and how much one answer holds. Go's gRPC, in which the sidecars are written,
+//! takes no answer above 4 MiB by default; so a page ends early where it would be large, also where the request sets no
+//! limit (CSI specification, `ListVolumes`: a caller goes on as long as there is a `next_token`).
 
 use prost::Message;
+
+use crate::error::{Error, Result};
 
 /// Bytes of the entries of one answer.
 pub const LIMIT: usize = 2 << 20;
@@ -24,6 +26,21 @@ pub fn fitting<E: Message>(entries: &[E]) -> usize {
         rest.is_some()
     };
     entries.iter().take_while(fits).count().max(1).min(entries.len())
+}
+
+/// How many entries a request wants at most; 0 means all.
+pub fn most(max_entries: i32) -> Result<usize> {
+    usize::try_from(max_entries)
+        .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative; 0 means all")))
+}
+
+/// Where a request wants its page to start, `None` at the start of the list. What `read` does not know was not given out
+/// by us.
+pub fn start<'t, T>(token: &'t str, read: impl FnOnce(&'t str) -> Option<T>) -> Result<Option<T>> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    read(token).map(Some).ok_or_else(|| Error::InvalidToken { token: token.to_owned() })
 }
 
 #[cfg(test)]
@@ -48,5 +65,14 @@ mod tests {
     fn one_is_always_answered_if_there_is_one() {
         assert_eq!(fitting::<Entry>(&[]), 0);
         assert_eq!(fitting(&[entry(LIMIT), entry(1)]), 1);
+    }
+
+    #[test]
+    fn a_request_for_less_than_nothing_or_from_nowhere_is_refused() {
+        assert_eq!((most(0).unwrap(), most(7).unwrap()), (0, 7));
+        assert!(matches!(most(-1), Err(Error::InvalidArgument { .. })));
+        let read = |token: &'static str| start(token, |token| token.strip_prefix("after:"));
+        assert_eq!((read("").unwrap(), read("after:a").unwrap()), (None, Some("a")));
+        assert!(matches!(read("before:a"), Err(Error::InvalidToken { .. })));
     }
 }

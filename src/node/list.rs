@@ -2,8 +2,8 @@
 
 use prost::Message;
 
-use crate::csi::page::fitting;
-use crate::error::{Error, Result};
+use crate::csi::page::{fitting, most, start};
+use crate::error::Result;
 use crate::node::Node;
 use crate::node::volume::Volume;
 
@@ -32,18 +32,11 @@ impl Node {
 impl Page {
     /// The page that a request asks for, of so many volumes at most.
     pub(super) fn of(volumes: Vec<Volume>, at_once: usize, max_entries: i32, starting_token: &str) -> Result<Self> {
-        let most = usize::try_from(max_entries)
-            .map_err(|_| Error::invalid("max_entries", format!("{max_entries} is negative; 0 means all")))?;
-        let most = if most == 0 { at_once } else { most.min(at_once) };
-        let after = match starting_token {
-            "" => None,
-            token => Some(
-                token
-                    .strip_prefix(TOKEN_PREFIX)
-                    .filter(|name| !name.is_empty())
-                    .ok_or_else(|| Error::InvalidToken { token: token.to_owned() })?,
-            ),
+        let most = match most(max_entries)? {
+            0 => at_once,
+            most => most.min(at_once),
         };
+        let after = start(starting_token, |token| token.strip_prefix(TOKEN_PREFIX).filter(|name| !name.is_empty()))?;
         Ok(page(volumes, most, after))
     }
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::brief::Brief;
 use super::{Gauges, Metrics};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,9 +53,10 @@ pub fn health(source: Arc<dyn Source>) -> Pages {
     Router::new().route("/healthz", get(show_health)).with_state(source)
 }
 
-/// Serves on `listener` until the stop.
+/// Serves on `listener` until the stop: one request a connection, so that none has to stay.
 pub async fn serve(listener: TcpListener, pages: Pages, stop: CancellationToken) -> io::Result<()> {
-    let serving = axum::serve(listener, pages);
+    let pages = pages.layer(map_response(async |answer: Response| ([(CONNECTION, "close")], answer)));
+    let serving = axum::serve(Brief::new(listener), pages);
     // Not graceful: a scrape is worth no delay of the end.
     tokio::select! {
         served = async { serving.await } => served,
@@ -82,6 +85,7 @@ async fn show_health(State(source): State<Arc<dyn Source>>) -> String {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -119,7 +123,7 @@ mod tests {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, pages, stop.clone()));
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -154,6 +158,36 @@ mod tests {
         let warning = answer(Driver::Warning, "/healthz").await;
         assert!(warning.starts_with("HTTP/1.1 200 OK"), "{warning}");
         assert!(warning.ends_with("\r\n\r\nok, but the classes file is refused"), "{warning}");
+    }
+
+    #[tokio::test]
+    async fn those_who_connect_and_say_nothing_keep_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, health(Arc::new(Driver::Sound)), CancellationToken::new()));
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe.write_all(b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+        // The first had to go.
+        assert_eq!(silent[0].read(&mut [0]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_may_take_his_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut slow = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tokio::spawn(serve(listener, health(Arc::new(Driver::Sound)), CancellationToken::new()));
+        let begun = Instant::now();
+        while slow.write_all(b"G").await.is_ok() && begun.elapsed() < Duration::from_mins(1) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

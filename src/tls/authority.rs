@@ -1,8 +1,8 @@
 //! Making and renewing certificates: what must be in force now follows from what was, and from the time. Nothing is
 //! kept here and nothing is written.
 //!
-//! A new authority is first only trusted, until everybody had the time to learn of it; then it signs. The old one stays
-//! trusted until nobody can be using a certificate of its any more.
+//! A new authority is first only trusted, until everybody had the time to learn of it; then it signs. One that nodes were
+//! not told of in time is replaced. The old one stays trusted until nobody can be using a certificate of its any more.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -168,13 +168,18 @@ pub fn renewed(
     let known = |pair: &Pair| Some((pair.clone(), Known::of(pair)?));
     let mut authorities: Vec<(Pair, Known)> = before.authorities.iter().filter_map(known).collect();
     authorities.retain(|(_, authority)| now < authority.ends);
+    // Nodes may not have been told of the newest yet, although it is old: its maker may have ended before it could.
+    let is_told = |(authority, _): &&(Pair, Known)| before.trusted_by_nodes.contains(&authority.certificate);
+    // Told only now, they would have too little time before it signs. Nothing trusts it yet, so a fresh one takes its place.
+    let is_late = |newest: &(Pair, Known)| !is_told(&newest) && now >= newest.1.made + lifetimes.spread / 2;
+    if authorities.iter().any(|authority| is_told(&authority)) && authorities.last().is_some_and(is_late) {
+        authorities.pop();
+    }
     if authorities.last().is_none_or(|(_, newest)| newest.is_due(now)) {
         let made = authority(driver, lifetimes.authority, now)?;
         authorities.extend(known(&made));
     }
     let has_spread = |(_, authority): &&(Pair, Known)| now >= authority.made + lifetimes.spread;
-    // Nodes may not have been told of the newest yet, although it is old: its maker may have ended before it could.
-    let is_told = |(authority, _): &&(Pair, Known)| before.trusted_by_nodes.contains(&authority.certificate);
     let spread = authorities.iter().rev().filter(is_told).find(has_spread);
     let signer = spread.or_else(|| authorities.iter().find(is_told)).or(authorities.first());
     let Some((signer, signs)) = signer else { return Err(rcgen::Error::CouldNotParseCertificate) };

@@ -1,6 +1,7 @@
 //! When one's own certificate expires: for the metrics, and in the log when it is soon. Certificates are renewed weeks
 //! earlier, so then something does not work that should.
 
+use std::future::pending;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::timeout;
@@ -28,7 +29,13 @@ pub async fn watch(mut material: InForce, stop: CancellationToken) {
             tracing::warn!(hours, "this process's certificate expires soon, or has expired, and was not renewed");
         }
         // A new one is looked at at once.
-        if stop.run_until_cancelled(timeout(EVERY, material.changed())).await.is_none() {
+        let is_new = async {
+            if material.changed().await.is_err() {
+                // Nobody renews it any more.
+                pending::<()>().await;
+            }
+        };
+        if stop.run_until_cancelled(timeout(EVERY, is_new)).await.is_none() {
             return;
         }
     }
@@ -42,7 +49,20 @@ fn left(expires: SystemTime, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watch_rests_also_when_nobody_renews_the_certificate_any_more() {
+        let (_, material) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(super::watch(material, stop.clone()));
+        // Paused time goes on only while everybody rests.
+        tokio::time::sleep(EVERY * 2).await;
+        stop.cancel();
+        watching.await.unwrap();
+    }
 
     #[test]
     fn a_certificate_that_ends_within_a_day_is_told() {

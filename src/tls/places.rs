@@ -1,103 +1,77 @@
-//! How many clients may be showing who they are at a time: some in all, and few from one address, so that nobody can keep
-//! the controller out by beginning and not going on.
+//! Who is showing who he is: some in all, and few from one address. Whoever comes is let in, and the one who has taken the
+//! longest goes, so that nobody can keep the controller out, which needs milliseconds, by beginning and not going on.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
 /// In all.
 const ALL: usize = 64;
 /// From one address. A controller makes one connection at a time.
 const FROM_ONE: usize = 8;
 
-/// How many places those of an address have.
-type BySource = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-/// The places.
-#[derive(Clone)]
-pub(super) struct Places {
-    free: Arc<Semaphore>,
-    by_source: BySource,
-}
-
-/// A place for whoever comes next.
-pub(super) struct Free {
-    permit: OwnedSemaphorePermit,
-    by_source: BySource,
-}
-
-/// A place that somebody has; free again when it is dropped.
-pub(super) struct Taken {
-    _permit: OwnedSemaphorePermit,
-    by_source: BySource,
-    source: IpAddr,
-}
+/// The clients that have a place, with what is being done with each, the oldest first.
+#[derive(Default)]
+pub(super) struct Places(Vec<(SocketAddr, AbortHandle)>);
 
 impl Places {
-    /// All free.
-    pub(super) fn new() -> Self {
-        Self { free: Arc::new(Semaphore::new(ALL)), by_source: Arc::default() }
-    }
-
-    /// Waits for one.
-    pub(super) async fn free(&self) -> Option<Free> {
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
-        Some(Free { permit, by_source: Arc::clone(&self.by_source) })
-    }
-}
-
-impl Free {
-    /// Gives it to a client of that address; none if those from there have as many as they may.
-    pub(super) fn take(self, source: IpAddr) -> Option<Taken> {
-        let mut taken = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(source).or_default();
-        if *count >= FROM_ONE {
-            return None;
-        }
-        *count += 1;
-        drop(taken);
-        Some(Taken { _permit: self.permit, by_source: self.by_source, source })
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        let mut taken = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.source);
-            }
-        }
+    /// Gives a place to one more. If those are too many, ends the oldest of its address, or of all, and says who that was.
+    pub(super) fn take(&mut self, client: SocketAddr, greeting: AbortHandle) -> Option<SocketAddr> {
+        self.0.retain(|(_, greeting)| !greeting.is_finished());
+        self.0.push((client, greeting));
+        let is_neighbour = |(other, _): &(SocketAddr, AbortHandle)| other.ip() == client.ip();
+        let neighbours = self.0.iter().filter(|place| is_neighbour(place)).count();
+        let oldest = if neighbours > FROM_ONE {
+            self.0.iter().position(is_neighbour)
+        } else {
+            (self.0.len() > ALL).then_some(0)
+        };
+        let (client, greeting) = self.0.remove(oldest?);
+        greeting.abort();
+        Some(client)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
+    use std::future::{pending, ready};
 
     use super::*;
 
+    fn client(host: usize, number: usize) -> SocketAddr {
+        let [host, port] = [host, number].map(|number| u16::try_from(number).unwrap());
+        SocketAddr::from(([10, 0, 0, u8::try_from(host).unwrap()], port))
+    }
+
+    fn silent() -> AbortHandle {
+        tokio::spawn(pending::<()>()).abort_handle()
+    }
+
     #[tokio::test]
-    async fn one_address_gets_few_places_and_all_together_get_some() {
-        let places = Places::new();
-        let source = |number: usize| IpAddr::from([10, 0, 0, u8::try_from(number).unwrap()]);
-        let mut taken = Vec::new();
-        for number in 0..ALL / FROM_ONE {
-            for _ in 0..FROM_ONE {
-                taken.push(places.free().await.unwrap().take(source(number)).unwrap());
-            }
-            if let Some(free) = places.free().now_or_never() {
-                assert!(free.unwrap().take(source(number)).is_none());
+    async fn when_there_are_too_many_the_oldest_of_the_address_or_of_all_goes() {
+        let mut places = Places::default();
+        let first = silent();
+        assert_eq!(places.take(client(0, 0), first.clone()), None);
+        for host in 0..ALL / FROM_ONE {
+            for number in usize::from(host == 0)..FROM_ONE {
+                assert_eq!(places.take(client(host, number), silent()), None);
             }
         }
-        assert!(places.free().now_or_never().is_none());
-        taken.pop();
-        assert!(places.free().await.unwrap().take(source(0)).is_none());
-        assert!(places.free().await.unwrap().take(source(99)).is_some());
-        taken.clear();
-        assert!(places.by_source.lock().unwrap().is_empty(), "who left is still remembered");
+        assert_eq!(places.take(client(3, 100), silent()), Some(client(3, 0)), "its address has too many");
+        assert_eq!(places.take(client(99, 0), silent()), Some(client(0, 0)), "all together are too many");
+        tokio::task::yield_now().await;
+        assert!(first.is_finished());
+        assert_eq!(places.take(client(99, 1), silent()), Some(client(0, 1)));
+        assert_eq!(places.0.len(), ALL);
+    }
+
+    #[tokio::test]
+    async fn who_has_shown_who_he_is_takes_no_place() {
+        let mut places = Places::default();
+        for number in 0..ALL {
+            let greeting = tokio::spawn(ready(()));
+            assert_eq!(places.take(client(0, number), greeting.abort_handle()), None);
+            greeting.await.unwrap();
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the log says of connections that were refused: whoever can reach the port can cause refusals, as many as he likes.
 
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,13 @@ impl Refusals {
                 tracing::warn!(%address, %reason, not_shown, "refused a connection, and others since the last such line");
             }
             None => {}
+        }
+    }
+
+    /// Writes a line that the system could not accept a connection, unless there was one just now.
+    pub(super) fn tell_failure(&self, error: &io::Error) {
+        if let Some(not_shown) = self.count() {
+            tracing::error!(%error, not_shown, "could not accept connections; trying again");
         }
     }
 

@@ -25,8 +25,8 @@ use super::{InForce, Role};
 
 /// How long a client may take to show who it is; one in the same cluster takes milliseconds.
 const HANDSHAKE: Duration = Duration::from_secs(2);
-/// The pause after the system refused to accept, such as for want of descriptors.
-const AFTER_REFUSAL: Duration = Duration::from_millis(100);
+/// The pause after the system could not accept, such as for want of descriptors.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// The connections of clients that are the controller. While there is no material, nobody is.
 pub fn accept(
@@ -37,28 +37,32 @@ pub fn accept(
 ) -> ReceiverStream<io::Result<Trusted>> {
     let (sender, receiver) = mpsc::channel(1);
     let client = Role::Controller.name(driver);
-    let (places, refusals) = (Places::new(), Arc::new(Refusals::default()));
+    let (refusals, failures) = (Arc::new(Refusals::default()), Refusals::default());
+    let mut places = Places::default();
     tokio::spawn(async move {
-        while let Some(Some(place)) = stop.run_until_cancelled(places.free()).await {
-            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
-            let Ok((stream, address)) = accepted else {
-                tokio::time::sleep(AFTER_REFUSAL).await;
-                continue;
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    failures.tell_failure(&error);
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
+                }
             };
-            let Some(place) = place.take(address.ip()) else {
-                refusals.tell(address, "too many from there have not said yet who they are");
-                continue;
-            };
-            let (sender, refusals) = (sender.clone(), Arc::clone(&refusals));
             let greeting = timeout(HANDSHAKE, greet(stream, material.clone(), client.clone()));
-            tokio::spawn(async move {
-                let _place = place;
-                match greeting.await {
-                    Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
-                    Ok(Err(error)) => refusals.tell(address, error),
-                    Err(_) => refusals.tell(address, "the client did not say who it is"),
+            let greeting = tokio::spawn({
+                let (sender, refusals) = (sender.clone(), Arc::clone(&refusals));
+                async move {
+                    match greeting.await {
+                        Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
+                        Ok(Err(error)) => refusals.tell(address, error),
+                        Err(_) => refusals.tell(address, "the client did not say who it is"),
+                    }
                 }
             });
+            if let Some(address) = places.take(address, greeting.abort_handle()) {
+                refusals.tell(address, "the client did not say who it is before too many others came");
+            }
         }
     });
     ReceiverStream::new(receiver)

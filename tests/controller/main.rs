@@ -5,6 +5,7 @@
 mod api_server;
 mod certificates;
 mod cluster;
+mod doubts;
 mod lists;
 mod mistaken;
 mod routing;

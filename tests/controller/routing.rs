@@ -9,6 +9,7 @@ use tonic::{Code, Request};
 
 use crate::cluster::{Cluster, LOST_AFTER, Running, on, request, request_on};
 use quarry_fake::disk_format::EXTENT;
+use quarry_fake::seat::Spoiled;
 
 /// Extents that a new volume may take in the class `fast` of an empty node.
 const ROOM: usize = 15;
@@ -91,31 +92,6 @@ async fn no_room_is_said_only_when_all_nodes_said_it() {
     assert_eq!(nobody.code(), Code::Unavailable);
     let list = cluster.controller.list_volumes(Request::new(v1::ListVolumesRequest::default())).await.unwrap_err();
     assert_eq!(list.code(), Code::Unavailable);
-}
-
-#[tokio::test]
-async fn a_volume_that_may_have_been_made_is_not_made_elsewhere() {
-    let cluster = Cluster::start(2).await;
-    cluster.end(0).await;
-    let unknown = cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap_err();
-    assert_eq!(unknown.code(), Code::Unavailable);
-    let again = cluster.create(request("pvc-1", 1)).await.unwrap_err();
-    assert_eq!(again.code(), Code::Unavailable);
-    assert!(again.message().contains("node-1"), "{again:?}");
-}
-
-#[tokio::test]
-async fn a_volume_that_is_still_being_made_is_not_made_elsewhere() {
-    let cluster = Cluster::start(2).await;
-    cluster.nodes[0].bench.hang_commands_with(Some("lvcreate"));
-    let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
-    create.set_timeout(Duration::from_millis(300));
-    cluster.controller.create_volume(create).await.unwrap_err();
-    // The first has no volume of that name yet, and now the second is preferred.
-    let again = cluster.create(request_on("pvc-1", 1, &["node-2", "node-1"])).await.unwrap_err();
-    assert_eq!(again.code(), Code::Aborted, "{again:?}");
-    assert_eq!(cluster.get("node-2/pvc-1").await.unwrap_err().code(), Code::NotFound);
-    cluster.nodes[0].bench.hang_commands_with(None);
 }
 
 #[tokio::test]
@@ -231,6 +207,16 @@ async fn capacity_is_that_of_the_node_or_of_all() {
     let request = v1::GetCapacityRequest { accessible_topology: Some(on("node-3")), ..Default::default() };
     let status = cluster.controller.get_capacity(Request::new(request)).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_long_error_of_a_node_arrives_with_its_code_and_the_last_words_of_the_tool() {
+    let cluster = Cluster::start(1).await;
+    cluster.nodes[0].bench.spoil_lvm(Some(Spoiled::Verbose));
+    let status = cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "{status:?}");
+    assert!(status.message().starts_with("`lvm lvcreate "), "{status:?}");
+    assert!(status.message().ends_with("No room for metadata."), "{status:?}");
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use quarry::controller::membership::Member;
 use quarry::csi::server::ConnectionLimits;
 use quarry::csi::v1::ControllerGetVolumeRequest;
 use quarry::tls::authority::{Keyring, Lifetimes, renewed};
 use tokio::io::AsyncReadExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tonic::Code;
 
 use crate::cluster::{Cluster, DRIVER, keyring, material, request_on};
@@ -83,6 +84,12 @@ async fn a_node_ends_connections_that_are_old() {
     assert!(begun.elapsed() >= Duration::from_millis(100));
 }
 
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn a_controller_makes_another_connection_before_a_node_ends_the_old_one() {
     let cluster = Cluster::start(1).await;
@@ -91,10 +98,38 @@ async fn a_controller_makes_another_connection_before_a_node_ends_the_old_one() 
         cluster.nodes[0].accepted.load(Ordering::Relaxed)
     };
     assert_eq!((connections().await, connections().await), (1, 1));
-    tokio::time::pause();
-    tokio::time::advance(ConnectionLimits::default().oldest / 2).await;
-    tokio::time::resume();
-    assert_eq!((connections().await, connections().await), (2, 2));
+    pass(ConnectionLimits::default().oldest / 2).await;
+    let begun = Instant::now();
+    while connections().await < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "there is no other one");
+    }
+    for _ in 0..10 {
+        assert_eq!(connections().await, 2);
+    }
+}
+
+#[tokio::test]
+async fn no_call_waits_for_the_connection_that_follows_an_old_one() {
+    let cluster = Cluster::start(1).await;
+    // The node is reached once, and answers to no other connection.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Some(listener.local_addr().unwrap().to_string());
+    cluster.know([Member { name: "node-1".into(), address }], true);
+    let node = cluster.nodes[0].address;
+    let between = tokio::spawn(async move {
+        let (mut controller, _) = listener.accept().await.unwrap();
+        let mut node = TcpStream::connect(node).await.unwrap();
+        let between = tokio::io::copy_bidirectional(&mut controller, &mut node);
+        let (between, _silent) = tokio::join!(between, listener.accept());
+        between
+    });
+    assert!(is_answered_at_once(&cluster).await);
+    pass(ConnectionLimits::default().oldest / 2).await;
+    assert!(is_answered_at_once(&cluster).await && is_answered_at_once(&cluster).await);
+    // The node may be about to end the old one.
+    pass(ConnectionLimits::default().oldest * 9 / 20).await;
+    assert!(!is_answered_at_once(&cluster).await, "a call went out over a connection that is too old");
+    between.abort();
 }
 
 #[tokio::test]
@@ -107,16 +142,42 @@ async fn a_client_that_does_not_say_who_it_is_is_let_go() {
     assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
 }
 
+/// So many connections from each address of 127.0.0.0/8 that ends so; they stay and say nothing.
+async fn silent(cluster: &Cluster, hosts: impl IntoIterator<Item = u8>, count: usize) -> Vec<TcpStream> {
+    let mut silent = Vec::new();
+    for host in hosts {
+        for _ in 0..count {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, host], 0).into()).unwrap();
+            silent.push(socket.connect(cluster.nodes[0].address).await.unwrap());
+        }
+    }
+    silent
+}
+
+async fn is_answered_at_once(cluster: &Cluster) -> bool {
+    let begun = Instant::now();
+    let code = cluster.get("node-1/none").await.unwrap_err().code();
+    code == Code::NotFound && begun.elapsed() < Duration::from_secs(1)
+}
+
 #[tokio::test]
 async fn one_address_cannot_keep_the_controller_out() {
     let cluster = Cluster::start(1).await;
-    let mut silent = Vec::new();
-    for _ in 0..200 {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        silent.push(socket.connect(cluster.nodes[0].address).await.unwrap());
-    }
-    let begun = Instant::now();
-    assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let _silent = silent(&cluster, [2], 200).await;
+    assert!(is_answered_at_once(&cluster).await);
+}
+
+#[tokio::test]
+async fn the_controllers_own_address_cannot_keep_it_out() {
+    let cluster = Cluster::start(1).await;
+    let _silent = silent(&cluster, [1], 200).await;
+    assert!(is_answered_at_once(&cluster).await);
+}
+
+#[tokio::test]
+async fn many_addresses_together_cannot_keep_the_controller_out() {
+    let cluster = Cluster::start(1).await;
+    let _silent = silent(&cluster, 2..18, 8).await;
+    assert!(is_answered_at_once(&cluster).await);
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`client`]: how the API server is spoken to
 //! - [`nodes`]: which nodes there are, from Node objects and the `EndpointSlices` of the nodes' Service
+//! - `seen`: what a watch has shown, reduced to what matters
 //! - [`certificates`]: the two Secrets that hold what mutual TLS needs
 //! - [`references`]: what names volumes: `PersistentVolumes`, claims, `StorageClasses`
 //! - [`events`]: what a person must know, told where he looks
@@ -12,4 +13,5 @@ pub mod client;
 pub mod events;
 pub mod nodes;
 pub mod references;
+mod seen;
 pub mod upkeep;

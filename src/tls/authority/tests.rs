@@ -79,22 +79,47 @@ fn a_change_of_authorities_breaks_no_connection_at_any_time() {
     assert!(last.iter().all(|authority| Known::of(authority).unwrap().subject != first), "nothing was rolled over");
 }
 
-/// A controller noted a new authority and ended before it could tell nodes; the next look comes long afterwards.
-#[test]
-fn an_authority_that_nodes_were_not_told_of_signs_nothing_however_old_it_is() {
-    let first = next(&Keyring::default(), 0);
-    let noted = next(&first, 201);
+/// A controller noted a new authority and ended before it could tell nodes; the next look comes later.
+fn untold(first: &Keyring) -> Keyring {
+    let noted = next(first, 201);
     assert_eq!(noted.authorities.len(), 2);
-    let untold = Keyring { trusted_by_nodes: first.trusted_by_nodes.clone(), ..noted.clone() };
+    Keyring { trusted_by_nodes: first.trusted_by_nodes.clone(), ..noted }
+}
+
+#[test]
+fn an_authority_that_nodes_are_told_of_late_is_replaced_and_signs_only_once_they_had_their_time() {
+    let first = next(&Keyring::default(), 0);
+    let untold = untold(&first);
     let later = next(&untold, 260);
     assert!(later.controller != first.controller && trust_each_other(&later, &first), "both are due");
     assert_eq!(later.trusted_by_nodes.len(), 2);
-    let told = next(&later, 261);
+    assert!(later.authorities[0] == first.authorities[0] && later.authorities[1] != untold.authorities[1]);
+    let mut now = later.clone();
+    for minute in 261..265 {
+        now = next(&now, minute);
+        assert!(trust_each_other(&now, &first), "minute {minute}: nodes have not learnt of it yet");
+    }
+    assert_eq!(now.authorities, later.authorities);
+    let told = next(&now, 265);
     assert!(!trust_each_other(&told, &first), "the new one signs");
     assert!(trust_each_other(&told, &later));
-    // Where nodes trust nobody that is known, one of those that sign must do.
+}
+
+#[test]
+fn an_authority_that_nodes_are_told_of_soon_is_kept() {
+    let first = next(&Keyring::default(), 0);
+    let untold = untold(&first);
+    let soon = next(&untold, 203);
+    assert_eq!(soon.authorities, untold.authorities);
+    assert_eq!(soon.trusted_by_nodes.len(), 2);
+}
+
+#[test]
+fn where_nodes_trust_nobody_that_is_known_one_of_those_that_sign_must_do() {
+    let first = next(&Keyring::default(), 0);
     let lost = Keyring { trusted_by_nodes: Vec::new(), ..first.clone() };
     assert_eq!(next(&lost, 1).authorities, first.authorities);
+    assert_eq!(next(&lost, 100).authorities, first.authorities);
 }
 
 #[test]
