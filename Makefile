@@ -49,6 +49,7 @@ cluster-down: programs
 ## What the cluster promises to tests; a part of make test, here with its times
 test-cluster: prepare programs
 	cargo test -p quarry-lab --test cluster -- --nocapture --test-threads 1
+	cargo test -p quarry-trial --test disaster -- --include-ignored --nocapture
 
 ## deploy/quarry.yaml from the chart
 manifests: prepare

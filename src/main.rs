@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use quarry::commands::{certificates, check_config, controller, doctor, node, version, volumes};
+use quarry::commands::{certificates, check_config, controller, doctor, node, orphans, recover_pvs, version, volumes};
 use quarry::config::flags::{Arguments, Mode};
 use quarry::host::check_options;
 
@@ -37,6 +37,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Mode::Volumes(flags) => volumes::run(&flags, &mut out),
+        Mode::Orphans(flags) => orphans::run(&flags, &mut out),
+        Mode::RecoverPvs(flags) => recover_pvs::run(&flags, &mut out),
         Mode::Doctor(flags) => doctor::run(&flags, &mut out),
     }
 }

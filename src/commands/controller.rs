@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use crate::commands::serving::{CERTIFICATES_EVERY, end_on_signal, serve_pages};
 use crate::config::driver_name::topology_key;
-use crate::config::flags::{ControllerFlags, NodesFlags};
+use crate::config::flags::{ControllerFlags, NodesFlags, UpkeepFlags};
 use crate::controller::connections::{Connections, IDLE};
 use crate::controller::controller_service::ControllerService;
 use crate::controller::kubernetes;
+use crate::controller::kubernetes::upkeep::Upkeep;
 use crate::controller::membership::{self, Membership};
 use crate::controller::router::Router;
 use crate::csi::identity::IdentityService;
@@ -24,7 +26,7 @@ use crate::csi::v1::identity_server::IdentityServer;
 use crate::host::linux::descriptors::raise_limit;
 use crate::host::linux::system_calls::hold_little_memory;
 use crate::telemetry::http::{self, Source};
-use crate::telemetry::{Gauges, Metrics, logs};
+use crate::telemetry::{ControllerGauges, Gauges, Metrics, logs};
 use crate::tls::authority::Lifetimes;
 use crate::tls::{InForce, expiry, folder};
 
@@ -69,11 +71,23 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
         _ => folder::watch(flags.tls_folder.clone(), CERTIFICATES_EVERY, stop.clone()).await,
     };
     let connections = Connections::new(driver.clone(), material.clone());
-    let router = Arc::new(Router::new(membership, connections, flags.lost_node_after));
+    let router = Arc::new(Router::new(membership.clone(), connections, flags.lost_node_after));
+
+    let (orphans, given_up) = match kubernetes {
+        // Only where the list of nodes comes from the cluster are they the nodes that its PersistentVolumes mean.
+        Some((client, namespace)) if flags.nodes.service.is_some() => {
+            let UpkeepFlags { look_every: every, orphan_grace: grace } = flags.upkeep;
+            let (router, driver, namespace) = (Arc::clone(&router), driver.clone(), namespace.to_owned());
+            let upkeep = Upkeep { router, membership, client, driver, namespace, every, grace };
+            let (orphans, given_up) = upkeep.start(stop.clone());
+            (Some(orphans), Some(given_up))
+        }
+        _ => (None, None),
+    };
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
     tokio::spawn(expiry::watch(material.clone(), stop.clone()));
-    let source = Arc::new(ControllerSource { router: Arc::clone(&router), material });
+    let source = Arc::new(ControllerSource { router: Arc::clone(&router), material, orphans });
     if let Some(address) = flags.health {
         serve_pages(address, http::health(Arc::clone(&source) as Arc<dyn Source>), stop.clone()).await?;
     }
@@ -88,7 +102,7 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     });
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
-        .add_service(ControllerServer::new(ControllerService { router, topology_key }));
+        .add_service(ControllerServer::new(ControllerService { router, topology_key, given_up }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
     let observe = ObserveLayer::new(metrics);
     let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace, limits: None };
@@ -117,13 +131,16 @@ async fn close_idle(router: Arc<Router>, stop: CancellationToken) {
 struct ControllerSource {
     router: Arc<Router>,
     material: InForce,
+    orphans: Option<watch::Receiver<Option<u64>>>,
 }
 
 #[tonic::async_trait]
 impl Source for ControllerSource {
     async fn gauges(&self) -> Gauges {
-        let controller = Some(self.router.gauges());
-        Gauges { controller, certificate_expires: expiry::expires(&self.material), ..Gauges::default() }
+        let orphans = self.orphans.as_ref().and_then(|orphans| *orphans.borrow());
+        let controller = ControllerGauges { orphans, ..self.router.gauges() };
+        let certificate_expires = expiry::expires(&self.material);
+        Gauges { controller: Some(controller), certificate_expires, ..Gauges::default() }
     }
 
     fn warning(&self) -> Option<String> {

@@ -3,11 +3,14 @@
 
 pub mod certificates;
 pub mod check_config;
+mod cluster;
 pub mod controller;
 pub mod doctor;
 mod machine;
 pub mod node;
 mod node_metrics;
+pub mod orphans;
+pub mod recover_pvs;
 mod serving;
 pub mod version;
 pub mod volumes;

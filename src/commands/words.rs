@@ -2,6 +2,9 @@
 
 use crate::lvm::size::Bytes;
 
+/// Between two columns.
+const GAP: &str = "  ";
+
 /// A size to the hundredth; whoever needs all digits takes the JSON.
 pub(super) fn size(bytes: u64) -> String {
     let exact = Bytes(bytes).to_string();
@@ -14,6 +17,17 @@ pub(super) fn plain(text: &str) -> String {
         if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
     };
     text.chars().map(shown).collect()
+}
+
+/// Lines whose cells stand below each other.
+pub(super) fn aligned<const COLUMNS: usize>(lines: &[[String; COLUMNS]]) -> Vec<String> {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let line = |line: &[String; COLUMNS]| {
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
+    };
+    lines.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod cluster;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use crate::config::driver_name::DriverName;
 use crate::config::node_address::NodeAddress;
 use crate::config::node_name::{host_name, topology_value};
 use crate::csi::endpoint::Endpoint;
+
+pub use self::cluster::{ManifestFormat, OrphansFlags, ReclaimPolicy, RecoverFlags, UpkeepFlags};
 
 /// A CSI storage driver for local LVM volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -29,6 +33,10 @@ pub enum Mode {
     Controller(ControllerFlags),
     /// Show the volumes on this node
     Volumes(VolumesFlags),
+    /// In the controller's pod: show volumes of the cluster that nobody names, and what removes them
+    Orphans(OrphansFlags),
+    /// In the controller's pod: print manifests for the volumes that the cluster has forgotten
+    RecoverPvs(RecoverFlags),
     /// Check what a node needs and say what to do about what is missing
     Doctor(DoctorFlags),
     /// Say which version this is
@@ -113,6 +121,9 @@ pub struct ControllerFlags {
     /// How long a node must be gone from the cluster before its volumes count as gone with it
     #[arg(long, env = "QUARRY_LOST_NODE_AFTER", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub lost_node_after: Duration,
+    /// What it does by itself.
+    #[command(flatten)]
+    pub upkeep: UpkeepFlags,
 }
 
 /// Which nodes there are: exactly one of these.

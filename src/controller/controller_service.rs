@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::Sender;
 use tonic::{Request, Response, Status};
 
 use super::forward::{Client, Deadline};
 use super::gather::{Page, page};
+use super::reachable;
 use super::router::Router;
 use crate::csi::capabilities::controller_capabilities;
 use crate::csi::observe::subject;
@@ -22,6 +24,8 @@ pub struct ControllerService {
     pub router: Arc<Router>,
     /// The key of the topology segment that names a node.
     pub topology_key: String,
+    /// Is sent the ids of volumes that were given up with their nodes.
+    pub given_up: Option<Sender<String>>,
 }
 
 /// The node that an id names; an id that no node can have given out names no volume.
@@ -39,6 +43,8 @@ impl ControllerService {
         let Some(VolumeId { node, .. }) = VolumeId::parse(&request.volume_id) else { return Ok(()) };
         if self.router.is_lost(&node) {
             tracing::warn!(volume = request.volume_id, node, "given up: its node is gone, and the volume with it");
+            // Told to the cluster if somebody does that; when he cannot keep up, the log must do.
+            self.given_up.as_ref().map(|given_up| given_up.try_send(request.volume_id));
             return Ok(());
         }
         let call = |mut client: Client, request| async move { client.delete_volume(request).await };
@@ -135,6 +141,9 @@ impl Controller for ControllerService {
     }
 
     async fn list_volumes(&self, request: Request<v1::ListVolumesRequest>) -> Answer<v1::ListVolumesResponse> {
+        if reachable::is_wanted(request.metadata()) {
+            return self.router.list_reachable(Deadline::of(request.metadata())).await;
+        }
         page_of_all!(self, request, list_volumes, ListVolumesResponse)
     }
 

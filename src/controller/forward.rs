@@ -32,6 +32,11 @@ impl Deadline {
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
 
+    /// For calls of the controller's own.
+    pub fn after(limit: Duration) -> Self {
+        Self(Instant::now().checked_add(limit))
+    }
+
     /// What comes of it until then, or nothing.
     async fn within<F: Future>(self, work: F) -> Option<F::Output> {
         match self.0 {

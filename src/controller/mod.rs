@@ -10,6 +10,10 @@
 //! - [`placement`]: the nodes that may make a volume, in which order
 //! - [`kubernetes`]: nodes and certificates as Kubernetes has them
 //! - [`gather`]: one question to many nodes; lists page by page
+//! - [`reachable`]: the list of those nodes that answer, for who says what is missing
+//! - [`orphans`]: volumes that nobody names, and which of them may be removed; pure
+//! - [`recover`]: `PersistentVolumes` for volumes that the cluster has forgotten; pure
+//! - [`storage_class`]: which `StorageClass` such a volume belongs to; pure
 
 mod attempts;
 pub mod connection;
@@ -20,5 +24,9 @@ pub mod forward;
 pub mod gather;
 pub mod kubernetes;
 pub mod membership;
+pub mod orphans;
 pub mod placement;
+pub mod reachable;
+pub mod recover;
 pub mod router;
+pub mod storage_class;

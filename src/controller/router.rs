@@ -161,6 +161,7 @@ impl Router {
             nodes: count(nodes.len()),
             nodes_reachable: count(nodes.iter().filter(is_reachable).count()),
             forwards_in_flight: self.in_flight.load(Ordering::Relaxed),
+            ..ControllerGauges::default()
         }
     }
 

@@ -10,6 +10,7 @@
 //! - [`meant_node`]: which node a forwarded call means
 //! - [`page`]: how much of a list one answer holds
 //! - [`request`]: requests parsed into typed values
+//! - [`volume_facts`]: what a list of volumes tells of each
 
 pub mod capabilities;
 pub mod endpoint;
@@ -20,6 +21,7 @@ pub mod observe;
 pub mod page;
 pub mod request;
 pub mod server;
+pub mod volume_facts;
 
 /// The Container Storage Interface, generated. Messages that hold secrets have no `Debug`.
 #[allow(clippy::all, clippy::pedantic, unreachable_pub, reason = "generated code follows no taste of ours")]

@@ -89,6 +89,7 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             name: place.name().to_owned(),
             uuid: place.string("id")?.to_owned(),
             extents: 0,
+            created: place.number("creation_time").ok(),
             status: place.status(),
             tags: place.words("tags"),
             segment_types: Vec::new(),

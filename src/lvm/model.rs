@@ -60,6 +60,8 @@ pub struct LogicalVolume {
     pub uuid: String,
     /// Its size.
     pub extents: u64,
+    /// When it was made, seconds since 1970.
+    pub created: Option<u64>,
     /// Status words: `READ`, `WRITE`, `VISIBLE`…
     pub status: Vec<String>,
     /// Its tags, in the order of the metadata.

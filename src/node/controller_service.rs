@@ -54,20 +54,17 @@ impl ControllerService {
             });
         }
         check_least_size(&class, &create)?;
-        let file_system = create.file_system().map(String::from);
-        // A block volume is never formatted.
-        let mkfs_options = if create.is_mounted() { create.parameters.mkfs_options } else { Vec::new() };
-        let volume = self
-            .node
-            .create(NewVolume {
-                name: create.name,
-                size: create.size,
-                class,
-                file_system,
-                mkfs_options,
-                claim: create.parameters.claim,
-            })
-            .await?;
+        let new = NewVolume {
+            file_system: create.file_system().map(String::from),
+            single_user: create.is_for_one_user(),
+            // A block volume is never formatted.
+            mkfs_options: if create.is_mounted() { create.parameters.mkfs_options } else { Vec::new() },
+            name: create.name,
+            size: create.size,
+            class,
+            claim: create.parameters.claim,
+        };
+        let volume = self.node.create(new).await?;
         Ok(v1::CreateVolumeResponse { volume: Some(self.volume(&volume)?) })
     }
 
@@ -112,7 +109,8 @@ impl ControllerService {
         let page = self.node.list(request.max_entries, &request.starting_token).await?;
         let mut entries = Vec::with_capacity(page.volumes.len());
         for volume in page.volumes {
-            let entry = v1::list_volumes_response::Entry { volume: Some(self.volume(&volume)?), status: None };
+            let told = v1::Volume { volume_context: volume.facts().to_context(), ..self.volume(&volume)? };
+            let entry = v1::list_volumes_response::Entry { volume: Some(told), status: None };
             entries.push((volume, entry));
         }
         let (entries, next_token) = answerable(entries, page.next_token);

@@ -30,6 +30,8 @@ pub struct NewVolume {
     pub mkfs_options: Vec<String>,
     /// The claim it is for.
     pub claim: Option<Claim>,
+    /// Whether only one user at a time may have it.
+    pub single_user: bool,
 }
 
 /// What came of a try in one group.
@@ -112,6 +114,7 @@ impl Node {
             fresh: true,
             mkfs_options: new.mkfs_options.clone(),
             claim: new.claim.clone(),
+            single_user: new.single_user,
             ..VolumeTags::default()
         };
         let made = self.writer.create(&turn, group, name, new.class.layout, extents, &tags.to_tags()).await;

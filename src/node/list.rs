@@ -94,6 +94,7 @@ mod tests {
             let logical = LogicalVolume {
                 name: format!("pvc-{number:036}"),
                 uuid: String::new(),
+                created: None,
                 extents: 1,
                 status: Vec::new(),
                 tags: Vec::new(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::csi::volume_facts::{Content, VolumeFacts};
 use crate::error::{Error, Result};
 use crate::host::kernel::MappedDevice;
 use crate::lvm::groups::Snapshot;
@@ -63,6 +64,21 @@ impl Volume {
     /// Its size, bytes.
     pub fn bytes(&self) -> u64 {
         self.logical.extents * self.group.extent_bytes
+    }
+
+    /// What a list tells of it.
+    pub fn facts(&self) -> VolumeFacts {
+        let tags = &self.tags;
+        let file_system = tags.file_system.clone().map(Content::FileSystem);
+        VolumeFacts {
+            name: Some(tags.name.clone()),
+            class: (!tags.class.is_empty()).then(|| tags.class.clone()),
+            claim: tags.claim.clone(),
+            created: self.logical.created,
+            content: if tags.block { Some(Content::Block) } else { file_system },
+            never_used: tags.fresh,
+            single_user: tags.single_user,
+        }
     }
 
     /// `group/volume`, as lvm's own messages write it.

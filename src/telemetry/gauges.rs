@@ -37,6 +37,8 @@ pub struct ControllerGauges {
     pub nodes_reachable: u64,
     /// Calls under way to nodes.
     pub forwards_in_flight: u64,
+    /// Volumes that nobody names; unset before the first look, and without Kubernetes.
+    pub orphans: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,6 +114,11 @@ impl Gauges {
                 "forwards_in_flight",
                 "Calls under way to nodes",
                 controller.map(|controller| controller.forwards_in_flight),
+            ),
+            (
+                "orphans",
+                "Volumes on nodes that can be reached that no PersistentVolume names",
+                controller.and_then(|controller| controller.orphans),
             ),
         ];
         for (name, help, value) in single.into_iter().chain(of_controller) {

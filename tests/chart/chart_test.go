@@ -423,6 +423,7 @@ func TestWrongValuesAreRefusedInClearWords(t *testing.T) {
 		"kubelet.rootFolder=var/lib/kubelet":  {"/kubelet/rootFolder"},
 		"driverName=Quarry":                   {"/driverName"},
 		"controller.replicas=0":               {"/controller/replicas"},
+		"controller.lookEverySeconds=0":       {"/controller/lookEverySeconds"},
 		"node.maxUnavailable=0":               {"/node/maxUnavailable"},
 		"log.format=xml":                      {"/log/format", "json"},
 		"listenAddress=::":                    {"/listenAddress"},

@@ -128,7 +128,7 @@ impl Cluster {
             let router = Arc::clone(&router);
             async move { router.follow(CancellationToken::new()).await }
         });
-        let controller = ControllerService { router, topology_key: topology_key(DRIVER) };
+        let controller = ControllerService { router, topology_key: topology_key(DRIVER), given_up: None };
         Self { nodes, controller, material: sender, membership, keyring }
     }
 

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod api_server;
 mod certificates;
 mod cluster;
+mod lists;
 mod mistaken;
 mod routing;
 mod silence;
 mod trust;
+mod upkeep;

@@ -17,6 +17,8 @@ use crate::process;
 
 const READY_LIMIT: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(200);
+/// Where etcd keeps everything, in the folder of the control plane.
+const ETCD_DATA: &str = "etcd";
 /// Who, what and when of each request, once it is answered; not what was in it.
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata"}]}"#;
@@ -29,6 +31,7 @@ pub(crate) struct ControlPlane {
     /// Where kubectl remembers what the API server offers.
     kubectl_cache: PathBuf,
     audit_log: Option<PathBuf>,
+    etcd_data: PathBuf,
     etcd: Service,
     api_server: Service,
     controller_manager: Service,
@@ -65,6 +68,7 @@ impl ControlPlane {
             kubeconfig: credentials.path("admin.kubeconfig"),
             kubectl_cache: folder.join("kubectl"),
             audit_log,
+            etcd_data: folder.join(ETCD_DATA),
             etcd: service("etcd", etcd_flags(folder)),
             api_server: service("kube-apiserver", api_server),
             controller_manager: service("kube-controller-manager", controller_manager_flags(credentials)),
@@ -78,6 +82,15 @@ impl ControlPlane {
         self.start_api_server()?;
         self.controller_manager.start(&self.channel)?;
         self.scheduler.start(&self.channel)
+    }
+
+    /// Kills everything, throws away what etcd knows, and starts it all again.
+    pub(crate) fn lose_etcd(&self) -> Result<()> {
+        for service in [&self.scheduler, &self.controller_manager, &self.api_server, &self.etcd] {
+            service.kill()?;
+        }
+        fs::remove_dir_all(&self.etcd_data).with_context(|| format!("cannot remove {}", self.etcd_data.display()))?;
+        self.start()
     }
 
     pub(crate) fn start_api_server(&self) -> Result<()> {
@@ -136,7 +149,7 @@ fn etcd_flags(folder: &Path) -> Vec<String> {
         // It is not etcd that is tried here, and the machine below does not lose power.
         "--unsafe-no-fsync",
     ]);
-    flags.push(format!("--data-dir={}", folder.join("etcd").display()));
+    flags.push(format!("--data-dir={}", folder.join(ETCD_DATA).display()));
     flags
 }
 

@@ -101,17 +101,22 @@ impl Cluster {
             let joined = starts.into_iter().map(|start| start.join().unwrap_or_else(|_| Err(anyhow!("a panic"))));
             joined.fold(Ok(()), Result::and)
         })?;
-        for worker in &cluster.workers {
-            cluster.wait_ready(worker.name(), true, READY_LIMIT)?;
+        cluster.wait_usable(reached)?;
+        Ok(cluster)
+    }
+
+    fn wait_usable(&self, reached: impl Fn(&str)) -> Result<()> {
+        for worker in &self.workers {
+            self.wait_ready(worker.name(), true, READY_LIMIT)?;
             reached(&format!("{} is Ready", worker.name()));
         }
         // Until then pods are refused.
         wait_for("the default service account", READY_LIMIT, PAUSE, String::new, || {
-            let output = cluster.kubectl(&["get", "serviceaccount", "default"])?;
+            let output = self.kubectl(&["get", "serviceaccount", "default"])?;
             Ok(if output.status.success() { Answer::Here(()) } else { Answer::NotYet(output.error_text()) })
         })?;
         reached("pods can be created");
-        Ok(cluster)
+        Ok(())
     }
 
     /// All that does not run yet.
@@ -199,6 +204,15 @@ impl Cluster {
     /// Starts the API server and waits until it is ready.
     pub fn start_api_server(&self) -> Result<()> {
         self.control_plane.start_api_server()
+    }
+
+    /// Loses all that the cluster knows: etcd starts anew, empty. The workers, which must have power, join again; their
+    /// kubelets end the pods that they find, for nobody names them any more.
+    pub fn lose_etcd(&self) -> Result<()> {
+        self.control_plane.lose_etcd()?;
+        // They register only when they start.
+        self.workers.iter().try_for_each(Worker::restart_kubelet)?;
+        self.wait_usable(|_| {})
     }
 
     /// Pulls a worker's network cable: nothing reaches it and nothing comes from it, but its programs go on. To part it

@@ -104,6 +104,7 @@ mod tests {
             name: String::from("data"),
             uuid: format!("data-{name}"),
             extents: 1,
+            created: None,
             status: Vec::new(),
             tags: vec![String::from("quarry.kind=volume"), String::from("quarry.name=data")],
             segment_types: Vec::new(),

@@ -1,11 +1,10 @@
 //! The table for people.
 
 use super::{Inventory, Row, State};
-use crate::commands::words::{plain, size};
+use crate::commands::words::{aligned, plain, size};
 
 const HEAD: [&str; 8] = ["ID", "CLASS", "SIZE", "CONTENT", "STATE", "GROUP", "CLAIM", "MOUNTED AT"];
 const NOTHING: &str = "-";
-const GAP: &str = "  ";
 
 /// The table, what is wrong below it, and the sum.
 pub(super) fn in_words(inventory: &Inventory) -> String {
@@ -49,16 +48,6 @@ fn state(row: &Row) -> String {
         Some(wipe) => format!("{} (wipe: {wipe})", row.state.word()),
         None => row.state.word().to_owned(),
     }
-}
-
-fn aligned(lines: &[[String; 8]]) -> Vec<String> {
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
-    let line = |line: &[String; 8]| {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
-    };
-    lines.iter().map(line).collect()
 }
 
 fn sum(rows: &[Row]) -> String {

@@ -11,6 +11,7 @@ fn logical(name: &str, tags: &[&str]) -> LogicalVolume {
         name: name.to_owned(),
         uuid: format!("{name}-uuid"),
         extents: 256,
+        created: None,
         status: Vec::new(),
         tags: tags.into_iter().map(String::from).collect(),
         segment_types: vec![String::from("striped")],

@@ -109,3 +109,16 @@ fn no_variable_of_our_own_takes_the_prefix_that_csi_reserves() {
         }
     }
 }
+
+#[test]
+fn a_storage_class_is_chosen_for_all_volumes_or_for_those_of_a_class() {
+    let words =
+        ["recover-pvs", "--storage-class", "quarry", "--storage-class", "fast=quick", "--reclaim-policy=Delete"];
+    let Ok(Mode::RecoverPvs(flags)) = parse(&words) else { panic!("refused") };
+    let expected = [(None, String::from("quarry")), (Some(String::from("fast")), String::from("quick"))];
+    assert_eq!(flags.storage_classes, expected);
+    assert_eq!((flags.reclaim_policy.word(), flags.format), ("Delete", ManifestFormat::Yaml));
+    for bad in ["", "=a", "a="] {
+        assert!(parse(&["recover-pvs", "--storage-class", bad]).is_err(), "{bad}");
+    }
+}

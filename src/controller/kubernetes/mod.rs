@@ -3,7 +3,13 @@
 //! - [`client`]: how the API server is spoken to
 //! - [`nodes`]: which nodes there are, from Node objects and the `EndpointSlices` of the nodes' Service
 //! - [`certificates`]: the two Secrets that hold what mutual TLS needs
+//! - [`references`]: what names volumes: `PersistentVolumes`, claims, `StorageClasses`
+//! - [`events`]: what a person must know, told where he looks
+//! - [`upkeep`]: looks for orphans and sick volumes now and then
 
 pub mod certificates;
 pub mod client;
+pub mod events;
 pub mod nodes;
+pub mod references;
+pub mod upkeep;

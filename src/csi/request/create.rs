@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::csi::request::capability::{Access, Capability};
+use crate::csi::request::capability::{Access, AccessMode, Capability};
 use crate::csi::request::size::SizeRange;
 use crate::csi::request::text;
 use crate::csi::v1;
@@ -107,6 +107,11 @@ impl CreateVolume {
     /// The file system that the capabilities name.
     pub fn file_system(&self) -> Option<&str> {
         self.capabilities.iter().find_map(Capability::file_system)
+    }
+
+    /// Whether only one user at a time may have it.
+    pub fn is_for_one_user(&self) -> bool {
+        self.capabilities.iter().all(|capability| capability.mode == AccessMode::SingleWriter)
     }
 
     /// Whether it will be mounted.

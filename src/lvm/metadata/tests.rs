@@ -28,7 +28,7 @@ fn every_kind_of_segment_takes_what_it_lies_on_and_nothing_else() {
     assert_eq!(free, [120 - 24, 120 - 12]);
     let volume = |name| group.logical_volume(name).unwrap();
     assert_eq!(volume("one").on_physical_volumes, ["pv0", "pv1"]);
-    assert_eq!(volume("one").extents, 6);
+    assert_eq!((volume("one").extents, volume("one").created), (6, Some(1_795_555_500)));
     assert_eq!(volume("one").tags, ["a+b.c-d/e=f!g:h&i#j"]);
     assert_eq!(volume("one").segment_types, ["striped", "striped"]);
     assert_eq!(volume("thin").on_physical_volumes, Vec::<String>::new());

@@ -1,0 +1,256 @@
+//! Looks at all volumes now and then: tells of orphans and sick ones, and removes what design law 9 lets it remove.
+//!
+//! Every replica does it, for nobody need agree on anything: deleting twice is deleting once, and events have names that
+//! follow from what they tell.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::events::{self, Events};
+use super::references::{claim_uid, orphans_of, reference_named};
+use crate::controller::forward::{Client as NodeClient, Deadline};
+use crate::controller::membership::Membership;
+use crate::controller::orphans::{Orphan, Reference, Waiting};
+use crate::controller::router::Router;
+use crate::csi::v1;
+use crate::lvm::size::Bytes;
+use crate::lvm::volume_id::VolumeId;
+
+/// How long a node may take for one question.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// After a node has come it is looked at so soon, and not more often.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a look takes.
+pub struct Upkeep {
+    /// Reaches the nodes.
+    pub router: Arc<Router>,
+    /// Which there are.
+    pub membership: Membership,
+    /// The API server.
+    pub client: Client,
+    /// The driver's name.
+    pub driver: String,
+    /// The namespace of this pod.
+    pub namespace: String,
+    /// How often all is looked at.
+    pub every: Duration,
+    /// How long a volume must be an orphan before it is removed, if it is one of those that may be.
+    pub grace: Duration,
+}
+
+/// What a look found.
+pub struct Look {
+    /// How many orphans there are, those just removed left out.
+    pub orphans: u64,
+    /// Whether all nodes answered.
+    pub is_whole: bool,
+}
+
+impl Upkeep {
+    /// Looks until the stop. Gives how many orphans there are, once that is known, and takes the ids of volumes that were
+    /// given up with their nodes.
+    pub fn start(self, stop: CancellationToken) -> (watch::Receiver<Option<u64>>, mpsc::Sender<String>) {
+        /// More than that at once only the log tells of.
+        const ROOM: usize = 256;
+        let (count, counted) = watch::channel(None);
+        let (sender, given_up) = mpsc::channel(ROOM);
+        let upkeep = Arc::new(self);
+        let events = Arc::new(Events::new(upkeep.client.clone()));
+        let telling = Arc::clone(&upkeep).tell_given_up(Arc::clone(&events), given_up);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(telling));
+        tokio::spawn(stop.run_until_cancelled_owned(async move { upkeep.look_always(&events, &count).await }));
+        (counted, sender)
+    }
+
+    async fn look_always(&self, events: &Events, count: &watch::Sender<Option<u64>>) {
+        let mut waiting = Waiting::default();
+        let mut newcomers = Newcomers { membership: self.membership.clone(), seen: HashSet::new() };
+        newcomers.come().await;
+        let mut pause = SOON;
+        loop {
+            tokio::time::sleep(SOON).await;
+            let begun = Instant::now();
+            let is_whole = match self.look(events, &mut waiting).await {
+                Ok(look) => {
+                    count.send_replace(Some(look.orphans));
+                    look.is_whole
+                }
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "could not look for orphans; trying again");
+                    false
+                }
+            };
+            pause = if is_whole { self.every } else { self.every.min(pause * 2) };
+            if tokio::time::timeout_at(begun + pause, newcomers.come()).await.is_ok() {
+                pause = SOON;
+            }
+        }
+    }
+
+    /// One look.
+    pub async fn look(&self, events: &Events, waiting: &mut Waiting) -> anyhow::Result<Look> {
+        let reachable = self.router.reachable_volumes(Deadline::after(PATIENCE)).await?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let (orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes(), now).await?;
+        self.tell_of_orphans(events, &orphans).await;
+        self.tell_of_the_sick(events, &references).await?;
+        let mut removed = 0;
+        for orphan in waiting.due(&orphans, &references, self.grace) {
+            match self.remove(&orphan).await {
+                Ok(is_gone) => removed += usize::from(is_gone),
+                Err(error) => {
+                    let (volume, error) = (orphan.volume.id.to_string(), format!("{error:#}"));
+                    tracing::warn!(volume, error, "could not remove an orphan; trying again");
+                }
+            }
+        }
+        let orphans = u64::try_from(orphans.len() - removed).unwrap_or(u64::MAX);
+        Ok(Look { orphans, is_whole: reachable.silent.is_empty() })
+    }
+
+    /// An event for each node that has some.
+    async fn tell_of_orphans(&self, events: &Events, orphans: &[Orphan]) {
+        let mut by_node: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for orphan in orphans {
+            let (count, bytes) = by_node.entry(&orphan.volume.id.node).or_default();
+            (*count, *bytes) = (*count + 1, bytes.saturating_add(orphan.volume.bytes));
+        }
+        for (node, (count, bytes)) in by_node {
+            let Some(name) = self.membership.borrow().get(node).map(|member| member.name.clone()) else { continue };
+            let (volumes, namespace) = (if count == 1 { "volume" } else { "volumes" }, &self.namespace);
+            let message = format!(
+                "{count} {volumes} of {} on this node, {}: no PersistentVolume names them. To see them, and what \
+                 removes them: kubectl -n {namespace} exec deploy/quarry-controller -c quarry -- quarry orphans",
+                self.driver,
+                Bytes(bytes)
+            );
+            events.warn(events::node(&name), "OrphanedVolumes", &message).await;
+        }
+    }
+
+    /// An event on the claim of each volume that is not healthy.
+    async fn tell_of_the_sick(&self, events: &Events, references: &[Reference]) -> crate::error::Result<()> {
+        let by_handle: HashMap<&str, &Reference> =
+            references.iter().map(|reference| (reference.handle.as_str(), reference)).collect();
+        let all = |_: &str| v1::ControllerListVolumeHealthRequest::default();
+        let call = |mut client: NodeClient, request| async move { client.controller_list_volume_health(request).await };
+        for (_, answer) in self.router.ask(&self.router.nodes()?, Deadline::after(PATIENCE), all, call).await {
+            for sick in answer.map(|answer| answer.entries).unwrap_or_default() {
+                let Some((claim, uid)) = by_handle.get(sick.volume_id.as_str()).and_then(|known| known.claim.as_ref())
+                else {
+                    continue;
+                };
+                for ailment in sick.health_statuses {
+                    events.warn(events::claim(claim, uid.clone()), &ailment.reason, &ailment.message).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an orphan that may go, unless somebody names it after all; answers with whether it was removed.
+    async fn remove(&self, orphan: &Orphan) -> anyhow::Result<bool> {
+        let (id, facts) = (&orphan.volume.id, &orphan.volume.facts);
+        let name = facts.name.as_deref().unwrap_or_default();
+        let is_named = reference_named(&self.client, name, &self.driver).await?.is_some();
+        let claim = match &facts.claim {
+            Some(claim) => claim_uid(&self.client, claim).await?,
+            None => None,
+        };
+        if is_named || claim.is_some_and(|uid| orphan.volume.claim_uid() == Some(uid.as_str())) {
+            return Ok(false);
+        }
+        let request = v1::DeleteVolumeRequest { volume_id: id.to_string(), ..v1::DeleteVolumeRequest::default() };
+        let call = |mut client: NodeClient, request| async move { client.delete_volume(request).await };
+        self.router.call(&id.node, Deadline::after(PATIENCE), request, call).await?;
+        tracing::warn!(volume = %id, bytes = orphan.volume.bytes, "removed an orphan: it was never used, and nobody names it");
+        Ok(true)
+    }
+
+    /// Tells of volumes that were deleted without their nodes, as long as the objects that named them can be found.
+    async fn tell_given_up(self: Arc<Self>, events: Arc<Events>, mut given_up: mpsc::Receiver<String>) {
+        while let Some(handle) = given_up.recv().await {
+            let Some(id) = VolumeId::parse(&handle) else { continue };
+            // The provisioner gives a PersistentVolume the name that the logical volume has.
+            let found = reference_named(&self.client, &id.logical_volume, &self.driver).await;
+            let Some(reference) = found.ok().flatten().filter(|reference| reference.handle == handle) else { continue };
+            let message = format!(
+                "node {} is gone from the cluster: volume {handle} was given up as deleted, but its data is still on the \
+                 node's disks. Should the node come back, `quarry orphans` shows it",
+                id.node
+            );
+            events.warn(events::persistent_volume(&reference.name), "VolumeGivenUp", &message).await;
+            if let Some((claim, uid)) = reference.claim {
+                events.warn(events::claim(&claim, uid), "VolumeGivenUp", &message).await;
+            }
+        }
+    }
+}
+
+/// Nodes that were not there before. One whose pod is replaced is no newcomer, but one that was gone from the cluster is.
+struct Newcomers {
+    membership: Membership,
+    seen: HashSet<String>,
+}
+
+impl Newcomers {
+    /// Waits for one, or for ever once the nodes do not change any more.
+    async fn come(&mut self) {
+        loop {
+            let nodes = self.membership.borrow_and_update().clone();
+            self.seen.retain(|node| nodes.exists(node));
+            let running = nodes.iter().filter(|(_, member)| member.address.is_some());
+            let new: Vec<String> =
+                running.map(|(node, _)| node.clone()).filter(|node| !self.seen.contains(node)).collect();
+            if !new.is_empty() {
+                self.seen.extend(new);
+                return;
+            }
+            if self.membership.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::membership::{Member, Nodes};
+
+    fn nodes(named: &[(&str, bool)]) -> Arc<Nodes> {
+        let member = |(name, runs): &(&str, bool)| Member {
+            name: (*name).to_owned(),
+            address: runs.then(|| String::from("10.0.0.1:1")),
+        };
+        Arc::new(Nodes::named(named.iter().map(member)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_new_when_it_was_gone_not_when_its_pod_was() {
+        let (sender, membership) = watch::channel(nodes(&[("a", true)]));
+        let mut newcomers = Newcomers { membership, seen: HashSet::new() };
+        let come = async |newcomers: &mut Newcomers| {
+            tokio::time::timeout(Duration::from_secs(1), newcomers.come()).await.is_ok()
+        };
+        assert!(come(&mut newcomers).await);
+        for (now, is_new) in [
+            (nodes(&[("a", false)]), false),
+            (nodes(&[("a", true)]), false),
+            (nodes(&[("a", true), ("b", false)]), false),
+            (nodes(&[("a", true), ("b", true)]), true),
+            (nodes(&[("b", true)]), false),
+            (nodes(&[("a", true), ("b", true)]), true),
+        ] {
+            sender.send_replace(Arc::clone(&now));
+            assert_eq!(come(&mut newcomers).await, is_new, "{now:?}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What lists tell beyond ids and sizes, and the list of what can be reached.
+
+use quarry::controller::reachable;
+use quarry::csi::v1;
+use quarry::csi::v1::controller_server::Controller as _;
+use quarry::csi::volume_facts::VolumeFacts;
+use quarry::lvm::tags::Claim;
+use tonic::{Code, Request};
+
+use crate::cluster::{Cluster, request_on};
+
+#[tokio::test]
+async fn a_list_tells_what_a_volume_is_and_for_whom_and_the_answer_to_its_making_does_not() {
+    let cluster = Cluster::start(2).await;
+    let mut request = request_on("pvc-1", 2, &["node-2"]);
+    request.parameters = [("pvc/namespace", "shop"), ("pvc/name", "data")]
+        .map(|(key, value)| (format!("csi.storage.k8s.io/{key}"), value.to_owned()))
+        .into();
+    let made = cluster.create(request).await.unwrap();
+    assert!(made.volume_context.is_empty());
+    let answer = cluster.controller.list_volumes(Request::new(v1::ListVolumesRequest::default())).await.unwrap();
+    let listed = answer.into_inner().entries.remove(0).volume.unwrap();
+    let facts = VolumeFacts::of_context(&listed.volume_context);
+    let expected = VolumeFacts {
+        name: Some(String::from("pvc-1")),
+        class: Some(String::from("fast")),
+        claim: Some(Claim { namespace: String::from("shop"), name: String::from("data") }),
+        created: facts.created,
+        never_used: true,
+        ..VolumeFacts::default()
+    };
+    assert_eq!(facts, expected);
+    assert!(facts.created.is_some());
+}
+
+#[tokio::test]
+async fn who_asks_for_it_gets_the_list_of_the_reachable_and_who_is_missing() {
+    let cluster = Cluster::start(3).await;
+    for node in ["node-1", "node-2", "node-3"] {
+        cluster.create(request_on(&format!("on-{node}"), 1, &[node])).await.unwrap();
+    }
+    cluster.end(1).await;
+    let whole = Request::new(v1::ListVolumesRequest::default());
+    assert_eq!(cluster.controller.list_volumes(whole).await.unwrap_err().code(), Code::Unavailable);
+    let mut part = Request::new(v1::ListVolumesRequest::default());
+    reachable::ask_for_it(&mut part);
+    let reachable = reachable::read(cluster.controller.list_volumes(part).await.unwrap());
+    assert_eq!(reachable.silent, ["node-2"]);
+    let ids: Vec<String> = reachable.volumes().iter().map(|volume| volume.id.to_string()).collect();
+    assert_eq!(ids, ["node-1/on-node-1", "node-3/on-node-3"]);
+}
