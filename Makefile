@@ -5,7 +5,7 @@ CUTS ?= 20
 SEED ?= 1
 WORKERS ?= 3
 
-.PHONY: demo test sanity powercut races bench bench-controller cluster cluster-down test-cluster manifests image lint deny docs prepare programs
+.PHONY: demo test sanity powercut races bench bench-cluster bench-controller cluster cluster-down test-cluster manifests image lint deny docs prepare programs
 
 ## A volume's whole life on a real kernel, on screen
 demo: prepare programs
@@ -33,6 +33,11 @@ bench: prepare
 	cargo build --workspace --release
 	target/release/quarry-trial bench --output target/bench/node.json
 
+## What a claim and a pod wait for in Kubernetes; target/bench/cluster.json
+bench-cluster: prepare
+	cargo build --workspace --release
+	target/release/quarry-trial bench-cluster --output target/bench/cluster.json
+
 ## The figures of a controller with 5,000 nodes, real services over machines in memory; target/bench/controller.json
 bench-controller: prepare
 	cargo build --workspace --release
@@ -46,10 +51,14 @@ cluster: prepare programs
 cluster-down: programs
 	target/debug/quarry-lab cluster down
 
-## What the cluster promises to tests; a part of make test, here with its times
+## Everything that is tried in a cluster, the minutes long included, with its times
 test-cluster: prepare programs
 	cargo test -p quarry-lab --test cluster -- --nocapture --test-threads 1
-	cargo test -p quarry-trial --test disaster -- --include-ignored --nocapture
+	cargo test -p quarry-trial --test kubernetes -- --nocapture --test-threads 1 eleven_steps
+	cargo test -p quarry-trial --test kubernetes -- --nocapture --test-threads 4 --include-ignored --skip hundred --skip eleven_steps
+	cargo test -p quarry-trial --test kubernetes -- --nocapture --include-ignored hundred
+	cargo test -p quarry-trial --test outages -- --nocapture --test-threads 1 --include-ignored
+	cargo test -p quarry-trial --test disaster -- --nocapture --include-ignored
 
 ## deploy/quarry.yaml from the chart
 manifests: prepare
@@ -76,7 +85,7 @@ deny:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-test sanity cluster test-cluster manifests: tools = go
+test sanity cluster test-cluster bench-cluster manifests: tools = go
 prepare:
 	scripts/install-packages $(tools)
 

@@ -23,6 +23,8 @@ enum Trial {
     },
     /// Measures a node next to the bare commands; figures in target/bench
     Bench(bench::Flags),
+    /// Measures what a claim and a pod wait for in Kubernetes; figures in target/bench
+    BenchCluster(bench::cluster::Flags),
     /// Measures a controller with thousands of nodes; figures in target/bench
     BenchController(bench::controller::Flags),
     /// Shows a volume's whole life, step by step
@@ -73,6 +75,7 @@ fn main() -> anyhow::Result<()> {
             checks::run(&themes, &site::target_folder()?.join("check/by-hand")).map(drop)
         }
         Trial::Bench(flags) => bench::run(&flags),
+        Trial::BenchCluster(flags) => bench::cluster::run(&flags),
         Trial::BenchController(flags) => bench::controller::run(&flags),
         Trial::Demo => demo::run(),
         Trial::Sanity => {

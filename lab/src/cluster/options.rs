@@ -1,5 +1,7 @@
 //! What a cluster is made of.
 
+use std::path::PathBuf;
+
 use crate::disk::Disk;
 
 /// What a cluster is made of; see the methods.
@@ -8,13 +10,14 @@ pub struct ClusterOptions {
     pub workers: u8,
     pub memory: u64,
     pub disks: Vec<Disk>,
+    pub shares: Vec<(PathBuf, PathBuf)>,
     pub audit: bool,
     pub verbose: bool,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { workers: 3, memory: 2 << 30, disks: Vec::new(), audit: false, verbose: false }
+        Self { workers: 3, memory: 2 << 30, disks: Vec::new(), shares: Vec::new(), audit: false, verbose: false }
     }
 }
 
@@ -43,6 +46,13 @@ impl ClusterOptions {
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
         self.disks.push(disk);
+        self
+    }
+
+    /// Shows a folder of this machine to each worker, read-only, at a path of its own.
+    #[must_use]
+    pub fn share(mut self, here: impl Into<PathBuf>, there: impl Into<PathBuf>) -> Self {
+        self.shares.push((here.into(), there.into()));
         self
     }
 

@@ -85,6 +85,9 @@ impl Worker {
             .share(&files, THERE)
             .share_writable(&logs, "/lab/logs");
         machine.disks.extend(options.disks.iter().cloned());
+        for (here, there) in &options.shares {
+            machine = machine.share(here, there);
+        }
         let service = |name: &'static str, words: &[&str]| {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             Service::new(name, &words, &format!("/lab/logs/{name}.log"), logs.join(format!("{name}.log")))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::samples::Samples;
 
 /// The most that figures may be; the others are only reported.
-const LIMITS: [(&str, f64); 14] = [
+const LIMITS: [(&str, f64); 16] = [
     ("create_volume_p50_ratio", 1.0),
     ("delete_volume_p50_ratio", 1.0),
     ("burst_100_create_ratio", 0.8),
@@ -23,6 +23,8 @@ const LIMITS: [(&str, f64); 14] = [
     ("route_p99_ms_5000", 5.0),
     ("capacity_p99_ms_5000", 5.0),
     ("rss_mib_5000", 300.0),
+    ("burst_100_create_s", 40.0),
+    ("driver_api_writes_per_volume", 0.0),
 ];
 
 fn limit(key: &str) -> Option<f64> {
@@ -108,6 +110,11 @@ impl Figures {
             let figure = Figure { value: Some(value), min, max, n: samples.len(), ..Figure::default() };
             self.put(&key.replace("{}", word), figure);
         }
+    }
+
+    /// The most that a figure may be, where that follows from the same run.
+    pub fn require(&mut self, key: &str, most: f64) {
+        self.0.entry(key.to_owned()).or_default().must = Some(most);
     }
 
     fn put(&mut self, key: &str, mut figure: Figure) {

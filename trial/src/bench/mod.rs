@@ -3,6 +3,7 @@
 //! This half boots the machine and prints the table; [`crate::inside::bench`] measures on the machine. Those of a
 //! controller with thousands of nodes need no machine: [`controller`].
 
+pub mod cluster;
 pub mod controller;
 mod disk_folder;
 pub mod figures;

@@ -17,9 +17,14 @@ pub(super) fn root_of_repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// deploy/quarry.yaml.
+/// The path of deploy/quarry.yaml.
+pub fn file_of_the_driver() -> PathBuf {
+    root_of_repository().join("deploy/quarry.yaml")
+}
+
+/// What is in it.
 pub fn of_the_driver() -> Result<String> {
-    std::fs::read_to_string(root_of_repository().join("deploy/quarry.yaml")).context("cannot read the manifests")
+    std::fs::read_to_string(file_of_the_driver()).context("cannot read the manifests")
 }
 
 /// A claim of so much of a `StorageClass`, for one node.

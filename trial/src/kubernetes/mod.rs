@@ -10,6 +10,7 @@ mod images;
 pub mod manifests;
 mod namespace;
 pub mod node_log;
+mod programs;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use quarry_lab::{Cluster, ClusterOptions, Command, Disk, Worker};
 use serde_json::{Value, json};
 
 pub use self::namespace::Namespace;
+pub use self::programs::Program;
 
 /// The volume group that the manifests' class names.
 pub const GROUP: &str = "quarry";

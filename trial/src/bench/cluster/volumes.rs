@@ -55,7 +55,10 @@ pub(super) fn measure(installed: &Installed, space: &Namespace<'_>, claims: usiz
     for (name, volume) in names.iter().zip(&volumes) {
         let of = |verbs: &[&str], resource: &str, name: &str| {
             let is = |entry: &&Entry| {
-                entry.succeeded() && entry.resource == resource && entry.name == name && verbs.contains(&entry.verb.as_str())
+                entry.succeeded()
+                    && entry.resource == resource
+                    && entry.name == name
+                    && verbs.contains(&entry.verb.as_str())
             };
             let found: Vec<&Entry> = requests.iter().filter(is).collect();
             found.last().copied().cloned().with_context(|| format!("nobody did {verbs:?} {resource} {name}"))
@@ -73,7 +76,8 @@ pub(super) fn measure(installed: &Installed, space: &Namespace<'_>, claims: usiz
 
 /// When the first successful request about an object came in.
 pub(super) fn first(requests: &[Entry], resource: &str, name: &str) -> Option<SystemTime> {
-    let about = |entry: &&Entry| entry.is_write() && entry.succeeded() && entry.resource == resource && entry.name == name;
+    let about =
+        |entry: &&Entry| entry.is_write() && entry.succeeded() && entry.resource == resource && entry.name == name;
     requests.iter().find(about).map(|entry| entry.received)
 }
 

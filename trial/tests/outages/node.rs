@@ -1,0 +1,64 @@
+//! The node plugin dies, and kubelet.
+
+use std::time::Duration;
+
+use quarry_lab::Command;
+use quarry_trial::kubernetes::Program;
+use quarry_trial::kubernetes::manifests::{claim, on_node, storage_class};
+use serde_json::json;
+
+use crate::load::under_load;
+use crate::shared::{WORKERS, installed, plain_pod, turn};
+use crate::writers::{Writers, rest};
+
+const KILLS: usize = 3;
+
+#[test]
+#[ignore = "minutes long: make test-cluster"]
+fn volumes_are_formatted_and_mounted_though_the_node_is_killed_in_the_middle_again_and_again() {
+    let turn = turn("node-killed");
+    let writers = Writers::start(&turn.space, &WORKERS);
+    // Writes all tables at once, so that mkfs takes its time.
+    let options = json!({"mkfsOptions": "-E lazy_itable_init=0"});
+    installed().apply(&[storage_class("quarry-slow", &options)]).unwrap();
+    let names = ["slow-1", "slow-2", "slow-3", "slow-4"];
+    for name in names {
+        let pod = on_node(plain_pod(name, name, "echo once >>/data/f"), "worker-2");
+        turn.space.apply(&[claim(name, "quarry-slow", "768Mi"), pod]).unwrap();
+    }
+    for number in 1..=KILLS {
+        let formats = || {
+            let pgrep = Command::new("pgrep").args(["--exact", "mkfs.ext4"]);
+            let is_there = installed().worker("worker-2")?.run(&pgrep)?.status.success();
+            // What a killed node had started takes a moment longer to end.
+            Ok(is_there && installed().signal("worker-2", Program::Node, "0")?)
+        };
+        installed().wait("a volume is being formatted", Duration::from_mins(3), formats).unwrap();
+        assert!(installed().signal("worker-2", Program::Node, "KILL").unwrap());
+        turn.tell(&format!("killed for the {number}. time while it formats"));
+    }
+    turn.space.running(&names).unwrap();
+    turn.tell("all pods run");
+    for name in names {
+        assert_eq!(turn.space.exec(name, "cat /data/f").unwrap(), "once");
+    }
+    writers.unharmed();
+    turn.end();
+    installed().kubectl(&["delete", "storageclass", "quarry-slow"]).unwrap();
+}
+
+#[test]
+fn a_restart_of_kubelet_harms_no_pod_and_loses_no_mount() {
+    let turn = turn("kubelet-restarted");
+    let writers = Writers::start(&turn.space, &WORKERS);
+    let done = under_load(&turn.space, &["worker-2"], || {
+        for _ in 0..3 {
+            rest(4);
+            installed().worker("worker-2").unwrap().restart_kubelet().unwrap();
+            turn.tell("kubelet was killed and started again");
+        }
+    });
+    turn.tell(&format!("{done} pods came and went meanwhile"));
+    writers.unharmed();
+    turn.end();
+}
