@@ -7,8 +7,10 @@ use quarry::host::kernel::{
     BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
 };
 
+use crate::device::{Device, node};
+use crate::disk::Disk;
 use crate::file_system;
-use crate::machine::{MAPPER, Machine, node};
+use crate::machine::{MAPPER, Machine};
 use crate::seat::Seat;
 
 /// The number of the file system in which the device nodes lie.
@@ -110,7 +112,7 @@ impl Kernel for Seat {
                 return Ok(());
             }
             let disk = device.file_name().and_then(|name| machine.disks.get_mut(name.to_str()?));
-            disk.map(crate::disk::Disk::flush).ok_or_else(|| ErrorKind::NotFound.into())
+            disk.map(Disk::flush).ok_or_else(|| ErrorKind::NotFound.into())
         };
         self.effect(format!("flush {}", device.display()), flush, broken).await
     }
@@ -140,14 +142,14 @@ impl Machine {
     }
 
     fn block_devices(&self) -> Vec<BlockDevice> {
-        let disk = |(minor, (name, disk)): (u32, (&String, &crate::disk::Disk))| BlockDevice {
+        let disk = |(minor, (name, disk)): (u32, (&String, &Disk))| BlockDevice {
             path: Path::new("/dev").join(name),
             number: DeviceNumber { major: 8, minor },
             size: disk.size as u64,
             is_component: false,
             mapper_uuid: None,
         };
-        let mapped = |(minor, device): (&u32, &crate::machine::Device)| BlockDevice {
+        let mapped = |(minor, device): (&u32, &Device)| BlockDevice {
             path: node(*minor),
             number: DeviceNumber { major: MAPPER, minor: *minor },
             size: self.bytes_of(*minor) as u64,
@@ -158,7 +160,7 @@ impl Machine {
     }
 
     fn mapped_devices(&self) -> Vec<MappedDevice> {
-        let mapped = |(minor, device): (&u32, &crate::machine::Device)| MappedDevice {
+        let mapped = |(minor, device): (&u32, &Device)| MappedDevice {
             name: device.name(),
             uuid: device.uuid.clone(),
             number: DeviceNumber { major: MAPPER, minor: *minor },

@@ -4,7 +4,7 @@
 //! - [`machine`]: what outlives the driver's process: disks, groups, devices, mounts
 //! - [`seat`]: a process of the driver on it; where effects are counted and go wrong
 //! - [`kernel`], [`commands`]: the seams as that process sees them
-//! - [`disk`], [`disk_format`], [`lvm`], [`file_system`]: what lies on the disks, and what lvm makes of it
+//! - [`disk`], [`disk_format`], [`lvm`], [`device`], [`file_system`]: what lies on the disks, and what lvm makes of it
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@
 )]
 
 pub mod commands;
+pub mod device;
 pub mod disk;
 pub mod disk_format;
 pub mod file_system;

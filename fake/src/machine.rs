@@ -2,13 +2,14 @@
 //! and of a power cut only what was flushed survives.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use quarry::host::kernel::{DeviceNumber, MountEntry};
 
+use crate::device::Device;
 use crate::disk::{Disk, PAGE, Survivors};
 use crate::disk_format::{self, DATA_START, EXTENT};
-use crate::lvm::{Group, LogicalVolume, PhysicalVolume, Segment, mapper_name};
+use crate::lvm::{Group, LogicalVolume, PhysicalVolume, Segment};
 
 /// device-mapper's major number.
 pub const MAPPER: u32 = 253;
@@ -26,20 +27,6 @@ pub struct Machine {
     /// The sequence number that was last backed up, by group.
     pub backups: BTreeMap<String, u64>,
     next_number: u64,
-}
-
-/// An active logical volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    pub group: String,
-    pub volume: String,
-    pub uuid: String,
-    pub suspended: bool,
-    pub read_only: bool,
-    /// Its table: a copy of the segments, which may be out of date while it is suspended.
-    pub table: LogicalVolume,
-    /// How many programs have it open, mounts not counted.
-    pub opened: u32,
 }
 
 impl Machine {
@@ -297,16 +284,5 @@ fn leave_traces(disk: &mut Disk) {
         disk.write(start, &crate::file_system::superblock(EXTENT));
         disk.write(start + PAGE, STALE);
         disk.write(start + EXTENT - PAGE, STALE);
-    }
-}
-
-/// The device node of a minor number.
-pub fn node(minor: u32) -> PathBuf {
-    PathBuf::from(format!("/dev/dm-{minor}"))
-}
-
-impl Device {
-    pub fn name(&self) -> String {
-        mapper_name(&self.group, &self.volume)
     }
 }
