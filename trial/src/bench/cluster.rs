@@ -57,7 +57,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     let begun = SystemTime::now();
     let times = volumes::measure(&installed, &space, volumes)?;
     figures.time("pvc_to_bound_p50_ms", &times.to_bound);
-    figures.require("pvc_to_bound_p50_ms", times.lvcreate.median() + ALLOWANCE_MS);
+    figures.require("pvc_to_bound_p50_ms", (times.lvcreate.median() + ALLOWANCE_MS).round());
     figures.time("lvcreate_p50_ms", &times.lvcreate);
     figures.time("pvc_delete_p50_ms", &times.delete);
     figures.time("pod_start_with_volume_p50_ms", &pods::measure(&installed, &space, pods, true)?);

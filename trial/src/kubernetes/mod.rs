@@ -57,7 +57,11 @@ impl Installed {
     /// What a user does: `kubectl apply -f deploy/quarry.yaml`, and waits.
     pub fn install(&self) -> Result<()> {
         self.cluster.apply(&manifests::of_the_driver()?)?;
-        self.rolled_out()
+        self.rolled_out()?;
+        // The nodes of a first install get their certificates when kubelet looks at their pods again: within a minute, or
+        // when a pod changes.
+        let nodes = "--selector=app.kubernetes.io/component=node";
+        self.kubectl(&["-n", NAMESPACE, "annotate", "pods", nodes, "--overwrite", "looked-at=now"]).map(drop)
     }
 
     /// Waits until the driver's pods run as they should.
