@@ -1,8 +1,8 @@
 //! `quarry-trial bench-controller`: the figures of a controller with thousands of nodes.
 //!
 //! The controller is the real program in a process of its own. The nodes are the real services behind the real mutual
-//! TLS, all in this process, each at its own loopback address over a machine in memory ([`nodes`]); the caller is in
-//! this process too ([`calls`]). Calls are made one at a time, so that what is measured is the way and not a queue.
+//! TLS, all in this process, each at its own loopback address over a machine in memory (`nodes`); the caller is in
+//! this process too (`calls`). Calls are made one at a time, so that what is measured is the way and not a queue.
 
 mod calls;
 mod nodes;
