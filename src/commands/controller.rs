@@ -24,7 +24,7 @@ use crate::csi::server::{End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::host::linux::descriptors::raise_limit;
-use crate::host::linux::system_calls::{hold_little_memory, load_only_what_is_used};
+use crate::host::linux::system_calls::hold_little_memory;
 use crate::telemetry::http::{self, Source};
 use crate::telemetry::{ControllerGauges, Gauges, Metrics, logs};
 use crate::tls::authority::Lifetimes;
@@ -38,7 +38,6 @@ const IDLE_EVERY: Duration = Duration::from_mins(1);
 /// Serves until SIGTERM or SIGINT.
 pub fn run(flags: &ControllerFlags) -> anyhow::Result<()> {
     logs::start(flags.log_format)?;
-    load_only_what_is_used();
     hold_little_memory();
     let limit = raise_limit().context("could not raise the limit of open descriptors")?;
     tracing::debug!(limit, "open descriptors, one for each node and some");

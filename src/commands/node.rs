@@ -23,7 +23,7 @@ use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::host::check_options;
 use crate::host::linux::Linux;
-use crate::host::linux::system_calls::{give_memory_back, hold_little_memory, load_only_what_is_used};
+use crate::host::linux::system_calls::{give_memory_back, hold_little_memory};
 use crate::host::processes::{Observer, Processes};
 use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
@@ -45,7 +45,6 @@ const LVM_SETTINGS: &str = "/run/quarry-lvm";
 /// Serves until SIGTERM or SIGINT.
 pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
     logs::start(flags.log_format)?;
-    load_only_what_is_used();
     hold_little_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

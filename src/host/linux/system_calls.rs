@@ -1,15 +1,14 @@
 //! The system calls for which `nix` has no safe function: ioctls on block devices and on device-mapper,
-//! the two calls that give a mount its flags before anybody can see it, and the settings of the allocator
-//! and of the program's own pages. Nothing else is unsafe.
+//! the two calls that give a mount its flags before anybody can see it, and the settings of the allocator. Nothing
+//! else is unsafe.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int, c_long};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -42,23 +41,6 @@ pub(crate) fn hold_little_memory() {}
 /// As above.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_memory_back() {}
-
-/// Brings only those pages of the program into memory that are used: by default the kernel takes their neighbours along, in
-/// the end all of it, though a node never runs what a controller needs, and the reverse. A failure costs only memory.
-pub(crate) fn load_only_what_is_used() {
-    let (Ok(program), Ok(maps)) = (fs::read_link("/proc/self/exe"), fs::read_to_string("/proc/self/maps")) else {
-        return;
-    };
-    // proc_pid_maps(5): `START-END PERMISSIONS OFFSET DEVICE INODE PATH`, the addresses in hexadecimal.
-    for map in maps.lines().filter(|map| map.split_whitespace().nth(5).map(Path::new) == Some(&program)) {
-        let range = map.split_whitespace().next().and_then(|range| range.split_once('-'));
-        let address = |text: &str| usize::from_str_radix(text, 16).ok();
-        let Some((Some(start), Some(end))) = range.map(|(start, end)| (address(start), address(end))) else { continue };
-        // SAFETY: MADV_RANDOM (madvise(2)) says how pages are to be read in; what is in them and whether they may be used
-        // stays as it is, and of an address that is not mapped any more the kernel says so.
-        unsafe { libc::madvise(ptr::without_provenance_mut(start), end - start, libc::MADV_RANDOM) };
-    }
-}
 
 /// `BLKDISCARD` and `BLKROSET` of linux/fs.h: `_IO(0x12, n)`.
 const BLKDISCARD: u32 = 119;
