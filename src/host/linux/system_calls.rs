@@ -1,14 +1,15 @@
 //! The system calls for which `nix` has no safe function: ioctls on block devices and on device-mapper,
-//! the two calls that give a mount its flags before anybody can see it, and the settings of the allocator. Nothing
-//! else is unsafe.
+//! the two calls that give a mount its flags before anybody can see it, and the settings of the allocator
+//! and of the program's own pages. Nothing else is unsafe.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int, c_long};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -41,6 +42,25 @@ pub(crate) fn hold_little_memory() {}
 /// As above.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_memory_back() {}
+
+/// Gives back the pages of code that only the start needed, half of what a node maps. What is needed again is mapped again,
+/// from the page cache or the file. A failure costs only memory.
+pub(crate) fn forget_the_start() {
+    let (Ok(program), Ok(maps)) = (fs::read_link("/proc/self/exe"), fs::read_to_string("/proc/self/maps")) else {
+        return;
+    };
+    // proc_pid_maps(5): `START-END PERMISSIONS OFFSET DEVICE INODE PATH`, the addresses in hexadecimal.
+    for map in maps.lines() {
+        let words: Vec<&str> = map.split_whitespace().collect();
+        let [range, "r-xp", _, _, _, path] = words[..] else { continue };
+        let address = |text: &str| usize::from_str_radix(text, 16).ok();
+        let range = range.split_once('-').and_then(|(start, end)| Some((address(start)?, address(end)?)));
+        let Some((start, end)) = range.filter(|_| Path::new(path) == program) else { continue };
+        // SAFETY: a private mapping of a file that was never written to (it is not writable, and code is not relocated):
+        // MADV_DONTNEED (madvise(2)) leaves it mapped, and the same pages of the file come back when they are touched.
+        unsafe { libc::madvise(ptr::without_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+    }
+}
 
 /// `BLKDISCARD` and `BLKROSET` of linux/fs.h: `_IO(0x12, n)`.
 const BLKDISCARD: u32 = 119;
