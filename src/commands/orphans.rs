@@ -53,8 +53,7 @@ fn removable(orphans: &[Orphan], id: &str) -> anyhow::Result<()> {
 
 /// The command that removes it, where removing it is right.
 fn removal(orphan: &Orphan) -> Option<String> {
-    let is_moved = matches!(orphan.standing, Standing::Moved { .. });
-    (!is_moved).then(|| format!("quarry orphans --remove {}", orphan.volume.id))
+    orphan.is_removable().then(|| format!("quarry orphans --remove {}", orphan.volume.id))
 }
 
 fn why(orphan: &Orphan) -> String {
@@ -62,6 +61,11 @@ fn why(orphan: &Orphan) -> String {
         Standing::Unnamed => String::from("no PersistentVolume names it"),
         Standing::Double { of } => format!("its PersistentVolume names {of}"),
         Standing::Moved { named } => format!("its PersistentVolume names {named}, which was not found: was it moved?"),
+        Standing::Ambiguous { with } if *with == orphan.volume.id.to_string() => {
+            String::from("its node has two volumes of this id")
+        }
+        Standing::Ambiguous { with } => format!("it may be the same logical volume as {with}"),
+        Standing::Unusable => String::from("its volume group is not that node's to use"),
     }
 }
 

@@ -20,7 +20,7 @@ pub fn run(flags: &RecoverFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
         let cluster = Cluster::find(&flags.socket.csi_endpoint).await?;
         let (driver, client) = (cluster.driver.clone(), &cluster.client);
         let listed = cluster.volumes(flags.reachable_only).await?;
-        let references = references(client, &driver).await.context("could not read the PersistentVolumes")?;
+        let references = references(client).await.context("could not read the PersistentVolumes")?;
         let known = storage_classes(client, &driver).await.context("could not read the StorageClasses")?;
         let wanted = Wanted {
             topology_key: topology_key(&driver),

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::ambiguous::Ambiguous;
 use super::orphans::{Listed, Reference};
 use super::storage_class::{NoStorageClass, StorageClasses};
 use crate::csi::volume_facts::Content;
@@ -53,10 +54,15 @@ pub fn recover(listed: &[Listed], references: &[Reference], wanted: &Wanted) -> 
         listed.iter().filter(|volume| !handles.contains(volume.id.to_string().as_str())).collect();
     // The youngest of those that one claim had is the one that it had last; it comes first.
     missing.sort_by_key(|volume| (std::cmp::Reverse(volume.facts.created), volume.id.to_string()));
+    let ambiguous = Ambiguous::of(listed);
     let (mut names, mut claims) = (HashSet::new(), HashSet::new());
     let mut unused = 0;
     for volume in missing {
         let id = volume.id.to_string();
+        if let Some(problem) = why_not(volume, &ambiguous, &wanted.driver) {
+            recovered.notes.push(format!("{id}: left out, for {problem}"));
+            continue;
+        }
         if volume.facts.never_used {
             unused += 1;
             continue;
@@ -81,6 +87,20 @@ pub fn recover(listed: &[Listed], references: &[Reference], wanted: &Wanted) -> 
     }
     recovered.volumes.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
     Ok(recovered)
+}
+
+/// Why a volume can be given to nobody.
+fn why_not(volume: &Listed, ambiguous: &Ambiguous<'_>, driver: &str) -> Option<String> {
+    if let Some(made_by) = volume.facts.driver.as_deref().filter(|made_by| *made_by != driver) {
+        return Some(format!("driver {made_by} made it"));
+    }
+    if volume.facts.usable == Some(false) {
+        return Some(String::from("its volume group is not that node's to use"));
+    }
+    match ambiguous.with(volume)? {
+        with if *with == volume.id => Some(String::from("its node has two volumes of this id; rename one")),
+        with => Some(format!("the same logical volume is listed as {with}; take it away from one of the nodes")),
+    }
 }
 
 /// The claim that a volume had. Where that is not known or was given to another volume, one that does not exist, and why:

@@ -107,9 +107,9 @@ impl ControllerService {
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
         let page = self.node.list(request.max_entries, &request.starting_token).await?;
-        let mut entries = Vec::with_capacity(page.volumes.len());
+        let (classes, mut entries) = (self.node.classes.current(), Vec::with_capacity(page.volumes.len()));
         for volume in page.volumes {
-            let told = v1::Volume { volume_context: volume.facts().to_context(), ..self.volume(&volume)? };
+            let told = v1::Volume { volume_context: volume.facts(&classes).to_context(), ..self.volume(&volume)? };
             let entry = v1::list_volumes_response::Entry { volume: Some(told), status: None };
             entries.push((volume, entry));
         }

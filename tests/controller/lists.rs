@@ -7,7 +7,7 @@ use quarry::csi::volume_facts::VolumeFacts;
 use quarry::lvm::tags::Claim;
 use tonic::{Code, Request};
 
-use crate::cluster::{Cluster, request_on};
+use crate::cluster::{Cluster, DRIVER, request_on};
 
 #[tokio::test]
 async fn a_list_tells_what_a_volume_is_and_for_whom_and_the_answer_to_its_making_does_not() {
@@ -27,10 +27,14 @@ async fn a_list_tells_what_a_volume_is_and_for_whom_and_the_answer_to_its_making
         claim: Some(Claim { namespace: String::from("shop"), name: String::from("data") }),
         created: facts.created,
         never_used: true,
+        uuid: facts.uuid.clone(),
+        usable: Some(true),
+        in_default_class: true,
+        driver: Some(String::from(DRIVER)),
         ..VolumeFacts::default()
     };
     assert_eq!(facts, expected);
-    assert!(facts.created.is_some());
+    assert!(facts.created.is_some() && facts.uuid.is_some());
 }
 
 #[tokio::test]

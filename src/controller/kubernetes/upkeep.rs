@@ -16,7 +16,7 @@ use super::events::{self, Events};
 use super::references::{claim_uid, orphans_of, reference_named};
 use crate::controller::forward::{Client as NodeClient, Deadline};
 use crate::controller::membership::Membership;
-use crate::controller::orphans::{Orphan, Reference, Waiting};
+use crate::controller::orphans::{Orphan, Reference, Waiting, knows_any};
 use crate::controller::router::Router;
 use crate::csi::v1;
 use crate::lvm::size::Bytes;
@@ -101,8 +101,12 @@ impl Upkeep {
         let (orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes(), now).await?;
         self.tell_of_orphans(events, &orphans).await;
         self.tell_of_the_sick(events, &references).await?;
+        let mut due = waiting.due(&orphans, self.grace);
+        if !knows_any(&references, &self.driver) {
+            due.clear();
+        }
         let mut removed = 0;
-        for orphan in waiting.due(&orphans, &references, self.grace) {
+        for orphan in due {
             match self.remove(&orphan).await {
                 Ok(is_gone) => removed += usize::from(is_gone),
                 Err(error) => {

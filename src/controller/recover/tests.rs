@@ -80,7 +80,8 @@ fn what_is_named_or_empty_is_left_out() {
     let (named, mut empty) = (volume("n1", "pvc-1", Some("a")), volume("n1", "pvc-2", Some("b")));
     empty.facts.never_used = true;
     let moved = volume("n2", "pvc-1", Some("a"));
-    let reference = Reference { name: String::from("pvc-1"), handle: String::from("n1/pvc-1"), claim: None };
+    let [name, driver, handle] = ["pvc-1", "lvm.quarry.storage", "n1/pvc-1"].map(String::from);
+    let reference = Reference { name, driver, handle, claim: None };
     let recovered = recover(&[named, empty, moved], &[reference], &wanted()).unwrap();
     assert_eq!(recovered.volumes, []);
     let notes = recovered.notes.join("\n");
@@ -100,6 +101,32 @@ fn the_youngest_of_a_claims_volumes_goes_back_to_it_and_none_is_free_for_all() {
     let (name, claim) = claims.iter().find(|(name, _)| name.starts_with("recovered-")).unwrap();
     assert_eq!(claim, &pair("default", name));
     assert_eq!(recovered.notes.len(), 2, "{:?}", recovered.notes);
+}
+
+#[test]
+fn what_may_be_another_volume_or_is_anothers_is_left_out() {
+    let [mut shared, mut seen, mut unusable, mut foreign] = ["n1/a", "n2/a", "n1/b", "n1/c"]
+        .map(|id| id.split_once('/').map(|(node, name)| volume(node, name, None)).unwrap());
+    (shared.facts.uuid, seen.facts.uuid) = (Some(String::from("u")), Some(String::from("u")));
+    unusable.facts.usable = Some(false);
+    foreign.facts.driver = Some(String::from("other.csi"));
+    let (one, mut two) = (volume("n1", "d", None), volume("n1", "d", None));
+    two.bytes += 1;
+    let good = volume("n1", "e", None);
+    let recovered = recover(&[shared, seen, unusable, foreign, one, two, good], &[], &wanted()).unwrap();
+    let handles: Vec<String> =
+        recovered.volumes.into_iter().map(|volume| volume.spec.unwrap().csi.unwrap().volume_handle).collect();
+    assert_eq!(handles, ["n1/e"]);
+    let notes = recovered.notes.join("\n");
+    for note in [
+        "n2/a: left out, for the same logical volume is listed as n1/a",
+        "n1/a: left out, for the same",
+        "n1/b: left out, for its volume group is not",
+        "n1/c: left out, for driver other.csi made it",
+        "n1/d: left out, for its node has two",
+    ] {
+        assert!(notes.contains(note), "{note} is not in {notes}");
+    }
 }
 
 #[test]
