@@ -14,6 +14,7 @@ use super::router::{AT_ONCE, Router};
 use crate::csi::v1;
 use crate::csi::v1::list_volumes_response::Entry;
 use crate::error::Result;
+use crate::lvm::volume_id::VolumeId;
 
 const REACHABLE_ONLY: &str = "quarry-reachable-only";
 /// A value for each node that is missing, by its topology value.
@@ -77,7 +78,12 @@ impl Router {
         loop {
             let call = |mut client: Client, request| async move { client.list_volumes(request).await };
             let answer = self.call(node, deadline, request, call).await?;
-            entries.extend(answer.entries);
+            // Nobody is to say anything of the volumes of others.
+            let is_its = |entry: &Entry| {
+                let id = entry.volume.as_ref().and_then(|volume| VolumeId::parse(&volume.volume_id));
+                id.is_some_and(|id| id.node == node)
+            };
+            entries.extend(answer.entries.into_iter().filter(is_its));
             if answer.next_token.is_empty() {
                 return Ok(entries);
             }

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use crate::config::classes::Class;
 use crate::csi::capabilities::controller_capabilities;
+use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
 use crate::csi::request::capability::{Access, Capability};
 use crate::csi::request::create::{CreateVolume, Parameters};
@@ -187,10 +188,10 @@ impl Controller for ControllerService {
     }
 
     async fn delete_volume(&self, request: Request<v1::DeleteVolumeRequest>) -> Answer<v1::DeleteVolumeResponse> {
-        let volume_id = &request.get_ref().volume_id;
+        let (volume_id, deletable) = (&request.get_ref().volume_id, Deletable::of(request.metadata()));
         subject(volume_id);
         text::required("volume_id", volume_id)?;
-        self.node.delete(volume_id).await?;
+        self.node.delete(volume_id, deletable).await?;
         Ok(Response::new(v1::DeleteVolumeResponse {}))
     }
 

@@ -3,11 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use quarry::controller::forward::{Client, Deadline};
 use quarry::controller::kubernetes::events::Events;
 use quarry::controller::kubernetes::upkeep::Upkeep;
 use quarry::controller::orphans::Waiting;
+use quarry::csi::condition::Deletable;
+use quarry::csi::v1;
+use quarry::lvm::tags::FRESH;
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::api_server::{Objects, client};
 use crate::cluster::{Cluster, DRIVER, request_on};
@@ -94,13 +98,42 @@ async fn an_orphan_is_told_of_once_and_removed_after_the_grace_and_the_others_st
 }
 
 #[tokio::test]
-async fn nothing_is_removed_that_somebody_names_at_the_last_moment() {
-    let mut scene = Scene::new(Duration::from_millis(1)).await;
-    scene.look().await;
-    scene.objects.lock().unwrap().late.insert(format!("pvc-{}", UIDS[2]), format!("node-2/pvc-{}", UIDS[2]));
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(scene.look().await, 1);
+async fn nothing_is_removed_that_somebody_names_at_the_last_moment_be_it_under_another_name() {
+    for name in [format!("pvc-{}", UIDS[2]), String::from("static")] {
+        let mut scene = Scene::new(Duration::from_millis(1)).await;
+        scene.look().await;
+        scene.objects.lock().unwrap().late.insert(name, format!("node-2/pvc-{}", UIDS[2]));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(scene.look().await, 1);
+        assert!(scene.exists("node-2", 2).await);
+    }
+}
+
+#[tokio::test]
+async fn a_node_deletes_no_used_volume_for_who_believes_that_nobody_used_it() {
+    let scene = Scene::new(Duration::ZERO).await;
+    let name = format!("pvc-{}", UIDS[2]);
+    let delete = async || {
+        let request = v1::DeleteVolumeRequest { volume_id: format!("node-2/{name}"), ..Default::default() };
+        let call = |mut client: Client, mut request: Request<_>| async move {
+            Deletable::NeverUsed.put(request.metadata_mut());
+            client.delete_volume(request).await
+        };
+        let deadline = Deadline::after(Duration::from_secs(10));
+        scene.cluster.controller.router.call("node-2", deadline, request, call).await
+    };
+    let tag = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut machine = scene.cluster.nodes[1].bench.machine();
+        let volumes = &mut machine.group_mut("vg").unwrap().volumes;
+        change(&mut volumes.iter_mut().find(|volume| volume.name == name).unwrap().tags);
+        machine.commit("vg");
+    };
+    tag(&|tags| tags.retain(|tag| tag != FRESH));
+    assert_eq!(delete().await.unwrap_err().code(), Code::FailedPrecondition);
     assert!(scene.exists("node-2", 2).await);
+    tag(&|tags| tags.push(String::from(FRESH)));
+    delete().await.unwrap();
+    assert!(!scene.exists("node-2", 2).await);
 }
 
 #[tokio::test]

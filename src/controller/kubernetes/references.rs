@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1;
-use kube::api::{ListParams, PartialObjectMeta};
+use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -42,13 +42,6 @@ pub async fn claim_uids(client: &Client) -> kube::Result<BTreeSet<String>> {
             None => return Ok(uids),
         }
     }
-}
-
-/// The uid of a claim, if it exists.
-pub async fn claim_uid(client: &Client, claim: &Claim) -> kube::Result<Option<String>> {
-    let api = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &claim.namespace);
-    let found: Option<PartialObjectMeta<_>> = api.get_metadata_opt(&claim.name).await?;
-    Ok(found.and_then(|claim| claim.uid()))
 }
 
 /// The `StorageClasses` of a driver.

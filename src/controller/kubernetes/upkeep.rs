@@ -11,13 +11,15 @@ use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 
 use super::events::{self, Events};
-use super::references::{claim_uid, orphans_of, reference_named};
+use super::references::{claim_uids, orphans_of, reference_named, references};
 use crate::controller::forward::{Client as NodeClient, Deadline};
 use crate::controller::membership::Membership;
 use crate::controller::orphans::{Orphan, Reference, Waiting, knows_any};
 use crate::controller::router::Router;
+use crate::csi::condition::Deletable;
 use crate::csi::v1;
 use crate::lvm::size::Bytes;
 use crate::lvm::volume_id::VolumeId;
@@ -83,6 +85,7 @@ impl Upkeep {
                     look.is_whole
                 }
                 Err(error) => {
+                    waiting.interrupt();
                     tracing::warn!(error = format!("{error:#}"), "could not look for orphans; trying again");
                     false
                 }
@@ -98,25 +101,50 @@ impl Upkeep {
     pub async fn look(&self, events: &Events, waiting: &mut Waiting) -> anyhow::Result<Look> {
         let reachable = self.router.reachable_volumes(Deadline::after(PATIENCE)).await?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes(), now).await?;
+        let (mut orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes(), now).await?;
+        // Before all that takes time: what was just read is growing old.
+        let removed = self.remove(waiting.due(&orphans, self.grace)).await?;
+        orphans.retain(|orphan| !removed.contains(&orphan.volume.id));
         self.tell_of_orphans(events, &orphans).await;
         self.tell_of_the_sick(events, &references).await?;
-        let mut due = waiting.due(&orphans, self.grace);
-        if !knows_any(&references, &self.driver) {
-            due.clear();
+        Ok(Look { orphans: u64::try_from(orphans.len()).unwrap_or(u64::MAX), is_whole: reachable.silent.is_empty() })
+    }
+
+    /// Removes those that nobody names, seen once more; answers with those that are gone.
+    async fn remove(&self, mut due: Vec<Orphan>) -> anyhow::Result<HashSet<VolumeId>> {
+        let mut removed = HashSet::new();
+        if due.is_empty() {
+            return Ok(removed);
         }
-        let mut removed = 0;
-        for orphan in due {
-            match self.remove(&orphan).await {
-                Ok(is_gone) => removed += usize::from(is_gone),
-                Err(error) => {
-                    let (volume, error) = (orphan.volume.id.to_string(), format!("{error:#}"));
-                    tracing::warn!(volume, error, "could not remove an orphan; trying again");
+        let (references, claims) = (references(&self.client).await?, claim_uids(&self.client).await?);
+        if !knows_any(&references, &self.driver) {
+            return Ok(removed);
+        }
+        let handles: HashSet<&str> = references.iter().map(|reference| reference.handle.as_str()).collect();
+        due.retain(|orphan| {
+            let is_claimed = orphan.volume.claim_uid().is_none_or(|uid| claims.contains(uid));
+            !is_claimed && !handles.contains(orphan.volume.id.to_string().as_str())
+        });
+        for Orphan { volume, .. } in due {
+            let volume_id = volume.id.to_string();
+            let request = v1::DeleteVolumeRequest { volume_id, ..v1::DeleteVolumeRequest::default() };
+            let call = |mut client: NodeClient, mut request: Request<_>| async move {
+                Deletable::NeverUsed.put(request.metadata_mut());
+                client.delete_volume(request).await
+            };
+            match self.router.call(&volume.id.node, Deadline::after(PATIENCE), request, call).await {
+                Ok(_) => {
+                    let (volume_id, bytes) = (&volume.id, volume.bytes);
+                    tracing::warn!(%volume_id, bytes, "removed an orphan: it was never used, and nobody names it");
+                    removed.insert(volume.id);
+                }
+                Err(status) => {
+                    let (volume_id, error) = (&volume.id, status.message());
+                    tracing::warn!(%volume_id, error, "could not remove an orphan; trying again");
                 }
             }
         }
-        let orphans = u64::try_from(orphans.len() - removed).unwrap_or(u64::MAX);
-        Ok(Look { orphans, is_whole: reachable.silent.is_empty() })
+        Ok(removed)
     }
 
     /// An event for each node that has some.
@@ -157,25 +185,6 @@ impl Upkeep {
             }
         }
         Ok(())
-    }
-
-    /// Removes an orphan that may go, unless somebody names it after all; answers with whether it was removed.
-    async fn remove(&self, orphan: &Orphan) -> anyhow::Result<bool> {
-        let (id, facts) = (&orphan.volume.id, &orphan.volume.facts);
-        let name = facts.name.as_deref().unwrap_or_default();
-        let is_named = reference_named(&self.client, name, &self.driver).await?.is_some();
-        let claim = match &facts.claim {
-            Some(claim) => claim_uid(&self.client, claim).await?,
-            None => None,
-        };
-        if is_named || claim.is_some_and(|uid| orphan.volume.claim_uid() == Some(uid.as_str())) {
-            return Ok(false);
-        }
-        let request = v1::DeleteVolumeRequest { volume_id: id.to_string(), ..v1::DeleteVolumeRequest::default() };
-        let call = |mut client: NodeClient, request| async move { client.delete_volume(request).await };
-        self.router.call(&id.node, Deadline::after(PATIENCE), request, call).await?;
-        tracing::warn!(volume = %id, bytes = orphan.volume.bytes, "removed an orphan: it was never used, and nobody names it");
-        Ok(true)
     }
 
     /// Tells of volumes that were deleted without their nodes, as long as the objects that named them can be found.
