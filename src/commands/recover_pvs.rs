@@ -28,7 +28,7 @@ pub fn run(flags: &RecoverFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
             reclaim_policy: flags.reclaim_policy.word(),
             storage_classes: StorageClasses { chosen: flags.storage_classes.iter().cloned().collect(), known },
         };
-        let recovered = recover(&listed, &references, &wanted)?;
+        let recovered = recover(&listed, &references, &flags.ids, &wanted)?;
         for note in &recovered.notes {
             eprintln!("quarry: {note}");
         }

@@ -58,7 +58,7 @@ pub struct VolumeTags {
 }
 
 /// A `PersistentVolumeClaim`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Its namespace.
     pub namespace: String,

@@ -37,6 +37,9 @@ pub struct OrphansFlags {
 /// The flags of `quarry recover-pvs`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct RecoverFlags {
+    /// The ids of the volumes [default: all that were used and that no `PersistentVolume` names]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
     /// Where the controller serves.
     #[command(flatten)]
     pub socket: SocketFlags,

@@ -95,6 +95,7 @@ fn storage_class(class: &v1::StorageClass, driver: &str) -> Option<StorageClass>
         name: class.name_any(),
         class: parameters.get(CLASS).cloned(),
         file_system: parameters.get(FILE_SYSTEM).cloned(),
+        mount_options: class.mount_options.clone().unwrap_or_default(),
     })
 }
 
@@ -126,11 +127,16 @@ mod tests {
 
     #[test]
     fn a_storage_class_is_known_by_its_parameters() {
-        let json = serde_json::json!({"metadata": {"name": "quick"}, "provisioner": DRIVER,
+        let json = serde_json::json!({"metadata": {"name": "quick"}, "provisioner": DRIVER, "mountOptions": ["noatime"],
             "parameters": {"class": "fast", "csi.storage.k8s.io/fstype": "xfs"}});
         let class: v1::StorageClass = serde_json::from_value(json).unwrap();
         let text = |text: &str| Some(text.to_owned());
-        let expected = StorageClass { name: String::from("quick"), class: text("fast"), file_system: text("xfs") };
+        let expected = StorageClass {
+            name: String::from("quick"),
+            class: text("fast"),
+            file_system: text("xfs"),
+            mount_options: vec![String::from("noatime")],
+        };
         assert_eq!(storage_class(&class, DRIVER), Some(expected));
         assert_eq!(storage_class(&class, "other.csi"), None);
     }
