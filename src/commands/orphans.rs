@@ -22,7 +22,7 @@ const NOTHING: &str = "-";
 pub fn run(flags: &OrphansFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     block_on(async {
         let cluster = Cluster::find(&flags.socket.csi_endpoint).await?;
-        let listed = cluster.volumes(flags.reachable_only).await?;
+        let listed = cluster.volumes(flags.reachable_only).await?.volumes;
         let orphans = orphans_of(&cluster.client, &cluster.driver, &listed, now()).await;
         let (orphans, _) = orphans.context("could not read what the cluster names")?;
         for id in &flags.remove {

@@ -142,7 +142,7 @@ impl Controller for ControllerService {
 
     async fn list_volumes(&self, request: Request<v1::ListVolumesRequest>) -> Answer<v1::ListVolumesResponse> {
         if reachable::is_wanted(request.metadata()) {
-            return self.router.list_reachable(Deadline::of(request.metadata())).await;
+            return self.router.list_reachable(request.into_inner()).await;
         }
         page_of_all!(self, request, list_volumes, ListVolumesResponse)
     }

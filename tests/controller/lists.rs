@@ -1,6 +1,6 @@
 //! What lists tell beyond ids and sizes, and the list of what can be reached.
 
-use quarry::controller::reachable;
+use quarry::controller::reachable::{self, Reachable};
 use quarry::csi::v1;
 use quarry::csi::v1::controller_server::Controller as _;
 use quarry::csi::volume_facts::VolumeFacts;
@@ -46,10 +46,21 @@ async fn who_asks_for_it_gets_the_list_of_the_reachable_and_who_is_missing() {
     cluster.end(1).await;
     let whole = Request::new(v1::ListVolumesRequest::default());
     assert_eq!(cluster.controller.list_volumes(whole).await.unwrap_err().code(), Code::Unavailable);
-    let mut part = Request::new(v1::ListVolumesRequest::default());
-    reachable::ask_for_it(&mut part);
-    let reachable = reachable::read(cluster.controller.list_volumes(part).await.unwrap());
-    assert_eq!(reachable.silent, ["node-2"]);
-    let ids: Vec<String> = reachable.volumes().iter().map(|volume| volume.id.to_string()).collect();
-    assert_eq!(ids, ["node-1/on-node-1", "node-3/on-node-3"]);
+    for max_entries in [0, 1] {
+        let (mut reachable, mut starting_token) = (Reachable::default(), String::new());
+        loop {
+            let mut part = Request::new(v1::ListVolumesRequest { max_entries, starting_token });
+            reachable::ask_for_it(&mut part);
+            let answer = cluster.controller.list_volumes(part).await.unwrap().into_inner();
+            reachable.take(answer.entries);
+            starting_token = answer.next_token;
+            if starting_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(reachable.silent().map(|(node, _)| node).collect::<Vec<_>>(), ["node-2"]);
+        assert_eq!(reachable.counts(), [("node-1", 1), ("node-3", 1)].into());
+        let ids: Vec<String> = reachable.volumes.iter().map(|volume| volume.id.to_string()).collect();
+        assert_eq!(ids, ["node-1/on-node-1", "node-3/on-node-3"]);
+    }
 }

@@ -99,15 +99,18 @@ impl Upkeep {
 
     /// One look.
     pub async fn look(&self, events: &Events, waiting: &mut Waiting) -> anyhow::Result<Look> {
-        let reachable = self.router.reachable_volumes(Deadline::after(PATIENCE)).await?;
+        let reachable = self.router.reachable_volumes().await?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (mut orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes(), now).await?;
+        let (mut orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes, now).await?;
         // Before all that takes time: what was just read is growing old.
         let removed = self.remove(waiting.due(&orphans, self.grace)).await?;
         orphans.retain(|orphan| !removed.contains(&orphan.volume.id));
         self.tell_of_orphans(events, &orphans).await;
         self.tell_of_the_sick(events, &references).await?;
-        Ok(Look { orphans: u64::try_from(orphans.len()).unwrap_or(u64::MAX), is_whole: reachable.silent.is_empty() })
+        Ok(Look {
+            orphans: u64::try_from(orphans.len()).unwrap_or(u64::MAX),
+            is_whole: reachable.silent().next().is_none(),
+        })
     }
 
     /// Removes those that nobody names, seen once more; answers with those that are gone.
