@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::Sender;
 use tonic::{Request, Response, Status};
 
 use super::forward::{Client, Deadline};
 use super::gather::{Page, page};
+use super::kubernetes::given_up::GivenUp;
 use super::reachable;
 use super::router::Router;
 use crate::csi::capabilities::controller_capabilities;
@@ -24,8 +24,8 @@ pub struct ControllerService {
     pub router: Arc<Router>,
     /// The key of the topology segment that names a node.
     pub topology_key: String,
-    /// Is sent the ids of volumes that were given up with their nodes.
-    pub given_up: Option<Sender<String>>,
+    /// Tells the cluster of volumes that are given up with their nodes.
+    pub given_up: Option<Arc<GivenUp>>,
 }
 
 /// The node that an id names; an id that no node can have given out names no volume.
@@ -40,15 +40,16 @@ impl ControllerService {
         let request = request.into_inner();
         subject(&request.volume_id);
         text::required("volume_id", &request.volume_id)?;
-        let Some(VolumeId { node, .. }) = VolumeId::parse(&request.volume_id) else { return Ok(()) };
-        if self.router.is_lost(&node) {
-            tracing::warn!(volume = request.volume_id, node, "given up: its node is gone, and the volume with it");
-            // Told to the cluster if somebody does that; when he cannot keep up, the log must do.
-            self.given_up.as_ref().map(|given_up| given_up.try_send(request.volume_id));
+        let Some(id) = VolumeId::parse(&request.volume_id) else { return Ok(()) };
+        if self.router.is_lost(&id.node) {
+            tracing::warn!(volume = %id, node = id.node, "given up: its node is gone, and the volume with it");
+            if let Some(given_up) = &self.given_up {
+                given_up.tell(&id).await;
+            }
             return Ok(());
         }
         let call = |mut client: Client, request| async move { client.delete_volume(request).await };
-        self.router.call(&node, deadline, request, call).await.map(drop)
+        self.router.call(&id.node, deadline, request, call).await.map(drop)
     }
 
     async fn capacity(&self, request: Request<v1::GetCapacityRequest>) -> Result<v1::GetCapacityResponse, Status> {

@@ -175,7 +175,9 @@ mod tests {
             [vec![of_node(Some("away"))], vec![volume("n1/a"), of_node(None), volume("n2/a"), other()]],
         ] {
             let mut reachable = Reachable::default();
-            pages.into_iter().for_each(|page| reachable.take(page));
+            for page in pages {
+                reachable.take(page);
+            }
             let reachable = reachable.complete();
             assert_eq!(reachable.silent().collect::<Vec<_>>(), [("n1", "away")]);
             assert_eq!(reachable.counts(), BTreeMap::from([("n2", 1)]));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quarry::controller::forward::{Client, Deadline};
 use quarry::controller::kubernetes::events::Events;
+use quarry::controller::kubernetes::given_up::GivenUp;
 use quarry::controller::kubernetes::upkeep::Upkeep;
 use quarry::controller::orphans::Waiting;
 use quarry::csi::condition::Deletable;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Request};
 
 use crate::api_server::{Objects, client};
-use crate::cluster::{Cluster, DRIVER, request_on};
+use crate::cluster::{Cluster, DRIVER, LOST_AFTER, request_on};
 
 const UIDS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000001",
@@ -162,6 +163,37 @@ async fn a_look_goes_on_without_events_and_says_when_a_node_is_missing() {
     scene.cluster.end(1).await;
     let look = scene.upkeep.look(&scene.events, &mut scene.waiting).await.unwrap();
     assert_eq!((look.orphans, look.is_whole), (0, false));
+}
+
+#[tokio::test]
+async fn what_is_given_up_is_told_before_the_deletion_is_answered_whatever_its_persistent_volume_is_called() {
+    let mut scene = Scene::new(Duration::ZERO).await;
+    let handle = format!("node-1/pvc-{}", UIDS[0]);
+    {
+        let mut objects = scene.objects.lock().unwrap();
+        objects.volumes.clear();
+        objects.volumes.insert(String::from("static"), handle.clone());
+    }
+    let (client, driver) = (client(&scene.objects), String::from(DRIVER));
+    let events = Arc::new(Events::new(client.clone()));
+    scene.cluster.controller.given_up = Some(Arc::new(GivenUp { client, driver, events }));
+    scene.cluster.know([scene.cluster.nodes[1].member()], true);
+    assert_eq!(scene.cluster.delete(&handle).await.unwrap_err().code(), Code::Unavailable);
+    tokio::time::sleep(LOST_AFTER).await;
+    scene.cluster.delete(&handle).await.unwrap();
+    let objects = scene.objects.lock().unwrap();
+    let event = objects.events.values().next().unwrap();
+    assert_eq!((&event["reason"], &event["involvedObject"]["name"]), (&json!("VolumeGivenUp"), &json!("static")));
+}
+
+#[tokio::test]
+async fn where_the_cluster_has_forgotten_all_the_event_warns_of_removing() {
+    let mut scene = Scene::new(Duration::ZERO).await;
+    scene.objects.lock().unwrap().volumes.clear();
+    scene.look().await;
+    let objects = scene.objects.lock().unwrap();
+    assert!(objects.events.values().all(|event| event["message"].as_str().unwrap().contains("recover-pvs")));
+    assert!(!objects.events.is_empty());
 }
 
 #[tokio::test]

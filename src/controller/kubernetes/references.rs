@@ -24,10 +24,10 @@ pub async fn references(client: &Client) -> kube::Result<Vec<Reference>> {
     all(Api::<PersistentVolume>::all(client.clone()), |volume| reference(&volume)).await
 }
 
-/// The `PersistentVolume` of that name if it is of the driver.
-pub async fn reference_named(client: &Client, name: &str, driver: &str) -> kube::Result<Option<Reference>> {
+/// The `PersistentVolume` of that name.
+pub async fn reference_named(client: &Client, name: &str) -> kube::Result<Option<Reference>> {
     let found = Api::<PersistentVolume>::all(client.clone()).get_opt(name).await?;
-    Ok(found.and_then(|volume| reference(&volume)).filter(|reference| reference.driver == driver))
+    Ok(found.and_then(|volume| reference(&volume)))
 }
 
 /// The uids of all claims.
