@@ -10,6 +10,7 @@ use tonic::transport::{Channel, Endpoint as GrpcEndpoint};
 
 use crate::controller::kubernetes::client::of_this_cluster;
 use crate::controller::reachable::{self, Reachable};
+use crate::csi::condition::Deletable;
 use crate::csi::endpoint::Endpoint;
 use crate::csi::v1;
 use crate::csi::v1::controller_client::ControllerClient;
@@ -71,9 +72,11 @@ impl Cluster {
         Ok(reachable)
     }
 
-    /// Deletes a volume.
-    pub(super) async fn delete(&self, volume_id: &str) -> anyhow::Result<()> {
+    /// Deletes a volume if it is one of those.
+    pub(super) async fn delete(&self, volume_id: &str, deletable: Deletable) -> anyhow::Result<()> {
         let request = v1::DeleteVolumeRequest { volume_id: volume_id.to_owned(), ..v1::DeleteVolumeRequest::default() };
+        let mut request = Request::new(request);
+        deletable.put(request.metadata_mut());
         match self.controller.clone().delete_volume(request).await {
             Ok(_) => Ok(()),
             Err(status) => bail!("could not delete {volume_id}: {}", status.message()),

@@ -10,6 +10,7 @@ use super::kubernetes::given_up::GivenUp;
 use super::reachable;
 use super::router::Router;
 use crate::csi::capabilities::controller_capabilities;
+use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
 use crate::csi::request::text;
 use crate::csi::v1;
@@ -36,7 +37,7 @@ fn owner(volume_id: &str) -> Result<String> {
 
 impl ControllerService {
     async fn delete(&self, request: Request<v1::DeleteVolumeRequest>) -> Result<(), Status> {
-        let deadline = Deadline::of(request.metadata());
+        let (deadline, deletable) = (Deadline::of(request.metadata()), Deletable::of(request.metadata()));
         let request = request.into_inner();
         subject(&request.volume_id);
         text::required("volume_id", &request.volume_id)?;
@@ -48,7 +49,10 @@ impl ControllerService {
             }
             return Ok(());
         }
-        let call = |mut client: Client, request| async move { client.delete_volume(request).await };
+        let call = |mut client: Client, mut request: Request<_>| async move {
+            deletable.put(request.metadata_mut());
+            client.delete_volume(request).await
+        };
         self.router.call(&id.node, deadline, request, call).await.map(drop)
     }
 

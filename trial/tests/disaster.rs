@@ -171,7 +171,7 @@ fn a_node_is_lost_and_comes_back(stand: &Stand, made: Instant) {
     stand.0.kubectl(&["delete", "node", node]).unwrap();
     stand.0.kubectl(&["delete", "pod", "reader-files", "--force"]).unwrap();
     stand.0.kubectl(&["delete", "pvc", "files"]).unwrap();
-    let gone = || Ok(!stand.0.cluster.kubectl(&["get", "pv", volume])?.status.success());
+    let gone = || Ok(stand.0.kubectl(&["get", "pv", volume, "--ignore-not-found", "--output=name"])?.trim().is_empty());
     let took = stand.0.wait("the volume of the lost node is given up", LIMIT, gone).unwrap();
     println!("given up after {took:?}");
     let about = |event: &Value| event["involvedObject"]["kind"].as_str().unwrap_or_default().to_owned();
