@@ -38,6 +38,22 @@ async fn a_list_tells_what_a_volume_is_and_for_whom_and_the_answer_to_its_making
 }
 
 #[tokio::test]
+async fn a_single_node_is_told_from_a_controller_that_knows_one() {
+    let cluster = Cluster::start(1).await;
+    cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap();
+    let ask = || {
+        let mut request = Request::new(v1::ListVolumesRequest::default());
+        reachable::ask_for_it(&mut request);
+        request
+    };
+    let (mut of_node, mut of_controller) = (Reachable::default(), Reachable::default());
+    of_node.take(cluster.client(0).await.list_volumes(ask()).await.unwrap().into_inner().entries);
+    of_controller.take(cluster.controller.list_volumes(ask()).await.unwrap().into_inner().entries);
+    assert_eq!(of_node.volumes, of_controller.volumes);
+    assert_eq!((of_node.nodes.len(), of_controller.nodes.len()), (0, 1));
+}
+
+#[tokio::test]
 async fn who_asks_for_it_gets_the_list_of_the_reachable_and_who_is_missing() {
     let cluster = Cluster::start(3).await;
     for node in ["node-1", "node-2", "node-3"] {
