@@ -14,8 +14,8 @@ pub struct Ambiguous<'l> {
 }
 
 impl<'l> Ambiguous<'l> {
-    /// Of that list.
-    pub fn of(listed: &'l [Listed]) -> Self {
+    /// Of these volumes.
+    pub fn of(listed: impl IntoIterator<Item = &'l Listed>) -> Self {
         let (mut by_id, mut by_uuid) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
         for volume in listed {
             by_id.entry(&volume.id).or_default().push(volume);

@@ -167,13 +167,14 @@ fn standing(volume: &Listed, ambiguous: &Ambiguous<'_>, named: &[VolumeId]) -> S
     if let Some(missing) = named.iter().find(|id| ambiguous.get(id).is_none()) {
         return Standing::Moved { named: missing.to_string() };
     }
-    let Some((id, other)) = named.iter().find_map(|id| Some((id, ambiguous.get(id)?))) else {
-        return Standing::Unnamed;
-    };
-    let of = id.to_string();
-    // Only two UUIDs prove that these are two logical volumes; nodes of older versions do not tell them.
-    let are_two = volume.facts.uuid.is_some() && other.facts.uuid.is_some();
-    if are_two { Standing::Double { of } } else { Standing::Ambiguous { with: of } }
+    let Some(of) = named.first().map(VolumeId::to_string) else { return Standing::Unnamed };
+    // Only UUIDs prove that these are several logical volumes; nodes of older versions do not tell them.
+    let mut all = named.iter().filter_map(|id| ambiguous.get(id)).chain([volume]);
+    if all.all(|volume| volume.facts.uuid.is_some()) {
+        Standing::Double { of }
+    } else {
+        Standing::Ambiguous { with: of }
+    }
 }
 
 /// How long each orphan could have gone without a break, as far as this process has seen: its age says nothing of that.

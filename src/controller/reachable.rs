@@ -125,11 +125,7 @@ impl Router {
         let request = v1::ListVolumesRequest { max_entries, starting_token };
         let call = |mut client: Client, request| async move { client.list_volumes(request).await };
         let mut answer = self.call(node, Deadline::after(PATIENCE), request, call).await?;
-        // No node has a say in what volumes of others are.
-        answer.entries.retain(|entry| {
-            let id = entry.volume.as_ref().and_then(|volume| VolumeId::parse(&volume.volume_id));
-            id.is_some_and(|id| id.node == node)
-        });
+        answer.entries.retain(|entry| is_of(entry, node));
         Ok(Page { entries: answer.entries, next_token: answer.next_token })
     }
 
@@ -152,6 +148,12 @@ impl Router {
     }
 }
 
+/// Whether a volume is of that node: none has a say in what is on others.
+fn is_of(entry: &Entry, node: &str) -> bool {
+    let id = entry.volume.as_ref().and_then(|volume| VolumeId::parse(&volume.volume_id));
+    id.is_some_and(|id| id.node == node)
+}
+
 fn entry_of_node(node: String, silent: Option<&str>) -> Entry {
     let context = [(NODE, Some(node)), (SILENT, silent.map(str::to_owned))];
     let volume_context = context.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
@@ -161,6 +163,15 @@ fn entry_of_node(node: String, silent: Option<&str>) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_node_says_of_volumes_of_others_does_not_count() {
+        for (volume_id, counts) in [("n1/a", true), ("n2/a", false), ("n1", false), ("", false)] {
+            let volume = v1::Volume { volume_id: volume_id.to_owned(), ..v1::Volume::default() };
+            assert_eq!(is_of(&Entry { volume: Some(volume), status: None }, "n1"), counts, "{volume_id}");
+        }
+        assert!(!is_of(&entry_of_node(String::from("n1"), None), "n1"));
+    }
 
     #[test]
     fn a_node_that_falls_silent_between_two_pages_is_silent_and_told_nothing() {

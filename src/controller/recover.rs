@@ -71,7 +71,8 @@ pub fn recover(
     let mut missing: Vec<&Listed> = listed.iter().filter(is_missing).collect();
     // The youngest of those that one claim had is the one that it had last; it comes first.
     missing.sort_by_key(|volume| (std::cmp::Reverse(volume.facts.created), volume.id.to_string()));
-    let ambiguous = Ambiguous::of(listed);
+    // Where the other node cannot use it, it is clear whose volume it is.
+    let ambiguous = Ambiguous::of(listed.iter().filter(|volume| volume.facts.usable != Some(false)));
     let served = references.iter().filter_map(|reference| reference.claim.as_ref());
     let mut claims = served.map(|(claim, _)| (claim.clone(), Owner::Named)).collect();
     let (mut names, mut unused) = (HashSet::new(), 0);

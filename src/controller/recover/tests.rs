@@ -164,6 +164,17 @@ fn what_may_be_another_volume_or_is_anothers_is_left_out() {
 }
 
 #[test]
+fn a_volume_that_another_node_sees_but_cannot_use_comes_back_on_its_own_node() {
+    let [mut used, mut seen] = ["n1", "n2"].map(|node| volume(node, "a", Some("data")));
+    (used.facts.uuid, seen.facts.uuid) = (Some(String::from("u")), Some(String::from("u")));
+    seen.facts.usable = Some(false);
+    let recovered = recover(&[seen, used], &[], &[], &wanted()).unwrap();
+    assert_eq!(recovered.volumes.len(), 1);
+    assert_eq!(claim_of(&recovered.volumes[0]), (String::from("shop"), String::from("data")));
+    assert_eq!(recovered.volumes[0].spec.clone().unwrap().csi.unwrap().volume_handle, "n1/a");
+}
+
+#[test]
 fn sizes_are_exact_and_as_short_as_they_can_be() {
     for (bytes, words) in [(3 << 30, "3Gi"), (1_540 << 20, "1540Mi"), (512 << 10, "512Ki"), (1_000, "1000"), (0, "0Gi")]
     {
