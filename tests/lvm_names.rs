@@ -140,6 +140,7 @@ fn lvm_takes_every_name_and_tag_and_reports_them_the_same() {
             mkfs_options: vec![String::from("-O"), String::from("^has_journal")],
             claim: Some(Claim { namespace: String::from("shop"), name: "c".repeat(253) }),
             single_user: index % 7 == 0,
+            driver: Some(String::from("lvm.quarry.storage")),
         };
         group
             .create(&logical_volume_name(&name), &volume.to_tags())

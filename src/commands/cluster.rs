@@ -9,8 +9,8 @@ use tonic::Request;
 use tonic::transport::{Channel, Endpoint as GrpcEndpoint};
 
 use crate::controller::kubernetes::client::of_this_cluster;
-use crate::controller::orphans::Listed;
 use crate::controller::reachable::{self, Reachable};
+use crate::csi::condition::Deletable;
 use crate::csi::endpoint::Endpoint;
 use crate::csi::v1;
 use crate::csi::v1::controller_client::ControllerClient;
@@ -23,6 +23,7 @@ pub(super) struct Cluster {
     /// The API server.
     pub(super) client: Client,
     controller: ControllerClient<Channel>,
+    endpoint: String,
 }
 
 impl Cluster {
@@ -34,46 +35,48 @@ impl Cluster {
         let info = IdentityClient::new(channel.clone()).get_plugin_info(v1::GetPluginInfoRequest {}).await;
         let driver = info.with_context(at)?.into_inner().name;
         let client = of_this_cluster().await.context("could not find the cluster's API server")?;
-        // The list of a whole cluster may be long.
+        // A node of an older version makes no pages of its list.
         let controller = ControllerClient::new(channel).max_decoding_message_size(usize::MAX);
-        Ok(Self { driver, client, controller })
+        Ok(Self { driver, client, controller, endpoint: endpoint.to_string() })
     }
 
     /// The volumes of all nodes. With `reachable_only` those of the nodes that answer; which do not is told on standard
     /// error.
-    pub(super) async fn volumes(&self, reachable_only: bool) -> anyhow::Result<Vec<Listed>> {
-        let mut all = Reachable::default();
-        let mut page = v1::ListVolumesRequest::default();
+    pub(super) async fn volumes(&self, reachable_only: bool) -> anyhow::Result<Reachable> {
+        let (mut reachable, mut page) = (Reachable::default(), v1::ListVolumesRequest::default());
         loop {
             let mut request = Request::new(page);
-            if reachable_only {
-                reachable::ask_for_it(&mut request);
-            }
+            reachable::ask_for_it(&mut request);
             let answer = match self.controller.clone().list_volumes(request).await {
-                Ok(answer) => answer,
-                Err(status) => {
-                    let advice = "with --reachable-only, what the others have is shown";
-                    bail!("could not list the volumes of all nodes: {}; {advice}", status.message())
-                }
+                Ok(answer) => answer.into_inner(),
+                Err(status) => bail!("could not list the volumes: {}", status.message()),
             };
-            let starting_token = answer.get_ref().next_token.clone();
-            let Reachable { entries, silent } = reachable::read(answer);
-            all.entries.extend(entries);
-            all.silent.extend(silent);
-            if starting_token.is_empty() {
+            reachable.take(answer.entries);
+            if answer.next_token.is_empty() {
                 break;
             }
-            page = v1::ListVolumesRequest { max_entries: 0, starting_token };
+            page = v1::ListVolumesRequest { max_entries: 0, starting_token: answer.next_token };
         }
-        for node in &all.silent {
-            eprintln!("quarry: node {node} cannot be reached; what is on it is missing here");
+        if reachable.nodes.is_empty() {
+            bail!("at {} is no controller, but a single node; name the controller's socket", self.endpoint);
         }
-        Ok(all.volumes())
+        let reachable = reachable.complete();
+        for (node, why) in reachable.silent() {
+            eprintln!("quarry: node {node} does not answer; what is on it is missing here: {why}");
+        }
+        if !reachable_only && reachable.silent().next().is_some() {
+            bail!("could not list the volumes of all nodes; with --reachable-only, what the others have is shown");
+        }
+        let (nodes, volumes) = (reachable.counts().len(), reachable.volumes.len());
+        eprintln!("quarry: nodes that answered: {nodes}, volumes on them: {volumes}");
+        Ok(reachable)
     }
 
-    /// Deletes a volume.
-    pub(super) async fn delete(&self, volume_id: &str) -> anyhow::Result<()> {
+    /// Deletes a volume if it is one of those.
+    pub(super) async fn delete(&self, volume_id: &str, deletable: Deletable) -> anyhow::Result<()> {
         let request = v1::DeleteVolumeRequest { volume_id: volume_id.to_owned(), ..v1::DeleteVolumeRequest::default() };
+        let mut request = Request::new(request);
+        deletable.put(request.metadata_mut());
         match self.controller.clone().delete_volume(request).await {
             Ok(_) => Ok(()),
             Err(status) => bail!("could not delete {volume_id}: {}", status.message()),

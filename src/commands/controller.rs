@@ -15,6 +15,8 @@ use crate::config::flags::{ControllerFlags, NodesFlags, UpkeepFlags};
 use crate::controller::connections::{Connections, IDLE};
 use crate::controller::controller_service::ControllerService;
 use crate::controller::kubernetes;
+use crate::controller::kubernetes::events::Events;
+use crate::controller::kubernetes::given_up::GivenUp;
 use crate::controller::kubernetes::upkeep::Upkeep;
 use crate::controller::membership::{self, Membership};
 use crate::controller::router::Router;
@@ -78,9 +80,10 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
         Some((client, namespace)) if flags.nodes.service.is_some() => {
             let UpkeepFlags { look_every: every, orphan_grace: grace } = flags.upkeep;
             let (router, driver, namespace) = (Arc::clone(&router), driver.clone(), namespace.to_owned());
+            let events = Arc::new(Events::new(client.clone()));
+            let given_up = GivenUp { client: client.clone(), driver: driver.clone(), events: Arc::clone(&events) };
             let upkeep = Upkeep { router, membership, client, driver, namespace, every, grace };
-            let (orphans, given_up) = upkeep.start(stop.clone());
-            (Some(orphans), Some(given_up))
+            (Some(upkeep.start(events, stop.clone())), Some(Arc::new(given_up)))
         }
         _ => (None, None),
     };

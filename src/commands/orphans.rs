@@ -12,30 +12,38 @@ use crate::commands::machine::block_on;
 use crate::commands::words::{aligned, plain, size};
 use crate::config::flags::{OrphansFlags, OutputFormat};
 use crate::controller::kubernetes::references::orphans_of;
-use crate::controller::orphans::{Orphan, Standing};
+use crate::controller::orphans::{Orphan, Standing, knows_any};
+use crate::csi::condition::Deletable;
 use crate::csi::volume_facts::{Content, VolumeFacts};
 
 const HEAD: [&str; 7] = ["ID", "SIZE", "CLASS", "CONTENT", "CREATED", "CLAIM", "WHY"];
 const NOTHING: &str = "-";
+const FORGETFUL: &str = "The cluster has no PersistentVolume of the driver at all. If it lost them, remove nothing: `quarry \
+                         recover-pvs` prints them again. Only in a cluster that is new, --without-any-pv lets --remove \
+                         work.";
 
 /// Writes the orphans, or removes some.
 pub fn run(flags: &OrphansFlags, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     block_on(async {
         let cluster = Cluster::find(&flags.socket.csi_endpoint).await?;
-        let listed = cluster.volumes(flags.reachable_only).await?;
-        let orphans = orphans_of(&cluster.client, &cluster.driver, &listed, now()).await;
-        let (orphans, _) = orphans.context("could not read what the cluster names")?;
-        for id in &flags.remove {
-            removable(&orphans, id)?;
+        let listed = cluster.volumes(flags.reachable_only).await?.volumes;
+        let found = orphans_of(&cluster.client, &cluster.driver, &listed, now()).await;
+        let (orphans, references) = found.context("could not read what the cluster names")?;
+        let is_forgetful = !knows_any(&references, &cluster.driver);
+        if is_forgetful && !flags.without_any_pv && !flags.remove.is_empty() {
+            bail!("{FORGETFUL}");
         }
-        for id in &flags.remove {
-            cluster.delete(id).await?;
+        let removable: Vec<&Orphan> =
+            flags.remove.iter().map(|id| removable(&orphans, id)).collect::<anyhow::Result<_>>()?;
+        for (id, orphan) in flags.remove.iter().zip(removable) {
+            let never_used = orphan.volume.facts.never_used;
+            cluster.delete(id, if never_used { Deletable::NeverUsed } else { Deletable::Any }).await?;
             writeln!(out, "{id} is deleted: its data is wiped as its class says, then it is gone")?;
         }
         if flags.remove.is_empty() {
             match flags.output.format {
-                OutputFormat::Text => write!(out, "{}", in_words(&orphans))?,
-                OutputFormat::Json => writeln!(out, "{}", json!({ "orphans": as_json(&orphans) }))?,
+                OutputFormat::Text => write!(out, "{}", in_words(&orphans, is_forgetful))?,
+                OutputFormat::Json => writeln!(out, "{}", json!({ "orphans": as_json(&orphans, is_forgetful) }))?,
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -43,18 +51,23 @@ pub fn run(flags: &OrphansFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
 }
 
 /// That a person may remove that one here: what is in use by the cluster he deletes there.
-fn removable(orphans: &[Orphan], id: &str) -> anyhow::Result<()> {
+fn removable<'o>(orphans: &'o [Orphan], id: &str) -> anyhow::Result<&'o Orphan> {
     match orphans.iter().find(|orphan| orphan.volume.id.to_string() == id) {
         None => bail!("{id} is no orphan now, so it is not removed here"),
-        Some(orphan) if removal(orphan).is_none() => bail!("{id} is not removed: {}", why(orphan)),
-        Some(_) => Ok(()),
+        Some(orphan) if !orphan.is_removable() => bail!("{id} is not removed: {}", why(orphan)),
+        Some(orphan) => Ok(orphan),
     }
 }
 
-/// The command that removes it, where removing it is right.
-fn removal(orphan: &Orphan) -> Option<String> {
-    let is_moved = matches!(orphan.standing, Standing::Moved { .. });
-    (!is_moved).then(|| format!("quarry orphans --remove {}", orphan.volume.id))
+/// The command that removes it, where that is right.
+fn removal(orphan: &Orphan, is_forgetful: bool) -> Option<String> {
+    (orphan.is_removable() && !is_forgetful).then(|| format!("quarry orphans --remove {}", orphan.volume.id))
+}
+
+/// The command that brings it back, where that is possible and something may be on it.
+fn recovery(orphan: &Orphan) -> Option<String> {
+    let is_worth_it = orphan.standing == Standing::Unnamed && !orphan.volume.facts.never_used;
+    is_worth_it.then(|| format!("quarry recover-pvs {}", orphan.volume.id))
 }
 
 fn why(orphan: &Orphan) -> String {
@@ -62,6 +75,11 @@ fn why(orphan: &Orphan) -> String {
         Standing::Unnamed => String::from("no PersistentVolume names it"),
         Standing::Double { of } => format!("its PersistentVolume names {of}"),
         Standing::Moved { named } => format!("its PersistentVolume names {named}, which was not found: was it moved?"),
+        Standing::Ambiguous { with } if *with == orphan.volume.id.to_string() => {
+            String::from("its node has two volumes of this id")
+        }
+        Standing::Ambiguous { with } => format!("it may be the same logical volume as {with}"),
+        Standing::Unusable => String::from("its volume group is not that node's to use"),
     }
 }
 
@@ -83,7 +101,7 @@ fn claim(facts: &VolumeFacts) -> Option<String> {
     facts.claim.as_ref().map(|claim| format!("{}/{}", claim.namespace, claim.name))
 }
 
-fn in_words(orphans: &[Orphan]) -> String {
+fn in_words(orphans: &[Orphan], is_forgetful: bool) -> String {
     if orphans.is_empty() {
         return String::from("no orphans\n");
     }
@@ -101,15 +119,24 @@ fn in_words(orphans: &[Orphan]) -> String {
         ]
     });
     let mut lines = aligned(&std::iter::once(HEAD.map(String::from)).chain(cells).collect::<Vec<_>>());
-    let removals: Vec<String> = orphans.iter().filter_map(removal).collect();
-    if !removals.is_empty() {
-        lines.push(String::from("\nWhat removes them for good, with the data on them:"));
-        lines.extend(removals.into_iter().map(|command| format!("  {command}")));
+    let recoveries: Vec<String> = orphans.iter().filter_map(recovery).collect();
+    let removals: Vec<String> = orphans.iter().filter_map(|orphan| removal(orphan, is_forgetful)).collect();
+    if is_forgetful {
+        lines.push(format!("\n{FORGETFUL}"));
+    }
+    for (title, commands) in [
+        ("What prints PersistentVolumes for those that were used:", recoveries),
+        ("What removes them for good, with the data on them:", removals),
+    ] {
+        if !commands.is_empty() {
+            lines.push(format!("\n{title}"));
+            lines.extend(commands.into_iter().map(|command| format!("  {command}")));
+        }
     }
     lines.join("\n") + "\n"
 }
 
-fn as_json(orphans: &[Orphan]) -> Vec<Value> {
+fn as_json(orphans: &[Orphan], is_forgetful: bool) -> Vec<Value> {
     let one = |orphan: &Orphan| {
         let facts = &orphan.volume.facts;
         json!({
@@ -121,7 +148,8 @@ fn as_json(orphans: &[Orphan]) -> Vec<Value> {
             "created": created(facts),
             "claim": claim(facts),
             "why": why(orphan),
-            "remove": removal(orphan),
+            "recover": recovery(orphan),
+            "remove": removal(orphan, is_forgetful),
         })
     };
     orphans.iter().map(one).collect()
@@ -147,6 +175,7 @@ mod tests {
         vec![
             Orphan { volume: volume("a", told), standing: Standing::Unnamed },
             Orphan { volume: volume("b", VolumeFacts::default()), standing: moved },
+            Orphan { volume: volume("c", VolumeFacts::default()), standing: Standing::Unnamed },
         ]
     }
 
@@ -157,18 +186,31 @@ ID    SIZE   CLASS  CONTENT     CREATED               CLAIM      WHY
 n1/a  1 GiB  fast   never used  2026-11-24T21:25:00Z  shop/data  no PersistentVolume names it
 n1/b  1 GiB  -      -           -                     -          its PersistentVolume names n0/b, which was not found: \
             was it moved?
+n1/c  1 GiB  -      -           -                     -          no PersistentVolume names it
+
+What prints PersistentVolumes for those that were used:
+  quarry recover-pvs n1/c
 
 What removes them for good, with the data on them:
   quarry orphans --remove n1/a
+  quarry orphans --remove n1/c
 ";
-        assert_eq!(in_words(&orphans()), expected);
-        assert_eq!(in_words(&[]), "no orphans\n");
+        assert_eq!(in_words(&orphans(), false), expected);
+        assert_eq!(in_words(&[], false), "no orphans\n");
+    }
+
+    #[test]
+    fn a_cluster_that_has_forgotten_all_is_told_to_recover_and_not_how_to_remove() {
+        let words = in_words(&orphans(), true);
+        assert!(words.contains("recover-pvs") && !words.contains("--remove n1/"), "{words}");
+        assert_eq!(as_json(&orphans(), true)[0]["remove"], Value::Null);
     }
 
     #[test]
     fn json_has_the_same() {
-        let json = as_json(&orphans());
+        let json = as_json(&orphans(), false);
         assert_eq!((&json[0]["remove"], &json[1]["remove"]), (&json!("quarry orphans --remove n1/a"), &Value::Null));
+        assert_eq!((&json[0]["recover"], &json[2]["recover"]), (&Value::Null, &json!("quarry recover-pvs n1/c")));
         assert_eq!((&json[0]["bytes"], &json[0]["claim"]), (&json!(1 << 30), &json!("shop/data")));
     }
 
@@ -176,7 +218,7 @@ What removes them for good, with the data on them:
     fn only_an_orphan_that_is_nobodys_is_removed() {
         let orphans = orphans();
         assert!(removable(&orphans, "n1/a").is_ok());
-        assert!(removable(&orphans, "n1/c").unwrap_err().to_string().contains("no orphan now"));
+        assert!(removable(&orphans, "n1/d").unwrap_err().to_string().contains("no orphan now"));
         assert!(removable(&orphans, "n1/b").unwrap_err().to_string().contains("moved"));
     }
 }

@@ -19,8 +19,12 @@ pub fn run(flags: &RecoverFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
     block_on(async {
         let cluster = Cluster::find(&flags.socket.csi_endpoint).await?;
         let (driver, client) = (cluster.driver.clone(), &cluster.client);
-        let listed = cluster.volumes(flags.reachable_only).await?;
-        let references = references(client, &driver).await.context("could not read the PersistentVolumes")?;
+        let reachable = cluster.volumes(flags.reachable_only).await?;
+        for (node, count) in reachable.counts() {
+            eprintln!("quarry: node {node}: {count} {}", if count == 1 { "volume" } else { "volumes" });
+        }
+        let listed = reachable.volumes;
+        let references = references(client).await.context("could not read the PersistentVolumes")?;
         let known = storage_classes(client, &driver).await.context("could not read the StorageClasses")?;
         let wanted = Wanted {
             topology_key: topology_key(&driver),
@@ -28,7 +32,7 @@ pub fn run(flags: &RecoverFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
             reclaim_policy: flags.reclaim_policy.word(),
             storage_classes: StorageClasses { chosen: flags.storage_classes.iter().cloned().collect(), known },
         };
-        let recovered = recover(&listed, &references, &wanted)?;
+        let recovered = recover(&listed, &references, &flags.ids, &wanted)?;
         for note in &recovered.notes {
             eprintln!("quarry: {note}");
         }

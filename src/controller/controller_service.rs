@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::Sender;
 use tonic::{Request, Response, Status};
 
 use super::forward::{Client, Deadline};
 use super::gather::{Page, page};
+use super::kubernetes::given_up::GivenUp;
 use super::reachable;
 use super::router::Router;
 use crate::csi::capabilities::controller_capabilities;
+use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
 use crate::csi::request::text;
 use crate::csi::v1;
@@ -24,8 +25,8 @@ pub struct ControllerService {
     pub router: Arc<Router>,
     /// The key of the topology segment that names a node.
     pub topology_key: String,
-    /// Is sent the ids of volumes that were given up with their nodes.
-    pub given_up: Option<Sender<String>>,
+    /// Tells the cluster of volumes that are given up with their nodes.
+    pub given_up: Option<Arc<GivenUp>>,
 }
 
 /// The node that an id names; an id that no node can have given out names no volume.
@@ -36,19 +37,23 @@ fn owner(volume_id: &str) -> Result<String> {
 
 impl ControllerService {
     async fn delete(&self, request: Request<v1::DeleteVolumeRequest>) -> Result<(), Status> {
-        let deadline = Deadline::of(request.metadata());
+        let (deadline, deletable) = (Deadline::of(request.metadata()), Deletable::of(request.metadata()));
         let request = request.into_inner();
         subject(&request.volume_id);
         text::required("volume_id", &request.volume_id)?;
-        let Some(VolumeId { node, .. }) = VolumeId::parse(&request.volume_id) else { return Ok(()) };
-        if self.router.is_lost(&node) {
-            tracing::warn!(volume = request.volume_id, node, "given up: its node is gone, and the volume with it");
-            // Told to the cluster if somebody does that; when he cannot keep up, the log must do.
-            self.given_up.as_ref().map(|given_up| given_up.try_send(request.volume_id));
+        let Some(id) = VolumeId::parse(&request.volume_id) else { return Ok(()) };
+        if self.router.is_lost(&id.node) {
+            tracing::warn!(volume = %id, node = id.node, "given up: its node is gone, and the volume with it");
+            if let Some(given_up) = &self.given_up {
+                given_up.tell(&id).await;
+            }
             return Ok(());
         }
-        let call = |mut client: Client, request| async move { client.delete_volume(request).await };
-        self.router.call(&node, deadline, request, call).await.map(drop)
+        let call = |mut client: Client, mut request: Request<_>| async move {
+            deletable.put(request.metadata_mut());
+            client.delete_volume(request).await
+        };
+        self.router.call(&id.node, deadline, request, call).await.map(drop)
     }
 
     async fn capacity(&self, request: Request<v1::GetCapacityRequest>) -> Result<v1::GetCapacityResponse, Status> {
@@ -142,7 +147,7 @@ impl Controller for ControllerService {
 
     async fn list_volumes(&self, request: Request<v1::ListVolumesRequest>) -> Answer<v1::ListVolumesResponse> {
         if reachable::is_wanted(request.metadata()) {
-            return self.router.list_reachable(Deadline::of(request.metadata())).await;
+            return self.router.list_reachable(request.into_inner()).await;
         }
         page_of_all!(self, request, list_volumes, ListVolumesResponse)
     }

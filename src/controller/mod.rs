@@ -13,9 +13,11 @@
 //! - [`gather`]: one question to many nodes; lists page by page
 //! - [`reachable`]: the list of those nodes that answer, for who says what is missing
 //! - [`orphans`]: volumes that nobody names, and which of them may be removed; pure
+//! - [`ambiguous`]: volumes that cannot be told apart; pure
 //! - [`recover`]: `PersistentVolumes` for volumes that the cluster has forgotten; pure
 //! - [`storage_class`]: which `StorageClass` such a volume belongs to; pure
 
+pub mod ambiguous;
 mod attempts;
 pub mod connection;
 pub mod connections;

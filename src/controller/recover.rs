@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
 use sha2::{Digest, Sha256};
 
+use super::ambiguous::Ambiguous;
 use super::orphans::{Listed, Reference};
 use super::storage_class::{NoStorageClass, StorageClasses};
 use crate::csi::volume_facts::Content;
@@ -43,20 +44,44 @@ pub struct Recovered {
     pub notes: Vec<String>,
 }
 
-/// Makes them for all volumes that were used and that no `PersistentVolume` names.
-pub fn recover(listed: &[Listed], references: &[Reference], wanted: &Wanted) -> Result<Recovered, NoStorageClass> {
+/// Makes them for all volumes that were used and that no `PersistentVolume` names, or for those of these `ids`, if there
+/// are some.
+pub fn recover(
+    listed: &[Listed],
+    references: &[Reference],
+    ids: &[String],
+    wanted: &Wanted,
+) -> Result<Recovered, NoStorageClass> {
     let mut recovered = Recovered::default();
     let handles: HashSet<&str> = references.iter().map(|reference| reference.handle.as_str()).collect();
     let by_name: HashMap<&str, &Reference> =
         references.iter().map(|reference| (reference.name.as_str(), reference)).collect();
-    let mut missing: Vec<&Listed> =
-        listed.iter().filter(|volume| !handles.contains(volume.id.to_string().as_str())).collect();
+    let listed_ids: HashSet<String> = listed.iter().map(|volume| volume.id.to_string()).collect();
+    for id in ids {
+        if !listed_ids.contains(id) {
+            recovered.notes.push(format!("{id}: there is no such volume"));
+        } else if handles.contains(id.as_str()) {
+            recovered.notes.push(format!("{id}: left out, for a PersistentVolume names it"));
+        }
+    }
+    let is_missing = |volume: &&Listed| {
+        let id = volume.id.to_string();
+        !handles.contains(id.as_str()) && (ids.is_empty() || ids.contains(&id))
+    };
+    let mut missing: Vec<&Listed> = listed.iter().filter(is_missing).collect();
     // The youngest of those that one claim had is the one that it had last; it comes first.
     missing.sort_by_key(|volume| (std::cmp::Reverse(volume.facts.created), volume.id.to_string()));
-    let (mut names, mut claims) = (HashSet::new(), HashSet::new());
-    let mut unused = 0;
+    // Where the other node cannot use it, it is clear whose volume it is.
+    let ambiguous = Ambiguous::of(listed.iter().filter(|volume| volume.facts.usable != Some(false)));
+    let served = references.iter().filter_map(|reference| reference.claim.as_ref());
+    let mut claims = served.map(|(claim, _)| (claim.clone(), Owner::Named)).collect();
+    let (mut names, mut unused) = (HashSet::new(), 0);
     for volume in missing {
         let id = volume.id.to_string();
+        if let Some(problem) = why_not(volume, &ambiguous, &wanted.driver) {
+            recovered.notes.push(format!("{id}: left out, for {problem}"));
+            continue;
+        }
         if volume.facts.never_used {
             unused += 1;
             continue;
@@ -83,30 +108,64 @@ pub fn recover(listed: &[Listed], references: &[Reference], wanted: &Wanted) -> 
     Ok(recovered)
 }
 
+/// What a claim has already.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    /// The volume of a `PersistentVolume` that exists.
+    Named,
+    /// One of those that are being recovered.
+    Recovered,
+}
+
+/// Why a volume can be given to nobody.
+fn why_not(volume: &Listed, ambiguous: &Ambiguous<'_>, driver: &str) -> Option<String> {
+    if let Some(made_by) = volume.facts.driver.as_deref().filter(|made_by| *made_by != driver) {
+        return Some(format!("driver {made_by} made it"));
+    }
+    if volume.facts.usable == Some(false) {
+        return Some(String::from("its volume group is not that node's to use"));
+    }
+    match ambiguous.with(volume)? {
+        with if *with == volume.id => Some(String::from("its node has two volumes of this id; rename one")),
+        with => Some(format!("the same logical volume is listed as {with}; take it away from one of the nodes")),
+    }
+}
+
 /// The claim that a volume had. Where that is not known or was given to another volume, one that does not exist, and why:
 /// without any it would be given to the next claim that comes along, and that claim's user its data.
-fn claim_for(volume: &Listed, name: &str, taken: &mut HashSet<(String, String)>) -> (Claim, Option<String>) {
+fn claim_for(volume: &Listed, name: &str, taken: &mut HashMap<Claim, Owner>) -> (Claim, Option<String>) {
     let problem = match &volume.facts.claim {
-        Some(claim) if taken.insert((claim.namespace.clone(), claim.name.clone())) => return (claim.clone(), None),
-        Some(Claim { namespace, name }) => format!("a younger volume was claim {namespace}/{name}'s, too"),
         None => String::from("which claim it had is not known"),
+        Some(claim) => {
+            let Claim { namespace, name } = claim;
+            match taken.get(claim) {
+                None => {
+                    taken.insert(claim.clone(), Owner::Recovered);
+                    return (claim.clone(), None);
+                }
+                Some(Owner::Named) => format!("claim {namespace}/{name} has another volume"),
+                Some(Owner::Recovered) => format!("a younger volume was claim {namespace}/{name}'s, too"),
+            }
+        }
     };
     (Claim { namespace: String::from("default"), name: name.to_owned() }, Some(problem))
 }
 
 fn manifest(volume: &Listed, name: String, claim: Claim, wanted: &Wanted) -> Result<PersistentVolume, NoStorageClass> {
     let facts = &volume.facts;
+    let mode = if facts.content == Some(Content::Block) { "Block" } else { "Filesystem" };
     let file_system = match &facts.content {
         Some(Content::FileSystem(word)) => Some(word.clone()),
         Some(Content::Block) | None => None,
     };
+    let storage_class = wanted.storage_classes.of(facts)?;
+    let mount_options = Some(storage_class.mount_options).filter(|options| !options.is_empty() && mode != "Block");
     let on_its_node = NodeSelectorRequirement {
         key: wanted.topology_key.clone(),
         operator: String::from("In"),
         values: Some(vec![volume.id.node.clone()]),
     };
     let term = NodeSelectorTerm { match_expressions: Some(vec![on_its_node]), ..NodeSelectorTerm::default() };
-    let mode = if facts.content == Some(Content::Block) { "Block" } else { "Filesystem" };
     let access = if facts.single_user { "ReadWriteOncePod" } else { "ReadWriteOnce" };
     Ok(PersistentVolume {
         metadata: ObjectMeta {
@@ -135,7 +194,8 @@ fn manifest(volume: &Listed, name: String, claim: Claim, wanted: &Wanted) -> Res
                 required: Some(NodeSelector { node_selector_terms: vec![term] }),
             }),
             persistent_volume_reclaim_policy: Some(wanted.reclaim_policy.to_owned()),
-            storage_class_name: Some(wanted.storage_classes.of(facts)?),
+            storage_class_name: Some(storage_class.name),
+            mount_options,
             volume_mode: Some(mode.to_owned()),
             ..PersistentVolumeSpec::default()
         }),

@@ -5,6 +5,7 @@
 //! - [`server`]: serving until told to stop, and ending well
 //! - [`observe`]: the layer around every call that logs and counts it
 //! - [`capabilities`]: what the driver offers, the same in both modes
+//! - [`condition`]: which volumes a deletion may hit, said with the call
 //! - [`identity`]: the Identity service, the same in both modes
 //! - [`method`]: the names of all calls, and which of them change something
 //! - [`meant_node`]: which node a forwarded call means
@@ -13,6 +14,7 @@
 //! - [`volume_facts`]: what a list of volumes tells of each
 
 pub mod capabilities;
+pub mod condition;
 pub mod endpoint;
 pub mod identity;
 pub mod meant_node;

@@ -17,7 +17,12 @@ const CREATED: &str = "created";
 const CONTENT: &str = "content";
 const NEVER_USED: &str = "neverUsed";
 const SINGLE_USER: &str = "singleUser";
+const UUID: &str = "uuid";
+const USABLE: &str = "usable";
+const IN_DEFAULT_CLASS: &str = "inDefaultClass";
+const DRIVER: &str = "driver";
 const YES: &str = "true";
+const NO: &str = "false";
 /// The content of a raw block volume.
 const BLOCK: &str = "block";
 
@@ -47,6 +52,14 @@ pub struct VolumeFacts {
     pub never_used: bool,
     /// Whether only one user at a time may have it.
     pub single_user: bool,
+    /// The UUID of its logical volume. Nodes that share disks list one logical volume under several ids.
+    pub uuid: Option<String>,
+    /// Whether its volume group is that node's to use: it may see others, too.
+    pub usable: Option<bool>,
+    /// Whether its class is the default one on that node.
+    pub in_default_class: bool,
+    /// The driver that made it.
+    pub driver: Option<String>,
 }
 
 impl VolumeFacts {
@@ -66,6 +79,10 @@ impl VolumeFacts {
             (CONTENT, content),
             (NEVER_USED, yes(self.never_used)),
             (SINGLE_USER, yes(self.single_user)),
+            (UUID, self.uuid.clone()),
+            (USABLE, self.usable.map(|usable| String::from(if usable { YES } else { NO }))),
+            (IN_DEFAULT_CLASS, yes(self.in_default_class)),
+            (DRIVER, self.driver.clone()),
         ];
         entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -83,6 +100,10 @@ impl VolumeFacts {
             content: text(CONTENT).map(|word| if word == BLOCK { Content::Block } else { Content::FileSystem(word) }),
             never_used: is_so(NEVER_USED),
             single_user: is_so(SINGLE_USER),
+            uuid: text(UUID),
+            usable: text(USABLE).and_then(|word| word.parse().ok()),
+            in_default_class: is_so(IN_DEFAULT_CLASS),
+            driver: text(DRIVER),
         }
     }
 }
@@ -98,15 +119,20 @@ mod tests {
         let claim = proptest::option::of(("[a-z]{1,9}", "[a-z]{1,9}"));
         let content =
             proptest::option::of(prop_oneof![Just(Content::Block), "(ext4|xfs|btrfs)".prop_map(Content::FileSystem)]);
-        (text(), text(), claim, any::<Option<u64>>(), content, any::<[bool; 2]>()).prop_map(
-            |(name, class, claim, created, content, [never_used, single_user])| VolumeFacts {
+        let of_lvm = (text(), any::<Option<bool>>(), text());
+        (text(), text(), claim, any::<Option<u64>>(), content, any::<[bool; 3]>(), of_lvm).prop_map(
+            |(name, class, claim, created, content, flags, (uuid, usable, driver))| VolumeFacts {
                 name,
                 class,
                 claim: claim.map(|(namespace, name)| Claim { namespace, name }),
                 created,
                 content,
-                never_used,
-                single_user,
+                never_used: flags[0],
+                single_user: flags[1],
+                in_default_class: flags[2],
+                uuid,
+                usable,
+                driver,
             },
         )
     }

@@ -26,6 +26,7 @@ const DELETING: &str = "quarry.deleting=";
 const FILE_SYSTEM: &str = "quarry.fs=";
 const MKFS_OPTIONS: &str = "quarry.mkfs=";
 const CLAIM: &str = "quarry.pvc=";
+const DRIVER: &str = "quarry.driver=";
 
 /// Longest tag that LVM takes, bytes.
 pub const TAG_LIMIT: usize = 1_024;
@@ -52,10 +53,12 @@ pub struct VolumeTags {
     pub claim: Option<Claim>,
     /// Whether it was asked for as one that only one user at a time may have.
     pub single_user: bool,
+    /// The name of the driver that made it: several may serve one machine. Older versions did not write it.
+    pub driver: Option<String>,
 }
 
 /// A `PersistentVolumeClaim`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Its namespace.
     pub namespace: String,
@@ -86,6 +89,7 @@ impl VolumeTags {
         }
         let claim = self.claim.as_ref().map(claim_tag);
         tags.extend(claim.filter(|tag| tag.len() <= TAG_LIMIT));
+        tags.extend(self.driver.as_deref().map(|driver| format!("{DRIVER}{}", escape(driver))));
         tags
     }
 
@@ -109,6 +113,8 @@ impl VolumeTags {
                 volume.mkfs_options = words.split_whitespace().map(String::from).collect();
             } else if let Some(value) = tag.strip_prefix(CLAIM) {
                 volume.claim = parse_claim(value);
+            } else if let Some(value) = tag.strip_prefix(DRIVER) {
+                volume.driver = unescape(value);
             } else {
                 is_ours |= tag == KIND_VOLUME;
                 volume.fresh |= tag == FRESH;

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 
 use crate::config::classes::Class;
 use crate::csi::capabilities::controller_capabilities;
+use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
 use crate::csi::request::capability::{Access, Capability};
 use crate::csi::request::create::{CreateVolume, Parameters};
@@ -107,9 +108,9 @@ impl ControllerService {
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
         let page = self.node.list(request.max_entries, &request.starting_token).await?;
-        let mut entries = Vec::with_capacity(page.volumes.len());
+        let (classes, mut entries) = (self.node.classes.current(), Vec::with_capacity(page.volumes.len()));
         for volume in page.volumes {
-            let told = v1::Volume { volume_context: volume.facts().to_context(), ..self.volume(&volume)? };
+            let told = v1::Volume { volume_context: volume.facts(&classes).to_context(), ..self.volume(&volume)? };
             let entry = v1::list_volumes_response::Entry { volume: Some(told), status: None };
             entries.push((volume, entry));
         }
@@ -187,10 +188,10 @@ impl Controller for ControllerService {
     }
 
     async fn delete_volume(&self, request: Request<v1::DeleteVolumeRequest>) -> Answer<v1::DeleteVolumeResponse> {
-        let volume_id = &request.get_ref().volume_id;
+        let (volume_id, deletable) = (&request.get_ref().volume_id, Deletable::of(request.metadata()));
         subject(volume_id);
         text::required("volume_id", volume_id)?;
-        self.node.delete(volume_id).await?;
+        self.node.delete(volume_id, deletable).await?;
         Ok(Response::new(v1::DeleteVolumeResponse {}))
     }
 

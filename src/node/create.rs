@@ -115,6 +115,7 @@ impl Node {
             mkfs_options: new.mkfs_options.clone(),
             claim: new.claim.clone(),
             single_user: new.single_user,
+            driver: Some(self.identity.driver.clone()),
             ..VolumeTags::default()
         };
         let made = self.writer.create(&turn, group, name, new.class.layout, extents, &tags.to_tags()).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::csi::condition::Deletable;
 use crate::error::{Error, Result};
 use crate::lvm::tags::deleting_tag;
 use crate::lvm::volume_id::VolumeId;
@@ -11,8 +12,8 @@ use crate::node::device::mounts_of;
 use crate::node::volume::Volume;
 
 impl Node {
-    /// Deletes the volume; one that is known to be gone is fine, one that is out of reach is not.
-    pub async fn delete(self: &Arc<Self>, volume_id: &str) -> Result<()> {
+    /// Deletes the volume, if it is one of those; one that is known to be gone is fine, one that is out of reach is not.
+    pub async fn delete(self: &Arc<Self>, volume_id: &str, deletable: Deletable) -> Result<()> {
         // An id that no node can have given out names nothing that could be lost.
         let Some(id) = VolumeId::parse(volume_id) else { return Ok(()) };
         if id.node != self.identity.topology {
@@ -25,10 +26,10 @@ impl Node {
         }
         let node = Arc::clone(self);
         let name = id.logical_volume.clone();
-        self.mutate(&id.logical_volume, "deleting", async move { node.delete_locked(&name).await }).await
+        self.mutate(&id.logical_volume, "deleting", async move { node.delete_locked(&name, deletable).await }).await
     }
 
-    async fn delete_locked(&self, name: &str) -> Result<()> {
+    async fn delete_locked(&self, name: &str, deletable: Deletable) -> Result<()> {
         let snapshot = self.groups.read().await?;
         let Some(volume) = Volume::find(&snapshot, name)? else {
             return self.why_unknown(&snapshot, name).await.map_or(Ok(()), Err);
@@ -37,6 +38,9 @@ impl Node {
             self.writer.flush(&volume.group).await?;
             self.reaper.wake();
             return Ok(());
+        }
+        if deletable == Deletable::NeverUsed && !volume.tags.fresh {
+            return Err(Error::precondition(format!("volume {} was used meanwhile, so it stays", volume.full_name())));
         }
         self.ensure_unused(&volume).await?;
         volume.ensure_writable()?;

@@ -7,7 +7,7 @@ use crate::config::classes::Class;
 use crate::lvm::groups::Snapshot;
 use crate::lvm::model::VolumeGroup;
 
-/// Bytes of metadata text that one more volume may need: a long name, eight long tags, many segments.
+/// Bytes of metadata text that one more volume may need: a long name, nine long tags, many segments.
 const VOLUME_TEXT_BYTES: u64 = 4_096;
 /// Bytes of metadata text that growth may need: some more segments.
 const GROWTH_TEXT_BYTES: u64 = 1_024;

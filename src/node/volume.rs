@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::config::classes::Classes;
 use crate::csi::volume_facts::{Content, VolumeFacts};
 use crate::error::{Error, Result};
 use crate::host::kernel::MappedDevice;
@@ -66,8 +67,8 @@ impl Volume {
         self.logical.extents * self.group.extent_bytes
     }
 
-    /// What a list tells of it.
-    pub fn facts(&self) -> VolumeFacts {
+    /// What a list tells of it, where these classes are in force.
+    pub fn facts(&self, classes: &Classes) -> VolumeFacts {
         let tags = &self.tags;
         let file_system = tags.file_system.clone().map(Content::FileSystem);
         VolumeFacts {
@@ -78,6 +79,10 @@ impl Volume {
             content: if tags.block { Some(Content::Block) } else { file_system },
             never_used: tags.fresh,
             single_user: tags.single_user,
+            uuid: Some(self.logical.uuid.clone()),
+            usable: Some(why_not_ours(&self.group).is_none()),
+            in_default_class: classes.default_class().is_some_and(|class| class.name == tags.class),
+            driver: tags.driver.clone(),
         }
     }
 

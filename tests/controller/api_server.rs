@@ -17,7 +17,7 @@ use crate::cluster::DRIVER;
 pub(crate) struct Objects {
     /// Names of `PersistentVolumes`, and the volumes that they name.
     pub(crate) volumes: BTreeMap<String, String>,
-    /// Those that lists do not have yet.
+    /// Those that come when the `PersistentVolumes` have been listed once more.
     pub(crate) late: BTreeMap<String, String>,
     /// Claims of the namespace `shop` and their uids; each is bound to the `PersistentVolume` `pvc-UID`.
     pub(crate) claims: BTreeMap<String, String>,
@@ -40,9 +40,14 @@ impl Objects {
                "spec": {"csi": {"driver": DRIVER, "volumeHandle": handle}, "claimRef": claim}})
     }
 
-    fn answer(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
-        let list =
-            |items: Vec<Value>| (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}));
+    fn answer(&mut self, method: &Method, path: &str, query: &str, body: &Value) -> (u16, Value) {
+        // In pages of one, whatever the request allows.
+        let first = form(query, "continue").and_then(|token| token.parse().ok()).unwrap_or(0);
+        let list = |items: Vec<Value>| {
+            let next = (first + 1 < items.len()).then(|| (first + 1).to_string());
+            let page: Vec<Value> = items.into_iter().skip(first).take(1).collect();
+            (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {"continue": next}, "items": page}))
+        };
         let claim = |name: &String, uid: &String| {
             json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
                    "metadata": {"name": name, "namespace": "shop", "uid": uid}})
@@ -56,18 +61,18 @@ impl Objects {
         let words: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
         match (method, words.as_slice()) {
             (&Method::GET, ["persistentvolumes"]) => {
-                list(self.volumes.iter().map(|(name, handle)| self.volume(name, handle)).collect())
+                let page = list(self.volumes.iter().map(|(name, handle)| self.volume(name, handle)).collect());
+                if page.1["metadata"]["continue"].is_null() {
+                    self.volumes.append(&mut self.late);
+                }
+                page
             }
             (&Method::GET, ["persistentvolumes", name]) => {
-                let handle = self.volumes.get(*name).or_else(|| self.late.get(*name));
+                let handle = self.volumes.get(*name);
                 handle.map_or_else(missing, |handle| (200, self.volume(name, handle)))
             }
             (&Method::GET, ["persistentvolumeclaims"]) => {
                 list(self.claims.iter().map(|(name, uid)| claim(name, uid)).collect())
-            }
-            (&Method::GET, ["namespaces", "shop", "persistentvolumeclaims", name]) => {
-                let found = self.claims.get_key_value(*name);
-                found.map_or_else(missing, |(name, uid)| (200, claim(name, uid)))
             }
             (&Method::PATCH, ["namespaces", _, "events", _]) if self.refuses => (
                 403,
@@ -83,6 +88,11 @@ impl Objects {
     }
 }
 
+/// The value of a key in a query.
+fn form<'q>(query: &'q str, key: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| pair.split_once('=').filter(|(found, _)| *found == key)).map(|(_, value)| value)
+}
+
 /// A client of an API server that knows these objects.
 pub(crate) fn client(objects: &Arc<Mutex<Objects>>) -> Client {
     let objects = Arc::clone(objects);
@@ -91,7 +101,12 @@ pub(crate) fn client(objects: &Arc<Mutex<Objects>>) -> Client {
         async move {
             let (head, body) = request.into_parts();
             let body = serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default();
-            let (status, answer) = objects.lock().unwrap().answer(&head.method, head.uri.path(), &body);
+            let (status, answer) = objects.lock().unwrap().answer(
+                &head.method,
+                head.uri.path(),
+                head.uri.query().unwrap_or_default(),
+                &body,
+            );
             let answer = Response::builder().status(status).body(Body::from(answer.to_string().into_bytes()));
             Ok::<_, Infallible>(answer.unwrap())
         }

@@ -117,7 +117,12 @@ impl Cluster {
         let mut nodes = Vec::new();
         for number in 1..=count {
             let name = format!("node-{number}");
-            nodes.push(Running::start(&name, material(&keyring, &keyring.node), limits).await);
+            let node = Running::start(&name, material(&keyring, &keyring.node), limits).await;
+            // Volumes of different machines have different UUIDs.
+            let mut machine = node.bench.machine();
+            (0..number * 1_000).for_each(|_| _ = machine.number());
+            drop(machine);
+            nodes.push(node);
         }
         let known = Nodes::named(nodes.iter().map(Running::member));
         let (membership, known) = watch::channel(Arc::new(known));

@@ -1,13 +1,13 @@
 //! What lists tell beyond ids and sizes, and the list of what can be reached.
 
-use quarry::controller::reachable;
+use quarry::controller::reachable::{self, Reachable};
 use quarry::csi::v1;
 use quarry::csi::v1::controller_server::Controller as _;
 use quarry::csi::volume_facts::VolumeFacts;
 use quarry::lvm::tags::Claim;
 use tonic::{Code, Request};
 
-use crate::cluster::{Cluster, request_on};
+use crate::cluster::{Cluster, DRIVER, request_on};
 
 #[tokio::test]
 async fn a_list_tells_what_a_volume_is_and_for_whom_and_the_answer_to_its_making_does_not() {
@@ -27,10 +27,30 @@ async fn a_list_tells_what_a_volume_is_and_for_whom_and_the_answer_to_its_making
         claim: Some(Claim { namespace: String::from("shop"), name: String::from("data") }),
         created: facts.created,
         never_used: true,
+        uuid: facts.uuid.clone(),
+        usable: Some(true),
+        in_default_class: true,
+        driver: Some(String::from(DRIVER)),
         ..VolumeFacts::default()
     };
     assert_eq!(facts, expected);
-    assert!(facts.created.is_some());
+    assert!(facts.created.is_some() && facts.uuid.is_some());
+}
+
+#[tokio::test]
+async fn a_single_node_is_told_from_a_controller_that_knows_one() {
+    let cluster = Cluster::start(1).await;
+    cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap();
+    let ask = || {
+        let mut request = Request::new(v1::ListVolumesRequest::default());
+        reachable::ask_for_it(&mut request);
+        request
+    };
+    let (mut of_node, mut of_controller) = (Reachable::default(), Reachable::default());
+    of_node.take(cluster.client(0).await.list_volumes(ask()).await.unwrap().into_inner().entries);
+    of_controller.take(cluster.controller.list_volumes(ask()).await.unwrap().into_inner().entries);
+    assert_eq!(of_node.volumes, of_controller.volumes);
+    assert_eq!((of_node.nodes.len(), of_controller.nodes.len()), (0, 1));
 }
 
 #[tokio::test]
@@ -42,10 +62,21 @@ async fn who_asks_for_it_gets_the_list_of_the_reachable_and_who_is_missing() {
     cluster.end(1).await;
     let whole = Request::new(v1::ListVolumesRequest::default());
     assert_eq!(cluster.controller.list_volumes(whole).await.unwrap_err().code(), Code::Unavailable);
-    let mut part = Request::new(v1::ListVolumesRequest::default());
-    reachable::ask_for_it(&mut part);
-    let reachable = reachable::read(cluster.controller.list_volumes(part).await.unwrap());
-    assert_eq!(reachable.silent, ["node-2"]);
-    let ids: Vec<String> = reachable.volumes().iter().map(|volume| volume.id.to_string()).collect();
-    assert_eq!(ids, ["node-1/on-node-1", "node-3/on-node-3"]);
+    for max_entries in [0, 1] {
+        let (mut reachable, mut starting_token) = (Reachable::default(), String::new());
+        loop {
+            let mut part = Request::new(v1::ListVolumesRequest { max_entries, starting_token });
+            reachable::ask_for_it(&mut part);
+            let answer = cluster.controller.list_volumes(part).await.unwrap().into_inner();
+            reachable.take(answer.entries);
+            starting_token = answer.next_token;
+            if starting_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(reachable.silent().map(|(node, _)| node).collect::<Vec<_>>(), ["node-2"]);
+        assert_eq!(reachable.counts(), [("node-1", 1), ("node-3", 1)].into());
+        let ids: Vec<String> = reachable.volumes.iter().map(|volume| volume.id.to_string()).collect();
+        assert_eq!(ids, ["node-1/on-node-1", "node-3/on-node-3"]);
+    }
 }

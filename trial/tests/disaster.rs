@@ -149,6 +149,8 @@ fn etcd_is_lost(stand: &Stand) {
         Ok(manifests.is_some())
     };
     stand.0.wait("recover-pvs", LIMIT, recovered).unwrap();
+    let shown = stand.quarry(&["orphans"]).unwrap();
+    assert!(!shown.contains("quarry orphans --remove"), "all volumes look like orphans now: {shown}");
     stand.0.cluster.apply(&manifests.unwrap()).unwrap();
     stand.0.cluster.apply(CLAIMS).unwrap();
     let read = pods("reader", "cat /data/f", "head -n 1 /dev/data");
@@ -171,7 +173,10 @@ fn a_node_is_lost_and_comes_back(stand: &Stand, made: Instant) {
     stand.0.kubectl(&["delete", "node", node]).unwrap();
     stand.0.kubectl(&["delete", "pod", "reader-files", "--force"]).unwrap();
     stand.0.kubectl(&["delete", "pvc", "files"]).unwrap();
-    let gone = || Ok(!stand.0.cluster.kubectl(&["get", "pv", volume])?.status.success());
+    let gone = || {
+        let output = stand.0.cluster.kubectl(&["get", "pv", volume, "--ignore-not-found", "--output=name"])?;
+        Ok(output.status.success() && output.text().trim().is_empty())
+    };
     let took = stand.0.wait("the volume of the lost node is given up", LIMIT, gone).unwrap();
     println!("given up after {took:?}");
     let about = |event: &Value| event["involvedObject"]["kind"].as_str().unwrap_or_default().to_owned();

@@ -29,6 +29,9 @@ pub struct OrphansFlags {
     /// Remove this orphan, with all data on it, instead of showing any; may be given several times
     #[arg(long, value_name = "ID")]
     pub remove: Vec<String>,
+    /// Remove it although no `PersistentVolume` of the driver exists at all: the cluster is new and has lost nothing
+    #[arg(long, requires = "remove")]
+    pub without_any_pv: bool,
     /// How to print them.
     #[command(flatten)]
     pub output: OutputFlags,
@@ -37,6 +40,9 @@ pub struct OrphansFlags {
 /// The flags of `quarry recover-pvs`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct RecoverFlags {
+    /// The ids of the volumes [default: all that were used and that no `PersistentVolume` names]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
     /// Where the controller serves.
     #[command(flatten)]
     pub socket: SocketFlags,

@@ -5,7 +5,6 @@
 //! refreshed before the API server forgets it, which is after an hour; after that it is gone by itself.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,16 +33,15 @@ pub struct Events {
     client: Client,
     /// What was written last and when, by the event's name.
     told: Mutex<HashMap<String, (String, Instant)>>,
-    is_failing: AtomicBool,
 }
 
 impl Events {
     /// None is written yet.
     pub fn new(client: Client) -> Self {
-        Self { client, told: Mutex::default(), is_failing: AtomicBool::new(false) }
+        Self { client, told: Mutex::default() }
     }
 
-    /// Warns of something, unless that was just done. That it cannot be written is logged once, and harms nothing.
+    /// Warns of something, unless that was just done. That it cannot be written is logged, and harms nothing.
     pub async fn warn(&self, about: ObjectReference, reason: &str, message: &str) {
         let event = event(about, reason, message);
         let name = event.metadata.name.clone().unwrap_or_default();
@@ -55,13 +53,14 @@ impl Events {
         let written = api.patch(&name, &PatchParams::apply(WRITER).force(), &Patch::Apply(&event)).await;
         match written {
             Ok(_) => {
-                self.is_failing.store(false, Ordering::Relaxed);
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 told.retain(|_, (_, when)| when.elapsed() < FRESH_FOR);
                 told.insert(name, (message.to_owned(), Instant::now()));
             }
-            Err(error) if self.is_failing.swap(true, Ordering::Relaxed) => tracing::debug!(%error, "wrote no event"),
-            Err(error) => tracing::warn!(%error, "could not write an event; the log will not say so again"),
+            Err(error) => {
+                let object = event.involved_object.name.unwrap_or_default();
+                tracing::warn!(%error, object, reason, message, "could not write an event");
+            }
         }
     }
 

@@ -6,11 +6,13 @@
 //! - [`certificates`]: the two Secrets that hold what mutual TLS needs
 //! - [`references`]: what names volumes: `PersistentVolumes`, claims, `StorageClasses`
 //! - [`events`]: what a person must know, told where he looks
+//! - [`given_up`]: tells of volumes that were deleted without their nodes
 //! - [`upkeep`]: looks for orphans and sick volumes now and then
 
 pub mod certificates;
 pub mod client;
 pub mod events;
+pub mod given_up;
 pub mod nodes;
 pub mod references;
 mod seen;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1;
-use kube::api::{ListParams, PartialObjectMeta};
+use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -19,15 +19,15 @@ const PAGE: u32 = 500;
 const CLASS: &str = "class";
 const FILE_SYSTEM: &str = "csi.storage.k8s.io/fstype";
 
-/// The `PersistentVolumes` of a driver.
-pub async fn references(client: &Client, driver: &str) -> kube::Result<Vec<Reference>> {
-    all(Api::<PersistentVolume>::all(client.clone()), |volume| reference(&volume, driver)).await
+/// The `PersistentVolumes` of all CSI drivers.
+pub async fn references(client: &Client) -> kube::Result<Vec<Reference>> {
+    all(Api::<PersistentVolume>::all(client.clone()), |volume| reference(&volume)).await
 }
 
-/// The `PersistentVolume` of that name if it is of the driver.
-pub async fn reference_named(client: &Client, name: &str, driver: &str) -> kube::Result<Option<Reference>> {
+/// The `PersistentVolume` of that name.
+pub async fn reference_named(client: &Client, name: &str) -> kube::Result<Option<Reference>> {
     let found = Api::<PersistentVolume>::all(client.clone()).get_opt(name).await?;
-    Ok(found.and_then(|volume| reference(&volume, driver)))
+    Ok(found.and_then(|volume| reference(&volume)))
 }
 
 /// The uids of all claims.
@@ -44,27 +44,20 @@ pub async fn claim_uids(client: &Client) -> kube::Result<BTreeSet<String>> {
     }
 }
 
-/// The uid of a claim, if it exists.
-pub async fn claim_uid(client: &Client, claim: &Claim) -> kube::Result<Option<String>> {
-    let api = Api::<PersistentVolumeClaim>::namespaced(client.clone(), &claim.namespace);
-    let found: Option<PartialObjectMeta<_>> = api.get_metadata_opt(&claim.name).await?;
-    Ok(found.and_then(|claim| claim.uid()))
-}
-
 /// The `StorageClasses` of a driver.
 pub async fn storage_classes(client: &Client, driver: &str) -> kube::Result<Vec<StorageClass>> {
     all(Api::<v1::StorageClass>::all(client.clone()), |class| storage_class(&class, driver)).await
 }
 
-/// The orphans among these volumes, and the `PersistentVolumes` of the driver.
+/// The orphans among these volumes, and the `PersistentVolumes`.
 pub async fn orphans_of(
     client: &Client,
     driver: &str,
     listed: &[Listed],
     now: u64,
 ) -> kube::Result<(Vec<Orphan>, Vec<Reference>)> {
-    let references = references(client, driver).await?;
-    let unnamed = unnamed(listed, &references, now);
+    let references = references(client).await?;
+    let unnamed = unnamed(listed, &references, driver, now);
     // Mostly every volume is named, and all the claims of the cluster need not be read.
     let claims = if unnamed.is_empty() { BTreeSet::new() } else { claim_uids(client).await? };
     Ok((orphans(unnamed, listed, &references, &claims), references))
@@ -85,13 +78,14 @@ where
     }
 }
 
-fn reference(volume: &PersistentVolume, driver: &str) -> Option<Reference> {
+fn reference(volume: &PersistentVolume) -> Option<Reference> {
     let spec = volume.spec.as_ref()?;
-    let csi = spec.csi.as_ref().filter(|csi| csi.driver == driver)?;
+    let csi = spec.csi.as_ref()?;
     let claim = spec.claim_ref.as_ref().and_then(|claim| {
         Some((Claim { namespace: claim.namespace.clone()?, name: claim.name.clone()? }, claim.uid.clone()))
     });
-    Some(Reference { name: volume.name_any(), handle: csi.volume_handle.clone(), claim })
+    let (driver, handle) = (csi.driver.clone(), csi.volume_handle.clone());
+    Some(Reference { name: volume.name_any(), driver, handle, claim })
 }
 
 fn storage_class(class: &v1::StorageClass, driver: &str) -> Option<StorageClass> {
@@ -101,6 +95,7 @@ fn storage_class(class: &v1::StorageClass, driver: &str) -> Option<StorageClass>
         name: class.name_any(),
         class: parameters.get(CLASS).cloned(),
         file_system: parameters.get(FILE_SYSTEM).cloned(),
+        mount_options: class.mount_options.clone().unwrap_or_default(),
     })
 }
 
@@ -111,7 +106,7 @@ mod tests {
     const DRIVER: &str = "lvm.quarry.storage";
 
     #[test]
-    fn only_persistent_volumes_of_the_driver_count() {
+    fn a_persistent_volume_names_a_volume_whatever_its_driver() {
         let volume = |driver: &str| {
             let json = serde_json::json!({"metadata": {"name": "pvc-1"}, "spec": {
                 "csi": {"driver": driver, "volumeHandle": "n1/pvc-1"},
@@ -122,21 +117,26 @@ mod tests {
         let claim = Claim { namespace: String::from("shop"), name: String::from("data") };
         let expected = Reference {
             name: String::from("pvc-1"),
+            driver: String::from("other.csi"),
             handle: String::from("n1/pvc-1"),
             claim: Some((claim, Some(String::from("u")))),
         };
-        assert_eq!(reference(&volume(DRIVER), DRIVER), Some(expected));
-        assert_eq!(reference(&volume("other.csi"), DRIVER), None);
-        assert_eq!(reference(&PersistentVolume::default(), DRIVER), None);
+        assert_eq!(reference(&volume("other.csi")), Some(expected));
+        assert_eq!(reference(&PersistentVolume::default()), None);
     }
 
     #[test]
     fn a_storage_class_is_known_by_its_parameters() {
-        let json = serde_json::json!({"metadata": {"name": "quick"}, "provisioner": DRIVER,
+        let json = serde_json::json!({"metadata": {"name": "quick"}, "provisioner": DRIVER, "mountOptions": ["noatime"],
             "parameters": {"class": "fast", "csi.storage.k8s.io/fstype": "xfs"}});
         let class: v1::StorageClass = serde_json::from_value(json).unwrap();
         let text = |text: &str| Some(text.to_owned());
-        let expected = StorageClass { name: String::from("quick"), class: text("fast"), file_system: text("xfs") };
+        let expected = StorageClass {
+            name: String::from("quick"),
+            class: text("fast"),
+            file_system: text("xfs"),
+            mount_options: vec![String::from("noatime")],
+        };
         assert_eq!(storage_class(&class, DRIVER), Some(expected));
         assert_eq!(storage_class(&class, "other.csi"), None);
     }

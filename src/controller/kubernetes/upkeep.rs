@@ -7,25 +7,29 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::{StreamExt, stream};
 use kube::Client;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 
 use super::events::{self, Events};
-use super::references::{claim_uid, orphans_of, reference_named};
+use super::references::{claim_uids, orphans_of, references};
 use crate::controller::forward::{Client as NodeClient, Deadline};
 use crate::controller::membership::Membership;
-use crate::controller::orphans::{Orphan, Reference, Waiting};
-use crate::controller::router::Router;
+use crate::controller::orphans::{Orphan, Reference, Waiting, knows_any};
+use crate::controller::reachable::PATIENCE;
+use crate::controller::router::{AT_ONCE, Router};
+use crate::csi::condition::Deletable;
 use crate::csi::v1;
 use crate::lvm::size::Bytes;
 use crate::lvm::volume_id::VolumeId;
 
-/// How long a node may take for one question.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// After a node has come it is looked at so soon, and not more often.
+/// After a node has come it is looked at so soon.
 const SOON: Duration = Duration::from_secs(20);
+/// Between two looks is at least so much time.
+const LEAST_PAUSE: Duration = Duration::from_mins(2);
 
 /// What a look takes.
 pub struct Upkeep {
@@ -54,26 +58,18 @@ pub struct Look {
 }
 
 impl Upkeep {
-    /// Looks until the stop. Gives how many orphans there are, once that is known, and takes the ids of volumes that were
-    /// given up with their nodes.
-    pub fn start(self, stop: CancellationToken) -> (watch::Receiver<Option<u64>>, mpsc::Sender<String>) {
-        /// More than that at once only the log tells of.
-        const ROOM: usize = 256;
+    /// Looks until the stop. Gives how many orphans there are, once that is known.
+    pub fn start(self, events: Arc<Events>, stop: CancellationToken) -> watch::Receiver<Option<u64>> {
         let (count, counted) = watch::channel(None);
-        let (sender, given_up) = mpsc::channel(ROOM);
-        let upkeep = Arc::new(self);
-        let events = Arc::new(Events::new(upkeep.client.clone()));
-        let telling = Arc::clone(&upkeep).tell_given_up(Arc::clone(&events), given_up);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(telling));
-        tokio::spawn(stop.run_until_cancelled_owned(async move { upkeep.look_always(&events, &count).await }));
-        (counted, sender)
+        tokio::spawn(stop.run_until_cancelled_owned(async move { self.look_always(&events, &count).await }));
+        counted
     }
 
     async fn look_always(&self, events: &Events, count: &watch::Sender<Option<u64>>) {
         let mut waiting = Waiting::default();
         let mut newcomers = Newcomers { membership: self.membership.clone(), seen: HashSet::new() };
         newcomers.come().await;
-        let mut pause = SOON;
+        let mut pause = LEAST_PAUSE;
         loop {
             tokio::time::sleep(SOON).await;
             let begun = Instant::now();
@@ -83,40 +79,76 @@ impl Upkeep {
                     look.is_whole
                 }
                 Err(error) => {
+                    waiting.interrupt();
                     tracing::warn!(error = format!("{error:#}"), "could not look for orphans; trying again");
                     false
                 }
             };
-            pause = if is_whole { self.every } else { self.every.min(pause * 2) };
-            if tokio::time::timeout_at(begun + pause, newcomers.come()).await.is_ok() {
-                pause = SOON;
+            let (ended, least) = (Instant::now(), least_pause(begun.elapsed()));
+            pause = least.max(if is_whole { self.every } else { self.every.min(pause * 2) });
+            if tokio::time::timeout_at(ended + pause, newcomers.come()).await.is_ok() {
+                tokio::time::sleep_until(ended + least).await;
+                pause = LEAST_PAUSE;
             }
         }
     }
 
     /// One look.
     pub async fn look(&self, events: &Events, waiting: &mut Waiting) -> anyhow::Result<Look> {
-        let reachable = self.router.reachable_volumes(Deadline::after(PATIENCE)).await?;
+        let reachable = self.router.reachable_volumes().await?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let (orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes(), now).await?;
-        self.tell_of_orphans(events, &orphans).await;
+        let (mut orphans, references) = orphans_of(&self.client, &self.driver, &reachable.volumes, now).await?;
+        // Before all that takes time: what was just read is growing old.
+        let removed = self.remove(waiting.due(&orphans, self.grace)).await?;
+        orphans.retain(|orphan| !removed.contains(&orphan.volume.id));
+        self.tell_of_orphans(events, &orphans, knows_any(&references, &self.driver)).await;
         self.tell_of_the_sick(events, &references).await?;
-        let mut removed = 0;
-        for orphan in waiting.due(&orphans, &references, self.grace) {
-            match self.remove(&orphan).await {
-                Ok(is_gone) => removed += usize::from(is_gone),
-                Err(error) => {
-                    let (volume, error) = (orphan.volume.id.to_string(), format!("{error:#}"));
-                    tracing::warn!(volume, error, "could not remove an orphan; trying again");
+        Ok(Look {
+            orphans: u64::try_from(orphans.len()).unwrap_or(u64::MAX),
+            is_whole: reachable.silent().next().is_none(),
+        })
+    }
+
+    /// Removes those that nobody names, seen once more; answers with those that are gone.
+    async fn remove(&self, mut due: Vec<Orphan>) -> anyhow::Result<HashSet<VolumeId>> {
+        let mut removed = HashSet::new();
+        if due.is_empty() {
+            return Ok(removed);
+        }
+        let (references, claims) = (references(&self.client).await?, claim_uids(&self.client).await?);
+        if !knows_any(&references, &self.driver) {
+            return Ok(removed);
+        }
+        let handles: HashSet<&str> = references.iter().map(|reference| reference.handle.as_str()).collect();
+        due.retain(|orphan| {
+            let is_claimed = orphan.volume.claim_uid().is_none_or(|uid| claims.contains(uid));
+            !is_claimed && !handles.contains(orphan.volume.id.to_string().as_str())
+        });
+        for Orphan { volume, .. } in due {
+            let volume_id = volume.id.to_string();
+            let request = v1::DeleteVolumeRequest { volume_id, ..v1::DeleteVolumeRequest::default() };
+            let call = |mut client: NodeClient, mut request: Request<_>| async move {
+                Deletable::NeverUsed.put(request.metadata_mut());
+                client.delete_volume(request).await
+            };
+            match self.router.call(&volume.id.node, Deadline::after(PATIENCE), request, call).await {
+                Ok(_) => {
+                    let (volume_id, bytes) = (&volume.id, volume.bytes);
+                    tracing::warn!(%volume_id, bytes, "removed an orphan: it was never used, and nobody names it");
+                    removed.insert(volume.id);
+                }
+                Err(status) => {
+                    let (volume_id, error) = (&volume.id, status.message());
+                    tracing::warn!(%volume_id, error, "could not remove an orphan; trying again");
                 }
             }
         }
-        let orphans = u64::try_from(orphans.len() - removed).unwrap_or(u64::MAX);
-        Ok(Look { orphans, is_whole: reachable.silent.is_empty() })
+        Ok(removed)
     }
 
-    /// An event for each node that has some.
-    async fn tell_of_orphans(&self, events: &Events, orphans: &[Orphan]) {
+    /// An event for each node that has some. Where the cluster knows no volume of the driver at all, it has rather forgotten
+    /// them.
+    async fn tell_of_orphans(&self, events: &Events, orphans: &[Orphan], knows_any: bool) {
         let mut by_node: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for orphan in orphans {
             let (count, bytes) = by_node.entry(&orphan.volume.id.node).or_default();
@@ -124,12 +156,18 @@ impl Upkeep {
         }
         for (node, (count, bytes)) in by_node {
             let Some(name) = self.membership.borrow().get(node).map(|member| member.name.clone()) else { continue };
-            let (volumes, namespace) = (if count == 1 { "volume" } else { "volumes" }, &self.namespace);
+            let volumes = if count == 1 { "volume" } else { "volumes" };
+            let (driver, size) = (&self.driver, Bytes(bytes));
+            let what = if knows_any {
+                "To see them, and what brings them back or removes them"
+            } else {
+                "There is none of the driver at all: if the cluster lost what it knew, remove nothing and use `quarry \
+                 recover-pvs`. To see them"
+            };
             let message = format!(
-                "{count} {volumes} of {} on this node, {}: no PersistentVolume names them. To see them, and what \
-                 removes them: kubectl -n {namespace} exec deploy/quarry-controller -c quarry -- quarry orphans",
-                self.driver,
-                Bytes(bytes)
+                "{count} {volumes} of {driver} on this node, {size}: no PersistentVolume names them. {what}: kubectl -n \
+                 {} exec deploy/quarry-controller -c quarry -- quarry orphans",
+                self.namespace
             );
             events.warn(events::node(&name), "OrphanedVolumes", &message).await;
         }
@@ -139,10 +177,10 @@ impl Upkeep {
     async fn tell_of_the_sick(&self, events: &Events, references: &[Reference]) -> crate::error::Result<()> {
         let by_handle: HashMap<&str, &Reference> =
             references.iter().map(|reference| (reference.handle.as_str(), reference)).collect();
-        let all = |_: &str| v1::ControllerListVolumeHealthRequest::default();
-        let call = |mut client: NodeClient, request| async move { client.controller_list_volume_health(request).await };
-        for (_, answer) in self.router.ask(&self.router.nodes()?, Deadline::after(PATIENCE), all, call).await {
-            for sick in answer.map(|answer| answer.entries).unwrap_or_default() {
+        let asking = stream::iter(self.router.nodes()?).map(|node| async move { self.sick_on(&node).await });
+        let mut answers = asking.buffer_unordered(AT_ONCE);
+        while let Some(sick) = answers.next().await {
+            for sick in sick {
                 let Some((claim, uid)) = by_handle.get(sick.volume_id.as_str()).and_then(|known| known.claim.as_ref())
                 else {
                     continue;
@@ -155,43 +193,27 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Removes an orphan that may go, unless somebody names it after all; answers with whether it was removed.
-    async fn remove(&self, orphan: &Orphan) -> anyhow::Result<bool> {
-        let (id, facts) = (&orphan.volume.id, &orphan.volume.facts);
-        let name = facts.name.as_deref().unwrap_or_default();
-        let is_named = reference_named(&self.client, name, &self.driver).await?.is_some();
-        let claim = match &facts.claim {
-            Some(claim) => claim_uid(&self.client, claim).await?,
-            None => None,
-        };
-        if is_named || claim.is_some_and(|uid| orphan.volume.claim_uid() == Some(uid.as_str())) {
-            return Ok(false);
-        }
-        let request = v1::DeleteVolumeRequest { volume_id: id.to_string(), ..v1::DeleteVolumeRequest::default() };
-        let call = |mut client: NodeClient, request| async move { client.delete_volume(request).await };
-        self.router.call(&id.node, Deadline::after(PATIENCE), request, call).await?;
-        tracing::warn!(volume = %id, bytes = orphan.volume.bytes, "removed an orphan: it was never used, and nobody names it");
-        Ok(true)
-    }
-
-    /// Tells of volumes that were deleted without their nodes, as long as the objects that named them can be found.
-    async fn tell_given_up(self: Arc<Self>, events: Arc<Events>, mut given_up: mpsc::Receiver<String>) {
-        while let Some(handle) = given_up.recv().await {
-            let Some(id) = VolumeId::parse(&handle) else { continue };
-            // The provisioner gives a PersistentVolume the name that the logical volume has.
-            let found = reference_named(&self.client, &id.logical_volume, &self.driver).await;
-            let Some(reference) = found.ok().flatten().filter(|reference| reference.handle == handle) else { continue };
-            let message = format!(
-                "node {} is gone from the cluster: volume {handle} was given up as deleted, but its data is still on the \
-                 node's disks. Should the node come back, `quarry orphans` shows it",
-                id.node
-            );
-            events.warn(events::persistent_volume(&reference.name), "VolumeGivenUp", &message).await;
-            if let Some((claim, uid)) = reference.claim {
-                events.warn(events::claim(&claim, uid), "VolumeGivenUp", &message).await;
+    /// The volumes of a node that are not healthy, as far as it tells.
+    async fn sick_on(&self, node: &str) -> Vec<v1::VolumeHealth> {
+        let (mut sick, mut starting_token) = (Vec::new(), String::new());
+        loop {
+            let request = v1::ControllerListVolumeHealthRequest { starting_token, ..Default::default() };
+            let call =
+                |mut client: NodeClient, request| async move { client.controller_list_volume_health(request).await };
+            let Ok(page) = self.router.call(node, Deadline::after(PATIENCE), request, call).await else { return sick };
+            sick.extend(page.entries);
+            if page.next_token.is_empty() {
+                return sick;
             }
+            starting_token = page.next_token;
         }
     }
+}
+
+/// How long to wait at least after a look that took so long: nodes that come one after the other, and several replicas,
+/// must not make it a look without end.
+fn least_pause(took: Duration) -> Duration {
+    LEAST_PAUSE.max(took.saturating_mul(10))
 }
 
 /// Nodes that were not there before. One whose pod is replaced is no newcomer, but one that was gone from the cluster is.
@@ -231,6 +253,13 @@ mod tests {
             address: runs.then(|| String::from("10.0.0.1:1")),
         };
         Arc::new(Nodes::named(named.iter().map(member)))
+    }
+
+    #[test]
+    fn between_two_looks_is_ten_times_as_long_as_one_takes() {
+        for (took, least) in [(1, 120), (12, 120), (60, 600)] {
+            assert_eq!(least_pause(Duration::from_secs(took)), Duration::from_secs(least));
+        }
     }
 
     #[tokio::test(start_paused = true)]

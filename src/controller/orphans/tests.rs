@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const DRIVER: &str = "lvm.quarry.storage";
 const NOW: u64 = 1_800_000_000;
 
 fn uid(number: u8) -> String {
@@ -10,18 +11,26 @@ fn uid(number: u8) -> String {
 
 fn volume(node: &str, number: u8, never_used: bool) -> Listed {
     let name = format!("pvc-{}", uid(number));
-    let facts =
-        VolumeFacts { name: Some(name.clone()), created: Some(NOW - 3_600), never_used, ..VolumeFacts::default() };
+    let facts = VolumeFacts {
+        name: Some(name.clone()),
+        created: Some(NOW - 3_600),
+        never_used,
+        uuid: Some(format!("{node}-{number}")),
+        usable: Some(true),
+        driver: Some(String::from(DRIVER)),
+        ..VolumeFacts::default()
+    };
     Listed { id: VolumeId { node: node.to_owned(), logical_volume: name }, bytes: 1 << 30, facts }
 }
 
 fn reference(volume: &Listed) -> Reference {
-    Reference { name: volume.id.logical_volume.clone(), handle: volume.id.to_string(), claim: None }
+    let (name, driver) = (volume.id.logical_volume.clone(), String::from(DRIVER));
+    Reference { name, driver, handle: volume.id.to_string(), claim: None }
 }
 
 fn judge(listed: &[Listed], references: &[Reference], claims: &[String]) -> Vec<Orphan> {
     let claims = claims.iter().cloned().collect();
-    orphans(unnamed(listed, references, NOW), listed, references, &claims)
+    orphans(unnamed(listed, references, DRIVER, NOW), listed, references, &claims)
 }
 
 #[test]
@@ -61,6 +70,62 @@ fn a_volume_whose_group_was_moved_is_reported_and_never_removed() {
 }
 
 #[test]
+fn a_moved_volume_is_no_double_because_another_of_its_name_exists() {
+    let (before, after, other) = (volume("n1", 1, true), volume("n2", 1, true), volume("n3", 1, true));
+    for named in [[&before, &other], [&other, &before]] {
+        let found = judge(&[after.clone(), other.clone()], &named.map(reference), &[]);
+        let standing = Standing::Moved { named: before.id.to_string() };
+        assert_eq!(found, [Orphan { volume: after.clone(), standing }]);
+    }
+}
+
+#[test]
+fn a_logical_volume_that_two_nodes_see_is_removed_by_nobody() {
+    let (used, mut seen) = (volume("n1", 1, false), volume("n2", 1, true));
+    seen.facts.uuid = used.facts.uuid.clone();
+    let of_used = Standing::Ambiguous { with: used.id.to_string() };
+    let found = judge(&[used.clone(), seen.clone()], &[reference(&used)], &[]);
+    assert_eq!(found, [Orphan { volume: seen.clone(), standing: of_used.clone() }]);
+    assert!(!found[0].is_removable() && !found[0].may_go());
+    let both = judge(&[used.clone(), seen.clone()], &[], &[]);
+    assert!(both.len() == 2 && both.iter().all(|orphan| !orphan.is_removable() && !orphan.may_go()));
+    // An older node tells no UUID, so these may be one, too.
+    seen.facts.uuid = None;
+    let found = judge(&[used.clone(), seen.clone()], &[reference(&used)], &[]);
+    assert_eq!(found, [Orphan { volume: seen, standing: of_used }]);
+}
+
+#[test]
+fn two_volumes_of_one_id_are_removed_by_nobody() {
+    let (one, mut other) = (volume("n1", 1, true), volume("n1", 1, true));
+    other.facts.uuid = Some(String::from("other"));
+    let found = judge(&[one, other], &[], &[]);
+    assert!(found.len() == 2 && found.iter().all(|orphan| !orphan.is_removable() && !orphan.may_go()));
+}
+
+#[test]
+fn a_volume_of_a_group_that_is_another_machines_is_reported_only_where_no_other_node_lists_it() {
+    let (used, mut seen) = (volume("n1", 1, false), volume("n2", 1, true));
+    (seen.facts.uuid, seen.facts.usable) = (used.facts.uuid.clone(), Some(false));
+    assert_eq!(judge(&[used.clone(), seen.clone()], &[reference(&used)], &[]), []);
+    let found = judge(std::slice::from_ref(&seen), &[], &[]);
+    assert_eq!(found, [Orphan { volume: seen, standing: Standing::Unusable }]);
+    assert!(!found[0].is_removable() && !found[0].may_go());
+}
+
+#[test]
+fn a_volume_that_another_driver_names_or_made_is_no_orphan() {
+    let mut other = volume("n1", 1, true);
+    let named = Reference { driver: String::from("other.csi"), ..reference(&other) };
+    assert_eq!(judge(std::slice::from_ref(&other), &[named], &[]), []);
+    other.facts.driver = Some(String::from("other.csi"));
+    assert_eq!(judge(std::slice::from_ref(&other), &[], &[]), []);
+    other.facts.driver = None;
+    let found = judge(&[other], &[], &[]);
+    assert!(found.len() == 1 && !found[0].may_go(), "whose it is is not known: {found:?}");
+}
+
+#[test]
 fn only_what_a_provisioner_had_made_may_go() {
     let mut orphan = Orphan { volume: volume("n1", 1, true), standing: Standing::Unnamed };
     assert!(orphan.may_go());
@@ -74,20 +139,25 @@ fn only_what_a_provisioner_had_made_may_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_orphan_goes_after_the_grace_and_its_time_starts_again_when_it_was_none() {
+async fn an_orphan_goes_after_the_grace_and_its_time_starts_again_when_it_could_not_have_gone() {
     let grace = Duration::from_hours(24);
-    let other = [reference(&volume("n9", 9, false))];
-    let found = [Orphan { volume: volume("n1", 1, true), standing: Standing::Unnamed }];
+    let may_go = [Orphan { volume: volume("n1", 1, true), standing: Standing::Unnamed }];
+    let used = [Orphan { volume: volume("n1", 1, false), standing: Standing::Unnamed }];
     let mut waiting = Waiting::default();
-    assert_eq!(waiting.due(&found, &other, grace), []);
+    assert_eq!(waiting.due(&may_go, grace), []);
     tokio::time::advance(grace.saturating_sub(Duration::from_secs(1))).await;
-    assert_eq!(waiting.due(&found, &other, grace), []);
+    assert_eq!(waiting.due(&may_go, grace), []);
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(waiting.due(&found, &other, grace), found);
-    assert_eq!(waiting.due(&found, &other, Duration::ZERO), [], "zero means never");
-    assert_eq!(waiting.due(&found, &[], grace), [], "a cluster that knows no volume at all");
-    assert_eq!(waiting.due(&[], &other, grace), []);
-    assert_eq!(waiting.due(&found, &other, grace), []);
+    assert_eq!(waiting.due(&may_go, grace), may_go);
+    assert_eq!(waiting.due(&may_go, Duration::ZERO), [], "zero means never");
+    for meanwhile in [&[][..], &used] {
+        assert_eq!(waiting.due(meanwhile, grace), []);
+        assert_eq!(waiting.due(&may_go, grace), []);
+        tokio::time::advance(grace).await;
+        assert_eq!(waiting.due(&may_go, grace), may_go);
+    }
+    waiting.interrupt();
+    assert_eq!(waiting.due(&may_go, grace), [], "after a look that failed");
 }
 
 proptest! {

@@ -25,6 +25,7 @@ fn the_tags_of_a_volume_are_readable() {
         block: true,
         claim: Some(Claim { namespace: String::from("shop"), name: String::from("data-db-0") }),
         single_user: true,
+        driver: Some(String::from("lvm.quarry.storage")),
     };
     let expected = [
         "quarry.kind=volume",
@@ -37,6 +38,7 @@ fn the_tags_of_a_volume_are_readable() {
         "quarry.block",
         "quarry.single-user",
         "quarry.pvc=shop/data-db-0",
+        "quarry.driver=lvm.quarry.storage",
     ];
     assert_eq!(volume.to_tags(), expected);
     assert_eq!(VolumeTags::parse(&tags(&expected)), Some(volume));
@@ -82,10 +84,11 @@ fn any_volume() -> impl Strategy<Value = VolumeTags> {
     let text = || proptest::collection::vec(any::<char>(), 0..=32).prop_map(String::from_iter);
     let wipe = proptest::option::of(proptest::sample::select(Wipe::ALL.to_vec()));
     let claim = (text(), text()).prop_map(|(namespace, name)| Claim { namespace, name });
-    let texts = (text(), text(), proptest::option::of(text()), proptest::option::of(claim));
+    let optional = || proptest::option::of(text());
+    let texts = (text(), text(), optional(), proptest::option::of(claim), optional());
     let words = proptest::collection::vec("[a-zA-Z0-9=,-]{1,12}", 0..4);
     (texts, any::<bool>(), wipe, any::<[bool; 2]>(), words).prop_map(
-        |((name, class, file_system, claim), fresh, deleting, [block, single_user], mkfs_options)| VolumeTags {
+        |((name, class, file_system, claim, driver), fresh, deleting, [block, single_user], mkfs_options)| VolumeTags {
             name,
             class,
             fresh,
@@ -95,6 +98,7 @@ fn any_volume() -> impl Strategy<Value = VolumeTags> {
             block,
             claim,
             single_user,
+            driver,
         },
     )
 }
@@ -124,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn no_tags_make_the_parser_panic(mut found in proptest::collection::vec("(quarry\\.(kind|name|class|deleting|fs|pvc)=)?\\PC{0,12}", 0..6)) {
+    fn no_tags_make_the_parser_panic(mut found in proptest::collection::vec("(quarry\\.(kind|name|class|deleting|fs|pvc|driver)=)?\\PC{0,12}", 0..6)) {
         found.push(String::from(KIND_VOLUME));
         let _ = VolumeTags::parse(&found);
     }
