@@ -30,7 +30,9 @@ impl Lab {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        // Where tests run in the background of a shell, SIGINT is ignored, and what they start inherits that.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", PROGRAM]);
         command.args(["run", "--memory", &self.memory, "--disk", "64M", "--volatile-disk", "64M", "--"]).args(words);
         command.env("QUARRY_CACHE", self.cache.path()).env_remove("LAB");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
