@@ -26,22 +26,27 @@ pub fn topology_key(driver: &str) -> String {
     format!("{TOPOLOGY_PREFIX}{driver}/node")
 }
 
+/// Whether it is a DNS domain in lower case, of whatever length, as Kubernetes wants its objects' names.
+pub fn is_lower_case_domain(text: &str) -> bool {
+    let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
+            && bytes.first().is_some_and(is_alphanumeric)
+            && bytes.last().is_some_and(is_alphanumeric)
+    };
+    text.split('.').all(is_label)
+}
+
 impl FromStr for DriverName {
     type Err = String;
 
     /// CSI's own rules, and csi-sanity's, which wants letters at both ends. Kubernetes wants lower case.
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let is_label = |label: &str| {
-            let bytes = label.as_bytes();
-            bytes.iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
-                && bytes.first().is_some_and(is_alphanumeric)
-                && bytes.last().is_some_and(is_alphanumeric)
-        };
         let has_letters_at_ends = text.len() >= 2
             && text.starts_with(|first: char| first.is_ascii_lowercase())
             && text.ends_with(|last: char| last.is_ascii_lowercase());
-        if text.len() <= LIMIT && has_letters_at_ends && text.split('.').all(is_label) {
+        if text.len() <= LIMIT && has_letters_at_ends && is_lower_case_domain(text) {
             return Ok(Self(text.to_owned()));
         }
         Err(format!(

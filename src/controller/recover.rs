@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::ambiguous::Ambiguous;
 use super::orphans::{Listed, Reference};
 use super::storage_class::{NoStorageClass, StorageClasses};
+use crate::config::driver_name::is_lower_case_domain;
 use crate::csi::volume_facts::Content;
 use crate::lvm::names::hexadecimal;
 use crate::lvm::tags::Claim;
@@ -220,16 +221,9 @@ fn derived_name(id: &str) -> String {
     format!("recovered-{}", hexadecimal(&Sha256::digest(id.as_bytes())[..8]))
 }
 
-/// Whether Kubernetes takes it: a DNS subdomain in lower case.
+/// Whether Kubernetes takes it for a `PersistentVolume`.
 fn is_object_name(name: &str) -> bool {
-    let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_label = |label: &str| {
-        let bytes = label.as_bytes();
-        bytes.iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
-            && bytes.first().is_some_and(is_alphanumeric)
-            && bytes.last().is_some_and(is_alphanumeric)
-    };
-    name.len() <= NAME_LIMIT && name.split('.').all(is_label)
+    name.len() <= NAME_LIMIT && is_lower_case_domain(name)
 }
 
 #[cfg(test)]
