@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod background;
+pub mod clock;
 mod images;
 pub mod manifests;
 mod namespace;

@@ -27,7 +27,7 @@ pub(super) fn measure(installed: &Installed, space: &Namespace<'_>, pods: usize,
         let log = space.kubectl(&["logs", &name, "--timestamps"])?;
         let started = time(log.split_whitespace().next().context("the container said nothing")?)?;
         let made = first(&entries(&installed.cluster)?, "pods", &name).context("nobody made the pod")?;
-        times.push(between(made, started));
+        times.push(between(made, installed.clock_of(WORKER)?.here(started)));
         space.delete(&[&format!("pod/{name}")])?;
     }
     Ok(times)
