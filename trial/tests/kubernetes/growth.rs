@@ -37,11 +37,13 @@ fn an_ext4_volume_grows_while_it_is_used() {
 }
 
 #[test]
+#[ignore = "kubelet looks once a minute: make test-cluster"]
 fn an_xfs_volume_grows_while_it_is_used() {
     file_system_grows("grow-xfs", XFS);
 }
 
 #[test]
+#[ignore = "kubelet looks once a minute: make test-cluster"]
 fn a_btrfs_volume_grows_while_it_is_used() {
     file_system_grows("grow-btrfs", BTRFS);
 }
@@ -74,6 +76,7 @@ fn a_volume_without_a_pod_grows_and_its_file_system_with_the_next_pod() {
 }
 
 #[test]
+#[ignore = "kubelet looks once a minute: make test-cluster"]
 fn growth_beyond_the_room_is_told_and_the_wish_can_be_lowered() {
     let space = namespace("grow-too-far");
     space.apply(&[claim("data", "quarry", "64Mi"), pod("main", "data", "echo kept >/data/f")]).unwrap();
