@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::images;
-use super::manifests::root_of_repository;
-use super::{GROUP, NAMESPACE, ROLLOUT};
+use super::manifests::file_of_the_driver;
+use super::{GROUP, NAMESPACE, ROLLOUT, WORKLOADS};
 use crate::site::programs_folder;
 
 /// Gives the workers the images and a volume group, applies deploy/quarry.yaml, and waits until all runs.
@@ -19,9 +19,8 @@ pub fn install(workers: u8) -> Result<()> {
         // The first disk that `cluster up --disk` gives to a worker.
         lab(&words(&["run", &format!("worker-{worker}"), "--", "vgcreate", "--quiet", GROUP, "/dev/ubdb"]))?;
     }
-    let manifests = root_of_repository().join("deploy/quarry.yaml");
-    kubectl(&["apply", "--filename", &manifests.to_string_lossy()])?;
-    for what in ["daemonset/quarry-node", "deployment/quarry-controller"] {
+    kubectl(&["apply", "--filename", &file_of_the_driver().to_string_lossy()])?;
+    for what in WORKLOADS {
         let ready = kubectl(&["--namespace", NAMESPACE, "rollout", "status", what, ROLLOUT]);
         if ready.is_err() {
             let selector = "--selector=app.kubernetes.io/name=quarry";

@@ -26,7 +26,11 @@ pub use self::programs::Program;
 pub const GROUP: &str = "quarry";
 /// The namespace of the manifests.
 pub const NAMESPACE: &str = "quarry";
+/// What runs when the driver does, and how long it may take to.
+const WORKLOADS: [&str; 2] = ["daemonset/quarry-node", "deployment/quarry-controller"];
 const ROLLOUT: &str = "--timeout=180s";
+/// What selects the pods of the nodes, for kubectl.
+pub const NODE_PODS: &str = "--selector=app.kubernetes.io/component=node";
 
 /// A cluster with Quarry in it.
 pub struct Installed {
@@ -61,13 +65,12 @@ impl Installed {
         self.rolled_out()?;
         // The nodes of a first install get their certificates when kubelet looks at their pods again: within a minute, or
         // when a pod changes.
-        let nodes = "--selector=app.kubernetes.io/component=node";
-        self.kubectl(&["-n", NAMESPACE, "annotate", "pods", nodes, "--overwrite", "looked-at=now"]).map(drop)
+        self.kubectl(&["-n", NAMESPACE, "annotate", "pods", NODE_PODS, "--overwrite", "looked-at=now"]).map(drop)
     }
 
     /// Waits until the driver's pods run as they should.
     pub fn rolled_out(&self) -> Result<()> {
-        for what in ["daemonset/quarry-node", "deployment/quarry-controller"] {
+        for what in WORKLOADS {
             let waited = self.kubectl(&["-n", NAMESPACE, "rollout", "status", what, ROLLOUT]);
             waited.with_context(|| self.told())?;
         }
@@ -110,8 +113,15 @@ impl Installed {
     /// The driver's pod on a worker.
     pub fn node_pod(&self, worker: &str) -> Result<String> {
         let field = format!("--field-selector=spec.nodeName={worker}");
-        let label = "--selector=app.kubernetes.io/component=node";
-        self.kubectl(&["-n", NAMESPACE, "get", "pods", label, &field, "--output=jsonpath={.items[0].metadata.name}"])
+        self.kubectl(&[
+            "-n",
+            NAMESPACE,
+            "get",
+            "pods",
+            NODE_PODS,
+            &field,
+            "--output=jsonpath={.items[0].metadata.name}",
+        ])
     }
 
     /// Waits until something is so; answers with how long it took.

@@ -122,7 +122,7 @@ impl<'c> Namespace<'c> {
     }
 
     /// Deletes it with all that is in it, and waits until nothing of it is left in the API, nor on any worker: no volume,
-    /// no logical volume, no mount.
+    /// no logical volume, and so no mount, for what is mounted is not removed.
     pub fn leave(self) -> Result<()> {
         let limit = format!("--timeout={}s", LIMIT.as_secs());
         let deleted = self.installed.kubectl(&["delete", "namespace", &self.name, &limit]);

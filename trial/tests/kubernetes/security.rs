@@ -9,8 +9,8 @@ use quarry::csi::v1;
 use quarry::tls::authority::{Keyring, Lifetimes, renewed};
 use quarry_lab::{Command, Process};
 use quarry_trial::client::Client;
-use quarry_trial::kubernetes::NAMESPACE;
 use quarry_trial::kubernetes::manifests::{claim, pod};
+use quarry_trial::kubernetes::{NAMESPACE, NODE_PODS};
 use quarry_trial::site::programs_folder;
 use tempfile::TempDir;
 use tonic::{Code, Status};
@@ -21,8 +21,7 @@ const DRIVER: &str = "lvm.quarry.storage";
 
 #[test]
 fn a_node_has_no_token_and_its_identity_may_do_nothing() {
-    let pods =
-        installed().list(&["--namespace", NAMESPACE, "pods", "--selector=app.kubernetes.io/component=node"]).unwrap();
+    let pods = installed().list(&["--namespace", NAMESPACE, "pods", NODE_PODS]).unwrap();
     assert_eq!(pods.len(), 3);
     for pod in &pods {
         let volumes = pod["spec"]["volumes"].as_array().unwrap();
