@@ -27,10 +27,21 @@ pub async fn connect(address: &str, material: &InForce, driver: &str) -> io::Res
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let name = ServerName::try_from(Role::Node.name(driver)).map_err(io::Error::other)?;
-        TlsConnector::from(Arc::new(configuration(&material)?)).connect(name, stream).await
+        let greeted = TlsConnector::from(Arc::new(configuration(&material)?)).connect(name, stream).await;
+        greeted.map_err(explained)
     };
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECTING.as_secs()));
     timeout(CONNECTING, connecting).await.map_err(|_| late())?
+}
+
+/// A node that has no certificates hangs up without a word.
+fn explained(error: io::Error) -> io::Error {
+    if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) {
+        return error;
+    }
+    let problem = "it hung up in the TLS handshake: it has no certificates yet (kubelet brings them within a minute or two) \
+                   or it is no node";
+    io::Error::new(error.kind(), problem)
 }
 
 fn configuration(material: &Material) -> io::Result<ClientConfig> {
@@ -43,4 +54,33 @@ fn configuration(material: &Material) -> io::Result<ClientConfig> {
     // Nodes resume nothing (`server`), and an empty store of sessions takes 15 KiB, for every connection.
     configuration.resumption = Resumption::disabled();
     Ok(configuration)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::authority::{Keyring, Lifetimes, renewed};
+    use super::super::server::accept;
+    use super::*;
+
+    const DRIVER: &str = "lvm.quarry.storage";
+
+    #[tokio::test]
+    async fn a_node_without_certificates_is_told_as_such() {
+        let ring = renewed(&Keyring::default(), DRIVER, &Lifetimes::default(), SystemTime::now()).unwrap();
+        let (trusted, shown) = (ring.trusted(), ring.controller);
+        let material = Material::parse(trusted.as_bytes(), shown.certificate.as_bytes(), shown.key.as_bytes()).unwrap();
+        let (_controller, controller) = watch::channel(Some(Arc::new(material)));
+        let (_node, node) = watch::channel(None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let _accepted = accept(listener, node, DRIVER, CancellationToken::new());
+        let error = connect(&address, &controller, DRIVER).await.unwrap_err();
+        assert!(error.to_string().contains("it has no certificates yet"), "{error}");
+    }
 }

@@ -1,8 +1,9 @@
 //! What is applied to a cluster: the driver's manifests, and the claims and pods of tests.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use quarry_lab::BUSYBOX;
 use serde_json::{Value, json};
 
@@ -25,6 +26,17 @@ pub fn file_of_the_driver() -> PathBuf {
 /// What is in it.
 pub fn of_the_driver() -> Result<String> {
     std::fs::read_to_string(file_of_the_driver()).context("cannot read the manifests")
+}
+
+/// What the chart gives with values, each as Helm's `--set` takes it.
+pub fn with_values(values: &[&str]) -> Result<String> {
+    let root = root_of_repository();
+    let mut helm = Command::new(root.join("scripts/helm"));
+    helm.args(["template", "quarry"]).arg(root.join("deploy/chart"));
+    helm.args(values.iter().flat_map(|value| ["--set", value]));
+    let output = helm.output().context("cannot run helm")?;
+    ensure!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A claim of so much of a `StorageClass`, for one node.

@@ -61,7 +61,12 @@ impl Installed {
 
     /// What a user does: `kubectl apply -f deploy/quarry.yaml`, and waits.
     pub fn install(&self) -> Result<()> {
-        self.cluster.apply(&manifests::of_the_driver()?)?;
+        self.install_as(&manifests::of_the_driver()?)
+    }
+
+    /// The same with manifests that other values gave.
+    pub fn install_as(&self, manifests: &str) -> Result<()> {
+        self.cluster.apply(manifests)?;
         self.rolled_out()?;
         // The nodes of a first install get their certificates when kubelet looks at their pods again: within a minute, or
         // when a pod changes.
