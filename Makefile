@@ -58,6 +58,7 @@ test-cluster: prepare programs
 	cargo test -p quarry-trial --test kubernetes -- --nocapture --test-threads 4 --include-ignored --skip hundred --skip eleven_steps
 	cargo test -p quarry-trial --test kubernetes -- --nocapture --include-ignored hundred
 	cargo test -p quarry-trial --test outages -- --nocapture --test-threads 1 --include-ignored
+	cargo test -p quarry-trial --test values -- --nocapture --test-threads 1 --include-ignored
 	cargo test -p quarry-trial --test disaster -- --nocapture --include-ignored
 
 ## deploy/quarry.yaml from the chart
