@@ -9,6 +9,9 @@ use crate::lvm::wipe::Wipe;
 /// Marks a logical volume as a volume of this driver. Without it nothing here is ours.
 pub const KIND_VOLUME: &str = "quarry.kind=volume";
 
+/// Marks a thin pool that this driver made, and grows.
+pub const KIND_POOL: &str = "quarry.kind=pool";
+
 /// Set when a new, empty logical volume is made, cleared for good before its first mount. Only with it
 /// may a volume be formatted.
 pub const FRESH: &str = "quarry.fresh";
@@ -89,7 +92,7 @@ impl VolumeTags {
         }
         let claim = self.claim.as_ref().map(claim_tag);
         tags.extend(claim.filter(|tag| tag.len() <= TAG_LIMIT));
-        tags.extend(self.driver.as_deref().map(|driver| format!("{DRIVER}{}", escape(driver))));
+        tags.extend(self.driver.as_deref().map(driver_tag));
         tags
     }
 
@@ -125,6 +128,15 @@ impl VolumeTags {
         is_ours.then_some(())?;
         Some(Self { name: name?, ..volume })
     }
+}
+
+/// The tags of a thin pool that a driver made.
+pub fn pool_tags(driver: &str) -> Vec<String> {
+    vec![String::from(KIND_POOL), driver_tag(driver)]
+}
+
+fn driver_tag(driver: &str) -> String {
+    format!("{DRIVER}{}", escape(driver))
 }
 
 /// The tag of a volume that is being deleted.

@@ -7,7 +7,7 @@ use crate::config::classes::Class;
 use crate::config::pattern::Pattern;
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::lvm::names::{fits_device_mapper, logical_volume_name};
 use crate::lvm::tags::{Claim, VolumeTags};
 use crate::lvm::writer::Quiet;
@@ -51,38 +51,38 @@ impl Node {
 
     async fn create_locked(&self, name: &str, new: &NewVolume) -> Result<Volume> {
         let quiet = self.writer.quiet();
-        let snapshot = self.groups.read().await?;
-        if let Some(volume) = Volume::find(&snapshot, name)? {
+        let view = self.groups.read().await?;
+        if let Some(volume) = Volume::find(&view, name)? {
             return self.existing(volume, new).await;
         }
-        if let Some(out_of_reach) = self.why_out_of_reach(&snapshot, name, |_| true).await {
+        if let Some(out_of_reach) = self.why_out_of_reach(&view, name, |_| true).await {
             // Another volume under the same name would be a second truth once the disks are back.
             return Err(out_of_reach);
         }
-        if let Some(problem) = hidden_group(&snapshot, &new.class) {
+        if let Some(problem) = hidden_group(&view, &new.class) {
             // It may hold this volume already: then "no room" would leave it behind for good, and a volume
             // in another group would be a second one.
             return Err(Error::Unavailable { problem });
         }
-        let candidates = placement::candidates(&snapshot, &new.class);
+        let candidates = self.candidates(&view, &new.class).await?;
         let mut largest_wish = new.size.required.unwrap_or(new.class.default_size);
         for candidate in &candidates {
             let Some(extents) = fitting(candidate, name, new)? else { continue };
             largest_wish = extents * candidate.group.extent_bytes;
-            if let Tried::Made(volume) = self.try_in(candidate, (quiet, &snapshot), name, extents, new).await? {
+            if let Tried::Made(volume) = self.try_in(candidate, (quiet, &view), name, extents, new).await? {
                 return Ok(*volume);
             }
         }
-        let snapshot = self.groups.read().await?;
-        let candidates = placement::candidates(&snapshot, &new.class);
-        Err(Error::NoRoom { reason: placement::why_no_room(&snapshot, &new.class, &candidates, largest_wish) })
+        let view = self.groups.read().await?;
+        let candidates = self.candidates(&view, &new.class).await?;
+        Err(Error::NoRoom { reason: placement::why_no_room(&view, &new.class, &candidates, largest_wish) })
     }
 
     /// Makes it in one group, if there is still room when this node's turn has come.
     async fn try_in(
         &self,
         candidate: &Candidate,
-        (quiet, seen): (Option<Quiet>, &Arc<Snapshot>),
+        (quiet, seen): (Option<Quiet>, &Arc<View>),
         name: &str,
         extents: u64,
         new: &NewVolume,
@@ -91,12 +91,12 @@ impl Node {
         let turn = self.writer.turn(group).await;
         // Who had no others before it need not look again: what an administrator's command did meanwhile lvcreate
         // sees by itself, under lvm's own lock.
-        let snapshot = match (quiet, turn.inherited()) {
+        let view = match (quiet, turn.inherited()) {
             (Some(quiet), _) if turn.follows(quiet) => Arc::clone(seen),
             (_, Some(inherited)) => Arc::clone(inherited),
             _ => self.groups.read().await?,
         };
-        let Some(group) = snapshot.group(group) else {
+        let Some(group) = view.group(group) else {
             return Err(Error::Unavailable { problem: format!("volume group {group} was there, but is not now") });
         };
         if group.logical_volume(name).is_some() {
@@ -108,6 +108,7 @@ impl Node {
         if !has_room(&placement::room(group, &new.class), extents) {
             return Ok(Tried::NoRoom);
         }
+        let group = &self.with_pool(&turn, group, &new.class).await?;
         let tags = VolumeTags {
             name: new.name.clone(),
             class: new.class.name.clone(),
@@ -118,7 +119,7 @@ impl Node {
             driver: Some(self.identity.driver.clone()),
             ..VolumeTags::default()
         };
-        let made = self.writer.create(&turn, group, name, new.class.layout, extents, &tags.to_tags()).await;
+        let made = self.writer.create(&turn, group, name, &new.class.layout, extents, &tags.to_tags()).await;
         self.reaper.changed(&group.name);
         // The flush takes its time at the disk, in which we look and the next one has its turn.
         let look = async {
@@ -160,13 +161,13 @@ impl Node {
 
 /// Why a group of the class may be here unseen: one tells nothing, or is missing while a device cannot be read. Where
 /// all of them are seen, a dead disk of somebody else keeps nobody from making volumes.
-pub(super) fn hidden_group(snapshot: &Snapshot, class: &Class) -> Option<String> {
-    let mut silent = snapshot.unusable.iter().filter(|unusable| unusable.told.is_empty());
+pub(super) fn hidden_group(view: &View, class: &Class) -> Option<String> {
+    let mut silent = view.unusable.iter().filter(|unusable| unusable.told.is_empty());
     if let Some(silent) = silent.find(|unusable| class.uses(&unusable.name)) {
         return Some(format!("volume group {} cannot be used: {}", silent.name, silent.reason));
     }
-    let unreadable = snapshot.unreadable.first()?;
-    let is_seen = |pattern: &&Pattern| snapshot.groups.iter().any(|group| pattern.matches(&group.name));
+    let unreadable = view.unreadable.first()?;
+    let is_seen = |pattern: &&Pattern| view.groups.iter().any(|group| pattern.matches(&group.name));
     let missing = class.volume_groups.iter().find(|pattern| !is_seen(pattern))?;
     let (device, reason) = (unreadable.device.display(), &unreadable.reason);
     Some(format!("volume group {missing} is not found, but may be on {device}, which cannot be read: {reason}"))

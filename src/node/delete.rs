@@ -30,9 +30,9 @@ impl Node {
     }
 
     async fn delete_locked(&self, name: &str, deletable: Deletable) -> Result<()> {
-        let snapshot = self.groups.read().await?;
-        let Some(volume) = Volume::find(&snapshot, name)? else {
-            return self.why_unknown(&snapshot, name).await.map_or(Ok(()), Err);
+        let view = self.groups.read().await?;
+        let Some(volume) = Volume::find(&view, name)? else {
+            return self.why_unknown(&view, name).await.map_or(Ok(()), Err);
         };
         if volume.tags.deleting.is_some() {
             self.writer.flush(&volume.group).await?;
@@ -86,8 +86,12 @@ impl Node {
     }
 
     /// How the volume's blocks are made unreadable: as its class says now, and thoroughly when that class
-    /// is gone. A volume that was never given to anyone still may hold what lay there before.
+    /// is gone. A volume that was never given to anyone still may hold what lay there before. A pool zeroes what it gives to
+    /// the next one, so zeroing would only fill it.
     fn wipe_of(&self, volume: &Volume) -> Wipe {
-        self.class(&volume.tags.class).map_or(Wipe::Zero, |class| class.wipe)
+        match self.class(&volume.tags.class).map_or(Wipe::Zero, |class| class.wipe) {
+            Wipe::Zero if volume.is_zeroed() => Wipe::None,
+            wipe => wipe,
+        }
     }
 }

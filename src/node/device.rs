@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{Held, MappedDevice, MountEntry};
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
 
@@ -23,9 +23,10 @@ impl Node {
         volume.ensure_usable()?;
         let (group, name) = (&volume.group, &volume.logical.name);
         let turn = self.writer.turn(&group.name).await;
+        let mark = self.mark(volume);
         let ran = match found {
-            Some(_suspended) => self.writer.refresh(&turn, group, name).await,
-            None => self.writer.activate(&turn, group, name).await,
+            Some(_suspended) => self.writer.refresh(&turn, group, name, mark).await,
+            None => self.writer.activate(&turn, group, name, mark).await,
         };
         drop(turn);
         if let Some(device) = self.active_device(volume).await?.filter(|device| !device.suspended) {
@@ -72,9 +73,9 @@ impl Node {
 
     /// The device that a volume left which is not there any more: of its name, and of no logical volume that is there
     /// and somebody else's.
-    pub(super) async fn remnant(&self, snapshot: &Snapshot, logical_name: &str) -> Result<Option<MappedDevice>> {
+    pub(super) async fn remnant(&self, view: &View, logical_name: &str) -> Result<Option<MappedDevice>> {
         let is_foreign = |device: &MappedDevice| {
-            snapshot.logical_volumes(logical_name).any(|(group, logical)| {
+            view.logical_volumes(logical_name).any(|(group, logical)| {
                 logical.mapper_uuid(group) == device.uuid && Volume::of(group, logical).is_none()
             })
         };
@@ -90,8 +91,8 @@ impl Node {
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
         drop(turn);
         self.reaper.changed(&group.name);
-        let (snapshot, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
-        let is_done = Volume::find(&*snapshot?, name)?.is_some_and(|now| {
+        let (view, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
+        let is_done = Volume::find(&*view?, name)?.is_some_and(|now| {
             let has = |tag: &String| now.logical.tags.contains(tag);
             add.iter().all(has) && !remove.iter().any(has)
         });

@@ -35,7 +35,7 @@ impl Node {
         let options = self.options_of_mkfs(volume, file_system)?;
         self.zero_signatures(volume, device).await?;
         let path = device_path(device);
-        let mkfs = file_system.mkfs(&path, &options);
+        let mkfs = file_system.mkfs(&path, &options, volume.is_zeroed());
         self.commands.run_ok(&mkfs).await?;
         self.flush_device(volume, &path).await?;
         // Looked at before the tag goes: without it the volume could neither be mounted nor be formatted ever again.
@@ -76,7 +76,11 @@ impl Node {
         )))
     }
 
+    /// Zeroes the ends of a fresh volume, unless they are zeroes already: that would only take room in a pool.
     pub(super) async fn zero_signatures(&self, volume: &Volume, device: &MappedDevice) -> Result<()> {
+        if volume.is_zeroed() {
+            return Ok(());
+        }
         let path = device_path(device);
         let head = SIGNATURE_BYTES.min(volume.bytes());
         let tail = SIGNATURE_BYTES.min(volume.bytes() - head);

@@ -142,10 +142,10 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 impl Node {
     /// One round: starts wipes, removes what is wiped. Answers whether something is left to do.
     async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
-        let snapshot = self.groups.read().await?;
-        self.note_old_backups(&snapshot).await;
+        let view = self.groups.read().await?;
+        self.note_old_backups(&view).await;
         let deleting: Vec<Volume> =
-            Volume::all(&snapshot).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
+            Volume::all(&view).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
         // A volume whose mark an administrator took away may be written to, and be deleted again.
         let is_deleting = |uuid: &String| deleting.iter().any(|volume| volume.logical.uuid == *uuid);
         self.reaper.state().wiped.retain(is_deleting);
@@ -192,8 +192,8 @@ impl Node {
     /// The volume as it is now, if it is still to be deleted: a wipe may wait and take hours, in which an administrator
     /// may take the mark away.
     async fn still_to_be_wiped(&self, volume: &Volume) -> Result<Option<Volume>> {
-        let snapshot = self.groups.read().await?;
-        let now = Volume::find(&snapshot, &volume.logical.name)?;
+        let view = self.groups.read().await?;
+        let now = Volume::find(&view, &volume.logical.name)?;
         let is_it = |now: &Volume| now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
         let Some(now) = now.filter(is_it) else { return Ok(None) };
         now.ensure_no_snapshot()?;
@@ -253,8 +253,8 @@ impl Node {
             self.stays_open(volume).await?;
         }
         let turn = self.writer.turn(group).await;
-        let snapshot = self.groups.read().await?;
-        let Some(current) = snapshot.group(group) else { return Ok(false) };
+        let view = self.groups.read().await?;
+        let Some(current) = view.group(group) else { return Ok(false) };
         let devices = self.mapped_devices().await?;
         let names: Vec<String> = volumes
             .iter()

@@ -7,7 +7,7 @@ use crate::config::classes::Classes;
 use crate::csi::volume_facts::{Content, VolumeFacts};
 use crate::error::{Error, Result};
 use crate::host::kernel::MappedDevice;
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::tags::VolumeTags;
 use crate::node::placement::{why_not_ours, why_unwritable};
@@ -31,16 +31,16 @@ impl Volume {
     }
 
     /// All volumes of ours, those being deleted included, by name.
-    pub fn all(snapshot: &Snapshot) -> Vec<Self> {
-        let mut volumes: Vec<Self> = snapshot.groups.iter().flat_map(Self::in_group).collect();
+    pub fn all(view: &View) -> Vec<Self> {
+        let mut volumes: Vec<Self> = view.groups.iter().flat_map(Self::in_group).collect();
         volumes.sort_by(|left, right| left.logical.name.cmp(&right.logical.name));
         volumes
     }
 
     /// Those of ours in groups that are not there any more or cannot be used, as they were last.
-    pub fn out_of_reach(snapshot: &Snapshot) -> Vec<Self> {
-        let unusable = snapshot.unusable.iter().flat_map(|unusable| &unusable.told);
-        snapshot.vanished.iter().chain(unusable).flat_map(Self::in_group).collect()
+    pub fn out_of_reach(view: &View) -> Vec<Self> {
+        let unusable = view.unusable.iter().flat_map(|unusable| &unusable.told);
+        view.vanished.iter().chain(unusable).flat_map(Self::in_group).collect()
     }
 
     /// Those of ours in a group.
@@ -50,8 +50,8 @@ impl Volume {
 
     /// The volume of that logical name, being deleted or not. Two of them cannot be told apart by an id,
     /// so nothing is done to either.
-    pub fn find(snapshot: &Snapshot, logical_name: &str) -> Result<Option<Self>> {
-        let mut found = snapshot.logical_volumes(logical_name).filter_map(|(group, volume)| Self::of(group, volume));
+    pub fn find(view: &View, logical_name: &str) -> Result<Option<Self>> {
+        let mut found = view.logical_volumes(logical_name).filter_map(|(group, volume)| Self::of(group, volume));
         let first = found.next();
         if let (Some(first), Some(second)) = (&first, found.next()) {
             return Err(Error::precondition(format!(
@@ -119,6 +119,12 @@ impl Volume {
             snapshot.name,
             self.full_name()
         )))
+    }
+
+    /// Whether what was never written to it reads as zeroes, whoever had the disk before: its pool sees to that.
+    pub fn is_zeroed(&self) -> bool {
+        let pool = self.logical.thin.as_ref().and_then(|thin| self.group.logical_volume(&thin.pool));
+        pool.and_then(|pool| pool.pool.as_ref()).is_some_and(|pool| pool.zeroes)
     }
 
     /// Its device among the mapped ones; `None` while it is not active.

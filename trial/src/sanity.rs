@@ -22,6 +22,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 struct Variant {
     name: &'static str,
+    layout: &'static str,
     file_system: &'static str,
     access: &'static str,
     /// Bytes of its volumes: what the file system needs at least.
@@ -30,24 +31,24 @@ struct Variant {
     through_controller: bool,
 }
 
-const VARIANTS: [Variant; 5] = [
-    Variant { name: "ext4", file_system: "ext4", access: "mount", volume_bytes: 64 * MIB, through_controller: false },
-    Variant { name: "xfs", file_system: "xfs", access: "mount", volume_bytes: 320 * MIB, through_controller: false },
-    Variant {
-        name: "btrfs",
-        file_system: "btrfs",
-        access: "mount",
-        volume_bytes: 288 * MIB,
-        through_controller: false,
-    },
-    Variant { name: "block", file_system: "ext4", access: "block", volume_bytes: 64 * MIB, through_controller: false },
-    Variant {
-        name: "controller",
-        file_system: "ext4",
-        access: "mount",
-        volume_bytes: 64 * MIB,
-        through_controller: true,
-    },
+/// The one of which the others say in what they differ.
+const EXT4: Variant = Variant {
+    name: "ext4",
+    layout: "linear",
+    file_system: "ext4",
+    access: "mount",
+    volume_bytes: 64 * MIB,
+    through_controller: false,
+};
+
+const VARIANTS: [Variant; 7] = [
+    EXT4,
+    Variant { name: "xfs", file_system: "xfs", volume_bytes: 320 * MIB, ..EXT4 },
+    Variant { name: "btrfs", file_system: "btrfs", volume_bytes: 288 * MIB, ..EXT4 },
+    Variant { name: "block", access: "block", ..EXT4 },
+    Variant { name: "controller", through_controller: true, ..EXT4 },
+    Variant { name: "thin-ext4", layout: "thin", ..EXT4 },
+    Variant { name: "thin-block", layout: "thin", access: "block", ..EXT4 },
 ];
 
 /// What one variant gave.
@@ -90,8 +91,8 @@ pub fn judge(outcome: &Outcome) -> Result<()> {
 
 fn run_variant(site: &mut Site, folder: &Path, variant: Variant) -> Result<Outcome> {
     let classes = format!(
-        "classes:\n- name: sanity\n  default: true\n  volumeGroups: [vg]\n  fileSystem: {}\n",
-        variant.file_system
+        "classes:\n- name: sanity\n  default: true\n  volumeGroups: [vg]\n  layout: {}\n  fileSystem: {}\n",
+        variant.layout, variant.file_system
     );
     fs::write(folder.join("classes.yaml"), classes)?;
     let classes = site.shared("classes.yaml")?;

@@ -7,13 +7,14 @@ mod lanes;
 pub(crate) mod mountinfo;
 mod mounts;
 pub(crate) mod system_calls;
+mod thin_pool;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::kernel::{
-    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, PoolStatus, Stretch,
 };
 use lanes::Lanes;
 use tokio::sync::Semaphore;
@@ -149,5 +150,10 @@ impl Kernel for Linux {
     async fn mapped_device(&self, uuid: &str) -> io::Result<Option<MappedDevice>> {
         let uuid = uuid.to_owned();
         brief(move || device_mapper::device(Path::new(MAPPER), &uuid)).await
+    }
+
+    async fn pool_status(&self, uuid: &str) -> io::Result<Option<PoolStatus>> {
+        let uuid = uuid.to_owned();
+        brief(move || thin_pool::status(Path::new(MAPPER), &uuid)).await
     }
 }

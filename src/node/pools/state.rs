@@ -1,0 +1,88 @@
+//! The live state of a pool, and what of it keeps volumes away.
+
+use std::sync::Arc;
+
+use crate::config::classes::Class;
+use crate::error::{Error, Result};
+use crate::host::kernel::{PoolMode, PoolStatus};
+use crate::lvm::groups::View;
+use crate::lvm::layout::Layout;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::node::Node;
+use crate::node::placement::{self, Candidate, Room};
+
+impl Node {
+    /// The groups of a class, the one with the most room first; a pool that is in trouble has none.
+    pub(in crate::node) async fn candidates(&self, view: &View, class: &Class) -> Result<Vec<Candidate>> {
+        let mut candidates = placement::candidates(view, class);
+        let Layout::Thin(rules) = &class.layout else { return Ok(candidates) };
+        for candidate in &mut candidates {
+            let Some(pool) = candidate.group.logical_volume(&rules.name) else { continue };
+            if let Some(trouble) = self.pool_status(&candidate.group, pool).await?.as_ref().and_then(trouble) {
+                candidate.room = Room::None(format!("thin pool {} {trouble}", rules.name));
+            }
+        }
+        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.largest_bytes()));
+        Ok(candidates)
+    }
+
+    /// What the kernel says of a pool; nothing while it is not active.
+    pub(in crate::node) async fn pool_status(
+        &self,
+        group: &Arc<VolumeGroup>,
+        pool: &LogicalVolume,
+    ) -> Result<Option<PoolStatus>> {
+        let status = self.kernel.pool_status(&pool.pool_mapper_uuid(group)).await;
+        status.map_err(|source| {
+            Error::kernel(format!("could not ask device-mapper about thin pool {}/{}", group.name, pool.name), source)
+        })
+    }
+}
+
+/// Why nothing more is put into the pool, whatever is still promised of it.
+pub(in crate::node) fn trouble(status: &PoolStatus) -> Option<String> {
+    let why = match status.mode {
+        PoolMode::Failed => "has failed; see the kernel's log",
+        PoolMode::ReadOnly => "is read-only; see the kernel's log",
+        PoolMode::OutOfDataSpace => "has no room for data left; extend it or delete volumes",
+        PoolMode::Writable if status.needs_check => "needs a check; deactivate it and run lvconvert --repair",
+        PoolMode::Writable if status.used_data >= status.total_data => {
+            "has no room for data left; extend it or delete volumes"
+        }
+        PoolMode::Writable if status.used_metadata >= status.total_metadata => {
+            "has no room for metadata left; extend it with lvextend --poolmetadatasize"
+        }
+        PoolMode::Writable => return None,
+    };
+    Some(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_in_trouble_says_what_to_do() {
+        let sound = PoolStatus {
+            mode: PoolMode::Writable,
+            needs_check: false,
+            transaction_id: 1,
+            used_data: 9,
+            total_data: 10,
+            used_metadata: 9,
+            total_metadata: 10,
+            has_metadata_snapshot: false,
+        };
+        assert_eq!(trouble(&sound), None);
+        for (status, told) in [
+            (PoolStatus { mode: PoolMode::Failed, ..sound.clone() }, "failed"),
+            (PoolStatus { mode: PoolMode::ReadOnly, needs_check: true, ..sound.clone() }, "read-only"),
+            (PoolStatus { mode: PoolMode::OutOfDataSpace, ..sound.clone() }, "extend it or delete"),
+            (PoolStatus { needs_check: true, ..sound.clone() }, "lvconvert --repair"),
+            (PoolStatus { used_data: 10, ..sound.clone() }, "room for data"),
+            (PoolStatus { used_metadata: 10, ..sound.clone() }, "--poolmetadatasize"),
+        ] {
+            assert!(trouble(&status).unwrap().contains(told), "{status:?}");
+        }
+    }
+}
