@@ -14,6 +14,9 @@ pub const LOGICAL_VOLUME_NAME_LIMIT: usize = 63;
 /// Longest name of a device-mapper device, bytes (`DM_NAME_LEN` without the final zero).
 const DEVICE_MAPPER_NAME_LIMIT: usize = 127;
 
+/// With what every snapshot's logical volume begins, and no volume's.
+const SNAPSHOT_PREFIX: &str = "snap-";
+
 /// Hexadecimal digits of the hash in a derived name.
 const HASH_DIGITS: usize = 32;
 
@@ -68,8 +71,36 @@ pub fn logical_volume_name(csi_name: &str) -> String {
     // A name that looks like a derived one is derived, too: no request can name itself into another one's volume.
     let is_usable = csi_name.len() <= LOGICAL_VOLUME_NAME_LIMIT
         && is_legal_logical_volume_name(csi_name)
+        && !csi_name.starts_with(SNAPSHOT_PREFIX)
         && !looks_derived(csi_name);
-    if is_usable { csi_name.to_owned() } else { format!("{}-{}", readable_part(csi_name), hash(csi_name)) }
+    if is_usable { csi_name.to_owned() } else { derived("", csi_name) }
+}
+
+/// The name of the logical volume for the CSI name of a snapshot, always the same one and never a volume's. Of
+/// external-snapshotter's `snapshot-UUID` it is `snap-UUID`; lvm takes no name that begins with `snapshot`.
+pub fn snapshot_name(csi_name: &str) -> String {
+    let uuid = csi_name.strip_prefix("snapshot-").filter(|uuid| is_uuid(uuid));
+    uuid.map_or_else(|| derived(SNAPSHOT_PREFIX, csi_name), |uuid| format!("{SNAPSHOT_PREFIX}{uuid}"))
+}
+
+/// Whether a logical volume of that name is a snapshot rather than a volume, if it is ours.
+pub fn is_snapshot_name(logical_name: &str) -> bool {
+    logical_name.starts_with(SNAPSHOT_PREFIX)
+}
+
+fn derived(prefix: &str, csi_name: &str) -> String {
+    let mut readable = readable_part(csi_name);
+    if prefix.is_empty() && readable.starts_with(SNAPSHOT_PREFIX) {
+        readable.insert_str(0, "v-");
+    }
+    format!("{prefix}{readable}-{}", hash(csi_name))
+}
+
+/// Five groups of hexadecimal digits, as Kubernetes writes them.
+fn is_uuid(text: &str) -> bool {
+    let is_hexadecimal = |group: &str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.into_iter().all(is_hexadecimal)
 }
 
 fn looks_derived(name: &str) -> bool {

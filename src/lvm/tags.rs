@@ -3,6 +3,8 @@
 //! LVM allows `A-Za-z0-9_+.-/=!:&#` in a tag; every value is escaped to letters, digits, `.`, `_`, `-` and
 //! `:` followed by two hexadecimal digits for any other byte.
 
+pub mod snapshot;
+
 use crate::lvm::names::hexadecimal;
 use crate::lvm::wipe::Wipe;
 
@@ -11,6 +13,12 @@ pub const KIND_VOLUME: &str = "quarry.kind=volume";
 
 /// Marks a thin pool that this driver made, and grows.
 pub const KIND_POOL: &str = "quarry.kind=pool";
+
+/// Marks a logical volume as a snapshot of this driver.
+pub const KIND_SNAPSHOT: &str = "quarry.kind=snapshot";
+
+/// Set on a copy whose file system still has the UUID of what it was copied from, until its first mount.
+pub const SAME_UUID: &str = "quarry.same-uuid";
 
 /// Set when a new, empty logical volume is made, cleared for good before its first mount. Only with it
 /// may a volume be formatted.
@@ -30,6 +38,7 @@ const FILE_SYSTEM: &str = "quarry.fs=";
 const MKFS_OPTIONS: &str = "quarry.mkfs=";
 const CLAIM: &str = "quarry.pvc=";
 const DRIVER: &str = "quarry.driver=";
+const SOURCE: &str = "quarry.source=";
 
 /// Longest tag that LVM takes, bytes.
 pub const TAG_LIMIT: usize = 1_024;
@@ -58,6 +67,10 @@ pub struct VolumeTags {
     pub single_user: bool,
     /// The name of the driver that made it: several may serve one machine. Older versions did not write it.
     pub driver: Option<String>,
+    /// The logical volume that it was copied from, a volume or a snapshot.
+    pub source: Option<String>,
+    /// Whether its file system still has the UUID of its source's.
+    pub same_uuid: bool,
 }
 
 /// A `PersistentVolumeClaim`.
@@ -93,6 +106,10 @@ impl VolumeTags {
         let claim = self.claim.as_ref().map(claim_tag);
         tags.extend(claim.filter(|tag| tag.len() <= TAG_LIMIT));
         tags.extend(self.driver.as_deref().map(driver_tag));
+        tags.extend(self.source.as_deref().map(source_tag));
+        if self.same_uuid {
+            tags.push(String::from(SAME_UUID));
+        }
         tags
     }
 
@@ -118,7 +135,10 @@ impl VolumeTags {
                 volume.claim = parse_claim(value);
             } else if let Some(value) = tag.strip_prefix(DRIVER) {
                 volume.driver = unescape(value);
+            } else if let Some(value) = tag.strip_prefix(SOURCE) {
+                volume.source = unescape(value);
             } else {
+                volume.same_uuid |= tag == SAME_UUID;
                 is_ours |= tag == KIND_VOLUME;
                 volume.fresh |= tag == FRESH;
                 volume.block |= tag == BLOCK;
@@ -137,6 +157,10 @@ pub fn pool_tags(driver: &str) -> Vec<String> {
 
 fn driver_tag(driver: &str) -> String {
     format!("{DRIVER}{}", escape(driver))
+}
+
+fn source_tag(source: &str) -> String {
+    format!("{SOURCE}{}", escape(source))
 }
 
 /// The tag of a volume that is being deleted.

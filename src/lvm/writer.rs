@@ -132,6 +132,26 @@ impl Writer {
         self.commands.run_ok(&command).await.map(drop)
     }
 
+    /// Makes a thin snapshot of a thin volume, not activated, with its tags, in one commit. While the volume is active its device
+    /// is suspended for that moment, which freezes a mounted file system; `mark` is the pool's then.
+    pub async fn snapshot(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        origin: &str,
+        name: &str,
+        tags: &[String],
+        mark: Option<Mark>,
+    ) -> Result<(), CommandError> {
+        let command = lvm("lvcreate", group)
+            .arguments(mark.into_iter().flat_map(Mark::arguments))
+            .arguments(["--yes", "--activate", "n", "--snapshot", "--setactivationskip", "n"])
+            .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
+            .arguments(["--name", name])
+            .argument(full_name(group, origin));
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
     /// Makes a thin pool, activated, with its metadata and its tags.
     pub async fn create_pool(
         &self,

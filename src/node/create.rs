@@ -12,6 +12,7 @@ use crate::lvm::names::{fits_device_mapper, logical_volume_name};
 use crate::lvm::tags::{Claim, VolumeTags};
 use crate::lvm::writer::Quiet;
 use crate::node::Node;
+use crate::node::copy::Source;
 use crate::node::placement::{self, Candidate, Room};
 use crate::node::volume::Volume;
 
@@ -32,6 +33,8 @@ pub struct NewVolume {
     pub claim: Option<Claim>,
     /// Whether only one user at a time may have it.
     pub single_user: bool,
+    /// What it is a copy of.
+    pub source: Option<Source>,
 }
 
 /// What came of a try in one group.
@@ -55,7 +58,7 @@ impl Node {
         if let Some(volume) = Volume::find(&view, name)? {
             return self.existing(volume, new).await;
         }
-        if let Some(out_of_reach) = self.why_out_of_reach(&view, name, |_| true).await {
+        if let Some(out_of_reach) = self.why_out_of_reach(&view, name, |tags| VolumeTags::parse(tags).is_some()).await {
             // Another volume under the same name would be a second truth once the disks are back.
             return Err(out_of_reach);
         }
@@ -63,6 +66,9 @@ impl Node {
             // It may hold this volume already: then "no room" would leave it behind for good, and a volume
             // in another group would be a second one.
             return Err(Error::Unavailable { problem });
+        }
+        if let Some(source) = &new.source {
+            return self.copy(&view, name, source, new).await;
         }
         let candidates = self.candidates(&view, &new.class).await?;
         let mut largest_wish = new.size.required.unwrap_or(new.class.default_size);
@@ -109,16 +115,7 @@ impl Node {
             return Ok(Tried::NoRoom);
         }
         let group = &self.with_pool(&turn, group, &new.class).await?;
-        let tags = VolumeTags {
-            name: new.name.clone(),
-            class: new.class.name.clone(),
-            fresh: true,
-            mkfs_options: new.mkfs_options.clone(),
-            claim: new.claim.clone(),
-            single_user: new.single_user,
-            driver: Some(self.identity.driver.clone()),
-            ..VolumeTags::default()
-        };
+        let tags = self.tags_of(new, VolumeTags { fresh: true, ..VolumeTags::default() });
         let made = self.writer.create(&turn, group, name, &new.class.layout, extents, &tags.to_tags()).await;
         self.reaper.changed(&group.name);
         // The flush takes its time at the disk, in which we look and the next one has its turn.
@@ -142,6 +139,19 @@ impl Node {
         Err(Error::Internal { problem: format!("lvcreate ended well, but {}/{name} is not there", group.name) })
     }
 
+    /// The tags of a volume that a request asks for, beyond what is on it.
+    pub(super) fn tags_of(&self, new: &NewVolume, content: VolumeTags) -> VolumeTags {
+        VolumeTags {
+            name: new.name.clone(),
+            class: new.class.name.clone(),
+            mkfs_options: new.mkfs_options.clone(),
+            claim: new.claim.clone(),
+            single_user: new.single_user,
+            driver: Some(self.identity.driver.clone()),
+            ..content
+        }
+    }
+
     /// Whether what exists under the name is what was asked for.
     async fn existing(&self, volume: Volume, new: &NewVolume) -> Result<Volume> {
         if volume.tags.deleting.is_some() {
@@ -150,6 +160,10 @@ impl Node {
                 operation: format!("its predecessor is still being {}", self.reaper.progress(&volume)),
             });
         }
+        let volume = match &new.source {
+            Some(_) => self.completed(volume, new).await?,
+            None => volume,
+        };
         if let Some(difference) = difference(&volume, new) {
             return Err(Error::AlreadyExists { what: format!("volume {:?}", volume.tags.name), difference });
         }
@@ -188,6 +202,14 @@ fn difference(volume: &Volume, new: &NewVolume) -> Option<String> {
     let tags = &volume.tags;
     if tags.name != new.name {
         return Some(format!("its name {:?} was shortened to the same logical volume", tags.name));
+    }
+    let source = new.source.as_ref().map(Source::logical_name);
+    if tags.source.as_deref() != source {
+        let said = tags
+            .source
+            .as_deref()
+            .map_or_else(|| String::from("it was made empty"), |of| format!("it is a copy of {of}"));
+        return Some(said);
     }
     if tags.class != new.class.name {
         return Some(format!("its class is {:?}, not {:?}", tags.class, new.class.name));

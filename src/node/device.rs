@@ -23,7 +23,7 @@ impl Node {
         volume.ensure_usable()?;
         let (group, name) = (&volume.group, &volume.logical.name);
         let turn = self.writer.turn(&group.name).await;
-        let mark = self.mark(volume);
+        let mark = self.mark(&group.name, &volume.logical);
         let ran = match found {
             Some(_suspended) => self.writer.refresh(&turn, group, name, mark).await,
             None => self.writer.activate(&turn, group, name, mark).await,

@@ -39,7 +39,7 @@ impl Node {
         .await
     }
 
-    async fn extend(&self, volume: Volume, size: SizeRange) -> Result<Volume> {
+    pub(super) async fn extend(&self, volume: Volume, size: SizeRange) -> Result<Volume> {
         if size.required.is_none_or(|required| volume.bytes() >= required) {
             return if size.accepts(volume.bytes()) {
                 // A try that was cut off may have left its commit unflushed or the device suspended.
@@ -64,7 +64,8 @@ impl Node {
         };
         if volume.logical.extents < extents {
             self.ensure_room(&volume, extents)?;
-            let ran = self.writer.extend(&turn, &volume.group, &name, extents, self.mark(&volume)).await;
+            let ran =
+                self.writer.extend(&turn, &volume.group, &name, extents, self.mark(&group, &volume.logical)).await;
             self.reaper.changed(&group);
             let after = self.groups.read().await?;
             let is_grown = Volume::find(&after, &name)?.is_some_and(|volume| volume.logical.extents >= extents);
@@ -82,8 +83,8 @@ impl Node {
     fn ensure_room(&self, volume: &Volume, extents: u64) -> Result<()> {
         let more = extents - volume.logical.extents;
         let class = self.class(&volume.tags.class);
-        let (most, why) = match placement::room_to_grow(&volume.group, class.as_ref(), self.pool_rules(volume).as_ref())
-        {
+        let rules = self.pool_rules(&volume.group.name, &volume.logical);
+        let (most, why) = match placement::room_to_grow(&volume.group, class.as_ref(), rules.as_ref()) {
             Room::None(reason) => (0, reason),
             Room::Extents(most) => match &class {
                 Some(class) => (most, format!("reserve {}", class.reserve)),

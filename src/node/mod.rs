@@ -2,7 +2,8 @@
 //!
 //! - [`controller_service`], [`node_service`]: the gRPC services; parse, call, answer
 //! - [`remote`]: which of them a controller gets
-//! - [`create`], [`delete`], [`expand`]: what changes volumes
+//! - [`create`], [`copy`], [`delete`], [`expand`]: what changes volumes
+//! - [`snapshot`]: their snapshots
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
 //! - [`reaper`], [`group_backup`]: in the background, wiping and removing deleted volumes, and lvm's backups
@@ -15,6 +16,7 @@
 
 pub mod capacity;
 pub mod controller_service;
+pub mod copy;
 pub mod create;
 pub mod delete;
 pub mod device;
@@ -30,6 +32,7 @@ pub mod pools;
 pub mod publish;
 pub mod reaper;
 pub mod remote;
+pub mod snapshot;
 pub mod stage;
 pub mod stats;
 pub mod topology;
@@ -163,7 +166,8 @@ impl Node {
     /// Why a volume that was not found may exist all the same: what it is on is not there, or cannot be
     /// read now. `None` when it certainly does not exist.
     async fn why_unknown(&self, view: &View, logical_name: &str) -> Option<Error> {
-        match self.why_out_of_reach(view, logical_name, |tags| tags.deleting.is_none()).await {
+        let counts = |tags: &[String]| VolumeTags::parse(tags).is_some_and(|tags| tags.deleting.is_none());
+        match self.why_out_of_reach(view, logical_name, counts).await {
             None => why_unread(view, logical_name),
             out_of_reach => out_of_reach,
         }
@@ -176,12 +180,9 @@ impl Node {
         &self,
         view: &View,
         logical_name: &str,
-        counts: impl Fn(&VolumeTags) -> bool + Send,
+        counts: impl Fn(&[String]) -> bool + Send,
     ) -> Option<Error> {
-        let holds = |group: &VolumeGroup| {
-            let volume = group.logical_volume(logical_name).and_then(|volume| VolumeTags::parse(&volume.tags));
-            volume.is_some_and(|tags| counts(&tags))
-        };
+        let holds = |group: &VolumeGroup| group.logical_volume(logical_name).is_some_and(|volume| counts(&volume.tags));
         let unusable = view.unusable.iter().find(|unusable| unusable.told.iter().any(|group| holds(group)));
         if let Some(unusable) = unusable {
             let (group, reason) = (&unusable.name, &unusable.reason);

@@ -1,5 +1,6 @@
 //! Thin pools: making them, and what the rules of the classes say of one.
 
+pub mod cut;
 pub mod state;
 
 use std::sync::Arc;
@@ -8,18 +9,17 @@ use crate::config::classes::Class;
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
-use crate::lvm::model::VolumeGroup;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
 use crate::lvm::tags::pool_tags;
 use crate::lvm::writer::{Mark, Turn};
 use crate::node::Node;
-use crate::node::volume::Volume;
 
 impl Node {
     /// What the classes say of the pool that a thin volume is in; where none does, that nothing more is promised of it.
-    pub(super) fn pool_rules(&self, volume: &Volume) -> Option<PoolRules> {
-        let pool = &volume.logical.thin.as_ref()?.pool;
-        Some(self.rules_of(&volume.group.name, pool).unwrap_or_else(|| PoolRules {
+    pub(super) fn pool_rules(&self, group: &str, logical: &LogicalVolume) -> Option<PoolRules> {
+        let pool = &logical.thin.as_ref()?.pool;
+        Some(self.rules_of(group, pool).unwrap_or_else(|| PoolRules {
             name: pool.clone(),
             grow_at: 100,
             ..PoolRules::default()
@@ -37,8 +37,8 @@ impl Node {
     }
 
     /// The mark for the table of the pool that a volume is in.
-    pub(super) fn mark(&self, volume: &Volume) -> Option<Mark> {
-        self.pool_rules(volume).filter(|rules| rules.grow_at < 100).map(|rules| Mark(rules.grow_at))
+    pub(super) fn mark(&self, group: &str, logical: &LogicalVolume) -> Option<Mark> {
+        self.pool_rules(group, logical).filter(|rules| rules.grow_at < 100).map(|rules| Mark(rules.grow_at))
     }
 
     /// The group with the pool of the class in it, which is made if it is not there.

@@ -8,6 +8,8 @@ use crate::host::kernel::{PoolMode, PoolStatus};
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::pool::PoolRules;
+use crate::lvm::writer::Mark;
 use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
 
@@ -26,6 +28,20 @@ impl Node {
         Ok(candidates)
     }
 
+    /// Why a pool takes nothing more, and the mark with which lvm makes a snapshot of an active volume in it. Above its mark lvm
+    /// would refuse, so there the table goes without until it is loaded the next time.
+    pub(in crate::node) async fn readiness(
+        &self,
+        group: &Arc<VolumeGroup>,
+        rules: &PoolRules,
+    ) -> Result<(Option<String>, Option<Mark>)> {
+        let Some(pool) = group.logical_volume(&rules.name) else { return Ok((None, None)) };
+        let Some(status) = self.pool_status(group, pool).await? else { return Ok((None, None)) };
+        let is_below = percent(status.used_data, status.total_data) < u64::from(rules.grow_at);
+        let mark = (is_below && rules.grow_at < 100).then_some(Mark(rules.grow_at));
+        Ok((trouble(&status).map(|trouble| format!("thin pool {} {trouble}", rules.name)), mark))
+    }
+
     /// What the kernel says of a pool; nothing while it is not active.
     pub(in crate::node) async fn pool_status(
         &self,
@@ -37,6 +53,11 @@ impl Node {
             Error::kernel(format!("could not ask device-mapper about thin pool {}/{}", group.name, pool.name), source)
         })
     }
+}
+
+/// How much of the whole is in use, in whole per cent, rounded up.
+fn percent(used: u64, total: u64) -> u64 {
+    u64::try_from((u128::from(used) * 100).div_ceil(u128::from(total.max(1)))).unwrap_or(u64::MAX)
 }
 
 /// Why nothing more is put into the pool, whatever is still promised of it.

@@ -1,0 +1,58 @@
+//! `DeleteSnapshot`: gone at once. Its pool zeroes what it hands out, so nothing is wiped.
+
+use std::sync::Arc;
+
+use super::VolumeSnapshot;
+use crate::error::{Error, Result};
+use crate::lvm::volume_id::VolumeId;
+use crate::node::Node;
+use crate::node::placement::why_unwritable;
+
+impl Node {
+    /// Deletes the snapshot; one that is known to be gone is fine, one that is out of reach is not.
+    pub async fn delete_snapshot(self: &Arc<Self>, snapshot_id: &str) -> Result<()> {
+        // An id that no node can have given out names nothing that could be lost.
+        let Some(id) = VolumeId::parse(snapshot_id) else { return Ok(()) };
+        if id.node != self.identity.topology {
+            return Err(Error::Unavailable {
+                problem: format!(
+                    "snapshot {snapshot_id} is on node {:?}; this is node {:?}",
+                    id.node, self.identity.topology
+                ),
+            });
+        }
+        let node = Arc::clone(self);
+        let name = id.logical_volume;
+        self.mutate(&name.clone(), "deleting", async move { node.delete_snapshot_locked(&name).await }).await
+    }
+
+    async fn delete_snapshot_locked(&self, name: &str) -> Result<()> {
+        let view = self.groups.read().await?;
+        let Some(snapshot) = VolumeSnapshot::find(&view, name)? else {
+            return self.why_no_snapshot(&view, name).await.map_or(Ok(()), Err);
+        };
+        let group = &snapshot.group;
+        if let Some(reason) = why_unwritable(group) {
+            let problem = format!("volume group {} cannot be changed: {reason}", group.name);
+            return Err(Error::FailedPrecondition { problem });
+        }
+        let device = self.kernel.mapped_device(&snapshot.logical.mapper_uuid(group)).await;
+        let device = device.map_err(|source| Error::kernel("could not ask device-mapper", source))?;
+        if device.is_some_and(|device| device.open_count > 0) {
+            return Err(Error::precondition(format!(
+                "snapshot {}/{name} is in use: something has its device open; close it",
+                group.name
+            )));
+        }
+        let turn = self.writer.turn(&group.name).await;
+        let removed = self.writer.remove(&turn, group, &[name.to_owned()]).await;
+        drop(turn);
+        self.reaper.changed(&group.name);
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));
+        if VolumeSnapshot::find(&*after?, name)?.is_some() {
+            removed?;
+            return Err(Error::Internal { problem: format!("lvremove ended well, but {name} is still there") });
+        }
+        flushed
+    }
+}
