@@ -67,8 +67,15 @@ pub struct VolumeTags {
     pub single_user: bool,
     /// The name of the driver that made it: several may serve one machine. Older versions did not write it.
     pub driver: Option<String>,
-    /// The logical volume that it was copied from, a volume or a snapshot.
-    pub source: Option<String>,
+    /// What it was copied from.
+    pub copied: Option<CopiedFrom>,
+}
+
+/// Where what is on a volume comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CopiedFrom {
+    /// The logical volume, a volume or a snapshot; it may be gone by now.
+    pub source: String,
     /// Whether its file system still has the UUID of its source's.
     pub same_uuid: bool,
 }
@@ -106,9 +113,9 @@ impl VolumeTags {
         let claim = self.claim.as_ref().map(claim_tag);
         tags.extend(claim.filter(|tag| tag.len() <= TAG_LIMIT));
         tags.extend(self.driver.as_deref().map(driver_tag));
-        tags.extend(self.source.as_deref().map(source_tag));
-        if self.same_uuid {
-            tags.push(String::from(SAME_UUID));
+        if let Some(copied) = &self.copied {
+            tags.push(source_tag(&copied.source));
+            tags.extend(copied.same_uuid.then(|| String::from(SAME_UUID)));
         }
         tags
     }
@@ -136,9 +143,9 @@ impl VolumeTags {
             } else if let Some(value) = tag.strip_prefix(DRIVER) {
                 volume.driver = unescape(value);
             } else if let Some(value) = tag.strip_prefix(SOURCE) {
-                volume.source = unescape(value);
+                let same_uuid = tags.iter().any(|tag| tag == SAME_UUID);
+                volume.copied = unescape(value).map(|source| CopiedFrom { source, same_uuid });
             } else {
-                volume.same_uuid |= tag == SAME_UUID;
                 is_ours |= tag == KIND_VOLUME;
                 volume.fresh |= tag == FRESH;
                 volume.block |= tag == BLOCK;

@@ -44,7 +44,7 @@ impl ControllerService {
             capacity_bytes: signed(volume.bytes())?,
             volume_id: self.node.volume_id(&volume.logical.name),
             volume_context: HashMap::new(),
-            content_source: volume.tags.source.as_deref().map(|name| self.content_source(name)),
+            content_source: volume.tags.copied.as_ref().map(|copied| self.content_source(&copied.source)),
             accessible_topology: vec![self.node.topology()],
         })
     }

@@ -203,13 +203,9 @@ fn difference(volume: &Volume, new: &NewVolume) -> Option<String> {
     if tags.name != new.name {
         return Some(format!("its name {:?} was shortened to the same logical volume", tags.name));
     }
-    let source = new.source.as_ref().map(Source::logical_name);
-    if tags.source.as_deref() != source {
-        let said = tags
-            .source
-            .as_deref()
-            .map_or_else(|| String::from("it was made empty"), |of| format!("it is a copy of {of}"));
-        return Some(said);
+    let source = tags.copied.as_ref().map(|copied| copied.source.as_str());
+    if source != new.source.as_ref().map(Source::logical_name) {
+        return Some(source.map_or_else(|| String::from("it was made empty"), |of| format!("it is a copy of {of}")));
     }
     if tags.class != new.class.name {
         return Some(format!("its class is {:?}, not {:?}", tags.class, new.class.name));

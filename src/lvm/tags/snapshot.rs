@@ -1,8 +1,8 @@
 //! What is remembered about a snapshot.
 
 use super::{
-    BLOCK, CLASS, DRIVER, FILE_SYSTEM, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, file_system_tag,
-    source_tag, unescape,
+    BLOCK, CLASS, CopiedFrom, DRIVER, FILE_SYSTEM, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape,
+    file_system_tag, source_tag, unescape,
 };
 
 /// Marks a snapshot of a volume that had never been used.
@@ -73,27 +73,21 @@ impl SnapshotTags {
 
     /// Those of a volume that is copied from it, as far as the source decides: never `fresh`, whatever it holds.
     pub fn of_copy(&self, logical_name: &str) -> VolumeTags {
-        VolumeTags {
-            file_system: self.file_system.clone(),
-            block: self.block,
-            source: Some(logical_name.to_owned()),
-            same_uuid: self.file_system.is_some(),
-            ..VolumeTags::default()
-        }
+        copy(logical_name, self.file_system.as_ref(), self.block)
     }
 }
 
 impl VolumeTags {
     /// Those of a volume that is copied from the one with these.
+    #[must_use]
     pub fn of_copy(&self, logical_name: &str) -> Self {
-        Self {
-            file_system: self.file_system.clone(),
-            block: self.block,
-            source: Some(logical_name.to_owned()),
-            same_uuid: self.file_system.is_some(),
-            ..Self::default()
-        }
+        copy(logical_name, self.file_system.as_ref(), self.block)
     }
+}
+
+fn copy(source: &str, file_system: Option<&String>, block: bool) -> VolumeTags {
+    let copied = CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some() };
+    VolumeTags { file_system: file_system.cloned(), block, copied: Some(copied), ..VolumeTags::default() }
 }
 
 #[cfg(test)]
@@ -117,8 +111,13 @@ mod tests {
         assert_eq!(VolumeTags::parse(&tags), None);
         assert_eq!(SnapshotTags::parse(&volume.to_tags()), None);
         let copy = snapshot.of_copy("snap-1");
-        assert!(!copy.fresh && copy.same_uuid);
-        assert_eq!((copy.source.as_deref(), copy.file_system.as_deref()), (Some("snap-1"), Some("xfs")));
+        assert!(!copy.fresh);
+        assert_eq!(copy.copied, Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true }));
+        assert_eq!(copy.file_system.as_deref(), Some("xfs"));
+        assert_eq!(
+            VolumeTags::parse(&VolumeTags { name: String::from("c"), ..copy.clone() }.to_tags()).unwrap().copied,
+            copy.copied
+        );
         assert_eq!(volume.of_copy("snap-1"), copy);
     }
 
