@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use quarry::lvm::layout::Layout;
 use quarry::lvm::names::{is_legal_logical_volume_name, logical_volume_name};
-use quarry::lvm::tags::{BLOCK, Claim, FRESH, VolumeTags, deleting_tag, file_system_tag};
+use quarry::lvm::tags::{BLOCK, Claim, CopiedFrom, FRESH, VolumeTags, deleting_tag, file_system_tag};
 use quarry::lvm::wipe::Wipe;
 use tempfile::TempDir;
 

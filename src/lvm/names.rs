@@ -197,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_named_like_no_volume() {
+        let uuid = "5f6c3d0e-9f3d-4d3e-8c4b-6d1e2f3a4b5c";
+        let ours = format!("snap-{uuid}");
+        assert_eq!(snapshot_name(&format!("snapshot-{uuid}")), ours);
+        for name in ["snapshot-0815", "nightly", "ä", uuid, &ours, &format!("snapshot-{uuid}x"), &"y".repeat(128)] {
+            let derived = snapshot_name(name);
+            assert_ne!(derived, ours, "{name}");
+            assert!(is_snapshot_name(&derived) && is_legal_logical_volume_name(&derived), "{derived}");
+            assert!(derived.len() <= LOGICAL_VOLUME_NAME_LIMIT, "{derived}");
+            for volume in [name, derived.as_str()] {
+                assert!(!is_snapshot_name(&logical_volume_name(volume)), "{volume}");
+            }
+        }
+    }
+
+    #[test]
     fn names_that_differ_only_beyond_the_limit_stay_apart() {
         let start = "z".repeat(127);
         assert_ne!(logical_volume_name(&format!("{start}a")), logical_volume_name(&format!("{start}b")));
