@@ -89,10 +89,10 @@ pub fn is_snapshot_name(logical_name: &str) -> bool {
 }
 
 fn derived(prefix: &str, csi_name: &str) -> String {
-    let mut readable = readable_part(csi_name);
-    if prefix.is_empty() && readable.starts_with(SNAPSHOT_PREFIX) {
-        readable.insert_str(0, "v-");
-    }
+    let readable = readable_part(csi_name);
+    let is_taken = |start: &&str| readable.starts_with(*start);
+    let is_reserved = RESERVED_PREFIXES.iter().any(|start| is_taken(&start)) || is_taken(&SNAPSHOT_PREFIX);
+    let prefix = if prefix.is_empty() && is_reserved { "v-" } else { prefix };
     format!("{prefix}{readable}-{}", hash(csi_name))
 }
 
@@ -125,9 +125,6 @@ fn readable_part(name: &str) -> String {
     let readable = readable.trim_end_matches('-');
     if readable.is_empty() {
         return String::from("volume");
-    }
-    if RESERVED_PREFIXES.iter().any(|prefix| readable.starts_with(prefix)) {
-        return format!("v-{readable}");
     }
     readable.to_owned()
 }
