@@ -67,6 +67,22 @@ impl FileSystem {
         }
     }
 
+    /// Whether the kernel mounts it beside another one with the same UUID only with trouble.
+    pub fn needs_own_uuid(self) -> bool {
+        matches!(self, Self::Xfs | Self::Btrfs)
+    }
+
+    /// The command that gives it a new UUID, while it is not mounted and its log is empty. It must be looked at whether it did:
+    /// `xfs_admin` ends well also when it refuses.
+    pub fn renew_uuid(self, device: &Path) -> Command {
+        match self {
+            Self::Ext4 => Command::new("tune2fs").arguments(["-U", "random"]).argument(device),
+            Self::Xfs => Command::new("xfs_admin").arguments(["-U", "generate"]).argument(device),
+            // Without -f it asks. -m changes what tells it apart, not each of its blocks.
+            Self::Btrfs => Command::new("btrfstune").arguments(["-f", "-m"]).argument(device),
+        }
+    }
+
     /// The command that grows it, while it is mounted, to the size of its device.
     pub fn grow(self, device: &Path, mounted_at: &Path) -> Command {
         match self {

@@ -90,8 +90,8 @@ pub fn is_snapshot_name(logical_name: &str) -> bool {
 
 fn derived(prefix: &str, csi_name: &str) -> String {
     let readable = readable_part(csi_name);
-    let is_taken = |start: &&str| readable.starts_with(*start);
-    let is_reserved = RESERVED_PREFIXES.iter().any(|start| is_taken(&start)) || is_taken(&SNAPSHOT_PREFIX);
+    let mut taken = RESERVED_PREFIXES.into_iter().chain([SNAPSHOT_PREFIX]);
+    let is_reserved = taken.any(|start| readable.starts_with(start));
     let prefix = if prefix.is_empty() && is_reserved { "v-" } else { prefix };
     format!("{prefix}{readable}-{}", hash(csi_name))
 }

@@ -1,6 +1,8 @@
 //! `CreateVolume` with a source: a volume that holds what another one, or a snapshot, held. It is never formatted, whatever it
 //! holds (design law 1): no copy is tagged `fresh`.
 
+mod uuid;
+
 use std::sync::Arc;
 
 use crate::error::{Error, Result};

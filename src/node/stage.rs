@@ -111,7 +111,8 @@ impl Node {
             }
         }
         let device = self.activated(volume).await?;
-        if let Some(mount) = mounted_at(&self.mounts().await?, path) {
+        let is_same = volume.tags.copied.as_ref().is_some_and(|copied| copied.same_uuid);
+        if let Some(mount) = mounted_at(&self.mounts().await?, path).filter(|_| !is_same) {
             already_staged(volume, mount, &device, wanted)?;
             // The try that mounted it may have ended before it grew.
             return if is_read_only(mount) {
@@ -135,6 +136,9 @@ impl Node {
                 other => return Err(unexpected(volume, wanted.file_system, &other)),
             }
         };
+        if is_same {
+            self.renew_uuid(volume, &device, &superblock, path).await?;
+        }
         let mount = Mount::FileSystem {
             device: device_path(&device),
             target: path.clone(),
@@ -194,9 +198,12 @@ fn not_mounted(volume: &Volume, path: &Path, options: &[String], source: io::Err
 }
 
 fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
+    let why = match &volume.tags.copied {
+        Some(copied) => format!("it is a copy of {}, and copies are not formatted, whatever they hold", copied.source),
+        None => String::from("it was in use before, so it is not formatted"),
+    };
     Error::precondition(format!(
-        "volume {} should hold {wanted} but holds {content}; it was in use before, so it is not formatted: ask for \
-         what it holds, or look at it with blkid",
+        "volume {} should hold {wanted} but holds {content}; {why}: ask for what it holds, or look at it with blkid",
         volume.full_name()
     ))
 }
