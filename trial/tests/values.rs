@@ -139,8 +139,8 @@ fn the_lvm_of_the_host_does_the_work_when_it_shall() {
     const CALLS: &str = "/run/lvm-calls";
     let mut stand = stand();
     let written_down = format!("#!/bin/bash\necho \"$0 $*\" >>{CALLS}\nexec -a \"$0\" /usr/sbin/lvm.real \"$@\"");
-    let watch = "mv /usr/sbin/lvm /usr/sbin/lvm.real; cat >/usr/sbin/lvm; chmod +x /usr/sbin/lvm";
-    on_all(&stand.installed, &format!("{watch} <<'end'\n{written_down}\nend")).unwrap();
+    let watch = "mv /usr/sbin/lvm /usr/sbin/lvm.real; cat >/usr/sbin/lvm";
+    on_all(&stand.installed, &format!("{watch} <<'end'\n{written_down}\nend\nchmod +x /usr/sbin/lvm")).unwrap();
     stand.install(&["lvm.onHost=true"], |_| ());
     let space = stand.namespace("host-lvm");
     stand.serves(&space, "quarry");
