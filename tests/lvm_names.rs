@@ -141,8 +141,11 @@ fn lvm_takes_every_name_and_tag_and_reports_them_the_same() {
             claim: Some(Claim { namespace: String::from("shop"), name: "c".repeat(253) }),
             single_user: index % 7 == 0,
             driver: Some(String::from("lvm.quarry.storage")),
-            copied: (index % 4 == 0)
-                .then(|| CopiedFrom { source: logical_volume_name(&name), same_uuid: index % 8 == 0 }),
+            copied: (index % 4 == 0).then(|| CopiedFrom {
+                source: logical_volume_name(&name),
+                same_uuid: index % 8 == 0,
+                unfinished: index % 3 == 0,
+            }),
         };
         group
             .create(&logical_volume_name(&name), &volume.to_tags())

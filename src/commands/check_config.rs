@@ -102,10 +102,8 @@ fn class_as_json(class: &Class) -> Value {
         "volumeGroups": class.volume_groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "layout": class.layout.word(),
         "thinPool": thin_pool_as_json(&class.layout),
-        "reserve": match class.reserve {
-            Portion::Bytes(bytes) => json!(bytes),
-            share @ Portion::Share(_) => json!(share.to_string()),
-        },
+        "reserve": portion_as_json(class.reserve),
+        "snapshotReserve": portion_as_json(class.snapshot_reserve),
         "wipe": class.wipe.word(),
         "fileSystem": class.file_system,
         "mkfsOptions": class.mkfs_options,
@@ -114,14 +112,18 @@ fn class_as_json(class: &Class) -> Value {
     })
 }
 
+fn portion_as_json(portion: Portion) -> Value {
+    match portion {
+        Portion::Bytes(bytes) => json!(bytes),
+        share @ Portion::Share(_) => json!(share.to_string()),
+    }
+}
+
 fn thin_pool_as_json(layout: &Layout) -> Option<Value> {
     let Layout::Thin(rules) = layout else { return None };
     Some(json!({
         "name": rules.name,
-        "size": match rules.size {
-            Portion::Bytes(bytes) => json!(bytes),
-            share @ Portion::Share(_) => json!(share.to_string()),
-        },
+        "size": portion_as_json(rules.size),
         "metadataSize": rules.metadata_bytes,
         "chunkSize": rules.chunk_bytes,
         "overcommit": rules.overcommit_factor(),

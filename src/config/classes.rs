@@ -28,6 +28,9 @@ pub struct Class {
     pub layout: Layout,
     /// What its volumes leave free of each volume group.
     pub reserve: Portion,
+    /// Room for what its thick volumes overwrite while a snapshot of them is kept, as a part of the volume. It grows before
+    /// it is full. Thin snapshots need none.
+    pub snapshot_reserve: Portion,
     /// What is done to the blocks of its deleted volumes.
     pub wipe: Wipe,
     /// The file system of its volumes when the request names none: one of [`FILE_SYSTEMS`].
@@ -49,6 +52,7 @@ impl Class {
             volume_groups,
             layout: Layout::Linear,
             reserve: Portion::NONE,
+            snapshot_reserve: Portion::Share(2_000),
             wipe: Wipe::Zero,
             file_system: String::from(FILE_SYSTEMS[0]),
             mkfs_options: Vec::new(),

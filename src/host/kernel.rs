@@ -149,6 +149,31 @@ pub enum PoolMode {
     Failed,
 }
 
+/// What a thick snapshot's device says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotStatus {
+    /// It holds what its volume held.
+    Kept {
+        /// 512 bytes each, of what was overwritten since.
+        used_sectors: u64,
+        /// For how many there is room.
+        total_sectors: u64,
+    },
+    /// There was no room left for what was overwritten: its content is gone.
+    Lost,
+}
+
+/// What is copied from one device to another, at the same place in both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copying {
+    /// What is read.
+    pub from: Stretch,
+    /// The device that is written to.
+    pub to: PathBuf,
+    /// Whether the other device reads as zeroes where nothing is written, so that zeroes are passed over.
+    pub is_zeroed: bool,
+}
+
 /// A stretch of a device, bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
@@ -216,5 +241,14 @@ pub trait Kernel: Send + Sync {
     /// What the thin pool's device of that UUID says of itself; nothing while it is not there, or where there are no pools.
     async fn pool_status(&self, _uuid: &str) -> io::Result<Option<PoolStatus>> {
         Ok(None)
+    }
+
+    /// What the thick snapshot's device of that UUID says of itself; nothing while it is not active.
+    async fn snapshot_status(&self, _uuid: &str) -> io::Result<Option<SnapshotStatus>> {
+        Ok(None)
+    }
+    /// Copies from one device to another, past the page cache; not flushed.
+    async fn copy(&self, _copying: Copying) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

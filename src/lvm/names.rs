@@ -83,6 +83,11 @@ pub fn snapshot_name(csi_name: &str) -> String {
     uuid.map_or_else(|| derived(SNAPSHOT_PREFIX, csi_name), |uuid| format!("{SNAPSHOT_PREFIX}{uuid}"))
 }
 
+/// The name of what a volume is copied from while it is in use.
+pub fn copy_source_name(copy: &str) -> String {
+    derived(SNAPSHOT_PREFIX, &format!("copy-{copy}"))
+}
+
 /// Whether a logical volume of that name is a snapshot rather than a volume, if it is ours.
 pub fn is_snapshot_name(logical_name: &str) -> bool {
     logical_name.starts_with(SNAPSHOT_PREFIX)

@@ -50,6 +50,12 @@ impl Portion {
     }
 }
 
+impl Default for Portion {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 impl FromStr for Portion {
     type Err = String;
 

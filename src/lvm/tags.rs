@@ -17,8 +17,14 @@ pub const KIND_POOL: &str = "quarry.kind=pool";
 /// Marks a logical volume as a snapshot of this driver.
 pub const KIND_SNAPSHOT: &str = "quarry.kind=snapshot";
 
+/// Marks what a volume that is in use is copied from, for as long as that takes; nobody else ever sees it.
+pub const KIND_COPY_SOURCE: &str = "quarry.kind=copy-source";
+
 /// Set on a copy whose file system still has the UUID of what it was copied from, until its first mount.
 pub const SAME_UUID: &str = "quarry.same-uuid";
+
+/// Set on a copy that is not whole yet: nobody gets it before.
+pub const UNFINISHED: &str = "quarry.unfinished";
 
 /// Set when a new, empty logical volume is made, cleared for good before its first mount. Only with it
 /// may a volume be formatted.
@@ -78,6 +84,8 @@ pub struct CopiedFrom {
     pub source: String,
     /// Whether its file system still has the UUID of its source's.
     pub same_uuid: bool,
+    /// Whether not all is copied yet.
+    pub unfinished: bool,
 }
 
 /// A `PersistentVolumeClaim`.
@@ -92,7 +100,7 @@ pub struct Claim {
 impl VolumeTags {
     /// The tags that say all this. A claim too long for a tag is left out.
     pub fn to_tags(&self) -> Vec<String> {
-        let mut tags = vec![String::from(KIND_VOLUME), format!("{NAME}{}", escape(&self.name))];
+        let mut tags = vec![String::from(KIND_VOLUME), name_tag(&self.name)];
         if !self.class.is_empty() {
             tags.push(format!("{CLASS}{}", escape(&self.class)));
         }
@@ -116,6 +124,7 @@ impl VolumeTags {
         if let Some(copied) = &self.copied {
             tags.push(source_tag(&copied.source));
             tags.extend(copied.same_uuid.then(|| String::from(SAME_UUID)));
+            tags.extend(copied.unfinished.then(|| String::from(UNFINISHED)));
         }
         tags
     }
@@ -143,8 +152,9 @@ impl VolumeTags {
             } else if let Some(value) = tag.strip_prefix(DRIVER) {
                 volume.driver = unescape(value);
             } else if let Some(value) = tag.strip_prefix(SOURCE) {
-                let same_uuid = tags.iter().any(|tag| tag == SAME_UUID);
-                volume.copied = unescape(value).map(|source| CopiedFrom { source, same_uuid });
+                let has = |word: &str| tags.iter().any(|tag| tag == word);
+                let (same_uuid, unfinished) = (has(SAME_UUID), has(UNFINISHED));
+                volume.copied = unescape(value).map(|source| CopiedFrom { source, same_uuid, unfinished });
             } else {
                 is_ours |= tag == KIND_VOLUME;
                 volume.fresh |= tag == FRESH;
@@ -162,8 +172,18 @@ pub fn pool_tags(driver: &str) -> Vec<String> {
     vec![String::from(KIND_POOL), driver_tag(driver)]
 }
 
+/// The tags of what a volume is copied from.
+pub fn copy_source_tags(driver: &str) -> Vec<String> {
+    vec![String::from(KIND_COPY_SOURCE), driver_tag(driver)]
+}
+
 fn driver_tag(driver: &str) -> String {
     format!("{DRIVER}{}", escape(driver))
+}
+
+/// The tag with the name that a CSI request gave.
+pub fn name_tag(name: &str) -> String {
+    format!("{NAME}{}", escape(name))
 }
 
 fn source_tag(source: &str) -> String {

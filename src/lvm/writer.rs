@@ -17,6 +17,10 @@ use crate::lvm::layout::Layout;
 use crate::lvm::model::VolumeGroup;
 use crate::lvm::pool::{PoolRules, PoolSize};
 
+/// lvm clears some new volumes through their device nodes, and must find them at once: without waiting for udev it makes them
+/// itself.
+const MAKE_NODES: &str = "activation/udev_rules=0";
+
 /// Per cent of a thin pool in use from which on the kernel tells that it fills. lvm writes it into the pool's table whenever it
 /// loads that, which activating, growing and refreshing an active thin volume do; without it the table has none. The
 /// settings of [`system_folder`](super::system_folder) say 100, no mark: with less, lvm refuses new volumes and
@@ -152,6 +156,32 @@ impl Writer {
         self.commands.run_ok(&command).await.map(drop)
     }
 
+    /// Makes a snapshot of a thick volume, with so many extents for what is overwritten while there is one. It is active when
+    /// the volume is.
+    pub async fn snapshot_thick(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        origin: &str,
+        name: &str,
+        extents: u64,
+        tags: &[String],
+    ) -> Result<(), CommandError> {
+        let command = lvm("lvcreate", group)
+            .arguments(["--config", MAKE_NODES])
+            .arguments(["--yes", "--snapshot", "--extents", &extents.to_string()])
+            .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
+            .arguments(["--name", name])
+            .argument(full_name(group, origin));
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
+    /// Makes of a thick volume's snapshot a logical volume for itself, which holds what it had kept.
+    pub async fn split(&self, _turn: &Turn, group: &VolumeGroup, name: &str) -> Result<(), CommandError> {
+        let command = lvm("lvconvert", group).arguments(["--yes", "--splitsnapshot"]).argument(full_name(group, name));
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
     /// Makes a thin pool, activated, with its metadata and its tags.
     pub async fn create_pool(
         &self,
@@ -162,8 +192,10 @@ impl Writer {
         tags: &[String],
     ) -> Result<(), CommandError> {
         let metadata = size.metadata.saturating_mul(group.extent_bytes);
+        // As `MAKE_NODES` says, and the mark.
+        let settings = format!("activation{{thin_pool_autoextend_threshold={} udev_rules=0}}", rules.grow_at);
         let command = lvm("lvcreate", group)
-            .arguments(Mark(rules.grow_at).arguments())
+            .arguments(["--config", &settings])
             .arguments(["--yes", "--type", "thin-pool", "--zero", "y", "--poolmetadataspare", "y"])
             .argument("--extents")
             .argument(size.data.to_string())
@@ -218,7 +250,8 @@ impl Writer {
     ) -> Result<(), CommandError> {
         let command = lvm("lvchange", group)
             .arguments(mark.into_iter().flat_map(Mark::arguments))
-            .arguments(["--activate", "y", "--ignoreactivationskip"])
+            // With a thick snapshot its volume becomes active, too, of which lvm would ask.
+            .arguments(["--yes", "--activate", "y", "--ignoreactivationskip"])
             .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }

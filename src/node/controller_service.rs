@@ -93,14 +93,14 @@ impl ControllerService {
         Err(Error::NoRoom { reason: format!("accessibility_requirements name other nodes; this is node {here:?}") })
     }
 
-    fn snapshot(&self, snapshot: &VolumeSnapshot) -> Result<v1::Snapshot> {
+    async fn snapshot(&self, snapshot: &VolumeSnapshot) -> Result<v1::Snapshot> {
         let seconds = i64::try_from(snapshot.logical.created.unwrap_or_default()).unwrap_or_default();
         Ok(v1::Snapshot {
             size_bytes: signed(snapshot.bytes())?,
             snapshot_id: self.node.volume_id(&snapshot.logical.name),
             source_volume_id: self.node.volume_id(&snapshot.tags.source),
             creation_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
-            ready_to_use: true,
+            ready_to_use: self.node.is_whole(snapshot).await?,
             group_snapshot_id: String::new(),
             accessible_topology: vec![self.node.topology()],
         })
@@ -110,7 +110,7 @@ impl ControllerService {
         let create = CreateSnapshot::parse(request)?;
         self.ensure_wanted_here(&create.topologies)?;
         let snapshot = self.node.create_snapshot(create.name, &create.source_volume_id).await?;
-        Ok(v1::CreateSnapshotResponse { snapshot: Some(self.snapshot(&snapshot)?) })
+        Ok(v1::CreateSnapshotResponse { snapshot: Some(self.snapshot(&snapshot).await?) })
     }
 
     async fn list_snapshots(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
@@ -118,7 +118,7 @@ impl ControllerService {
         let (page, next_token) = self.node.list_snapshots(wanted, request.max_entries, &request.starting_token).await?;
         let mut entries = Vec::with_capacity(page.len());
         for snapshot in &page {
-            entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(snapshot)?) });
+            entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(snapshot).await?) });
         }
         let fitting = fitting(&entries);
         if fitting == entries.len() {
@@ -331,7 +331,7 @@ impl Controller for ControllerService {
         let snapshot_id = &request.get_ref().snapshot_id;
         text::required("snapshot_id", snapshot_id)?;
         let snapshot = self.node.get_snapshot(snapshot_id).await?;
-        Ok(Response::new(v1::GetSnapshotResponse { snapshot: Some(self.snapshot(&snapshot)?) }))
+        Ok(Response::new(v1::GetSnapshotResponse { snapshot: Some(self.snapshot(&snapshot).await?) }))
     }
 
     async fn controller_expand_volume(

@@ -1,15 +1,20 @@
 //! `CreateVolume` with a source: a volume that holds what another one, or a snapshot, held. It is never formatted, whatever it
 //! holds (design law 1): no copy is tagged `fresh`.
 
+mod fill;
 mod uuid;
+
+pub use self::fill::Copies;
 
 use std::sync::Arc;
 
+use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
-use crate::lvm::tags::VolumeTags;
+use crate::lvm::tags::{CopiedFrom, VolumeTags};
 use crate::lvm::volume_id::VolumeId;
+use crate::lvm::writer::Quiet;
 use crate::node::Node;
 use crate::node::create::NewVolume;
 use crate::node::pools::cut::Origin;
@@ -50,52 +55,55 @@ impl Node {
         Ok(of(parsed.logical_volume))
     }
 
-    /// Makes a volume of that logical name from its source.
-    pub(super) async fn copy(&self, view: &View, name: &str, source: &Source, new: &NewVolume) -> Result<Volume> {
-        let _source = self.locks.take(source.logical_name(), "being copied")?;
-        let (origin, content) = self.origin(view, source).await?;
-        let bytes = origin.logical.extents * origin.group.extent_bytes;
-        let extents = new.size.extents(bytes, origin.group.extent_bytes)?;
-        if extents < origin.logical.extents {
-            return Err(Error::OutOfRange {
-                field: String::from("capacity_range"),
-                problem: format!("allows less than the {bytes} bytes of the source; a copy has at least these"),
-            });
-        }
-        let pool = origin.logical.thin.as_ref().map(|thin| thin.pool.as_str());
-        match &new.class.layout {
-            Layout::Thin(rules) if pool == Some(&rules.name) && new.class.uses(&origin.group.name) => {}
-            _ => {
-                return Err(Error::invalid(
-                    "volume_content_source",
-                    format!(
-                        "{} is not in the thin pool of class {}; copies are made within a pool only, yet",
-                        source.logical_name(),
-                        new.class.name
-                    ),
-                ));
+    /// Makes a volume of that logical name from its source: at once within a thin pool, by copying otherwise.
+    pub(super) async fn copy(
+        &self,
+        view: &Arc<View>,
+        name: &str,
+        source: &Source,
+        new: &NewVolume,
+        quiet: Option<Quiet>,
+    ) -> Result<Volume> {
+        let (origin, content) = {
+            let _source = self.locks.take(source.logical_name(), "being copied")?;
+            let (origin, bytes, content) = self.origin(view, source).await?;
+            let extents = new.size.extents(bytes, origin.group.extent_bytes)?;
+            if extents.saturating_mul(origin.group.extent_bytes) < bytes {
+                return Err(Error::OutOfRange {
+                    field: String::from("capacity_range"),
+                    problem: format!("allows less than the {bytes} bytes of the source; a copy has at least these"),
+                });
             }
-        }
-        let tags = self.tags_of(new, content);
-        let after = self.cut(&origin, extents, name, &tags.to_tags()).await?;
-        let made = Volume::find(&after, name)?;
-        made.ok_or_else(|| Error::Internal { problem: format!("{name} is not there after it was made") })
+            if is_in_pool_of(&origin, new) {
+                let tags = self.tags_of(new, content);
+                let after = self.cut(&origin, extents, name, &tags.to_tags()).await?;
+                let made = Volume::find(&after, name)?;
+                let missing = || Error::Internal { problem: format!("{name} is not there after it was made") };
+                return made.ok_or_else(missing);
+            }
+            (bytes, content)
+        };
+        let required = new.size.required.map_or(origin, |required| required.max(origin));
+        let sized = NewVolume { size: SizeRange { required: Some(required), ..new.size }, ..new.clone() };
+        let copied = content.copied.map(|copied| CopiedFrom { unfinished: true, ..copied });
+        let made = self.place(view, name, &sized, VolumeTags { copied, ..content }, quiet).await?;
+        self.fill(made, source).await
     }
 
-    /// Where the source is, and the tags that tell what a copy of it holds.
-    async fn origin(&self, view: &View, source: &Source) -> Result<(Origin, VolumeTags)> {
+    /// Where the source is, its bytes, and the tags that tell what a copy of it holds.
+    async fn origin(&self, view: &View, source: &Source) -> Result<(Origin, u64, VolumeTags)> {
         match source {
             Source::Snapshot(name) => {
                 let Some(snapshot) = VolumeSnapshot::find(view, name)? else {
                     return Err(self.no_snapshot(view, name).await);
                 };
-                let content = snapshot.tags.of_copy(name);
-                Ok((Origin { group: snapshot.group, logical: snapshot.logical }, content))
+                let (bytes, content) = (snapshot.bytes(), snapshot.tags.of_copy(name));
+                Ok((Origin { group: snapshot.group, logical: snapshot.logical }, bytes, content))
             }
             Source::Volume(name) => {
                 let volume = self.volume(name).await?;
-                let content = volume.tags.of_copy(name);
-                Ok((Origin { group: volume.group, logical: volume.logical }, content))
+                let (bytes, content) = (volume.bytes(), volume.tags.of_copy(name));
+                Ok((Origin { group: volume.group, logical: volume.logical }, bytes, content))
             }
         }
     }
@@ -117,5 +125,13 @@ impl Node {
             }
             grown => grown,
         }
+    }
+}
+
+/// Whether a copy of the origin can be a thin snapshot of it: the class's volumes are in its pool.
+fn is_in_pool_of(origin: &Origin, new: &NewVolume) -> bool {
+    match (&new.class.layout, &origin.logical.thin) {
+        (Layout::Thin(rules), Some(thin)) => thin.pool == rules.name && new.class.uses(&origin.group.name),
+        _ => false,
     }
 }

@@ -49,7 +49,13 @@ impl Node {
         let name = logical_volume_name(&new.name);
         let node = Arc::clone(self);
         let logical_name = name.clone();
-        self.mutate(&name, "creating", async move { node.create_locked(&logical_name, &new).await }).await
+        let made = self.mutate(&name, "creating", async move { node.create_locked(&logical_name, &new).await }).await;
+        made.map_err(|error| match (error, self.copies.progress(&name)) {
+            (Error::Busy { volume, .. }, Some(progress)) => {
+                Error::Busy { volume, operation: format!("what it is a copy of is being {progress}") }
+            }
+            (error, _) => error,
+        })
     }
 
     async fn create_locked(&self, name: &str, new: &NewVolume) -> Result<Volume> {
@@ -68,14 +74,30 @@ impl Node {
             return Err(Error::Unavailable { problem });
         }
         if let Some(source) = &new.source {
-            return self.copy(&view, name, source, new).await;
+            return self.copy(&view, name, source, new, quiet).await;
         }
-        let candidates = self.candidates(&view, &new.class).await?;
+        let content = VolumeTags { fresh: true, ..VolumeTags::default() };
+        self.place(&view, name, new, content, quiet).await
+    }
+
+    /// Makes it in the group with the most room.
+    pub(super) async fn place(
+        &self,
+        view: &Arc<View>,
+        name: &str,
+        new: &NewVolume,
+        content: VolumeTags,
+        quiet: Option<Quiet>,
+    ) -> Result<Volume> {
+        let tags = self.tags_of(new, content).to_tags();
+        let candidates = self.candidates(view, &new.class).await?;
         let mut largest_wish = new.size.required.unwrap_or(new.class.default_size);
         for candidate in &candidates {
             let Some(extents) = fitting(candidate, name, new)? else { continue };
             largest_wish = extents * candidate.group.extent_bytes;
-            if let Tried::Made(volume) = self.try_in(candidate, (quiet, &view), name, extents, new).await? {
+            if let Tried::Made(volume) =
+                self.try_in(candidate, (quiet, view), name, (extents, &tags), &new.class).await?
+            {
                 return Ok(*volume);
             }
         }
@@ -90,8 +112,8 @@ impl Node {
         candidate: &Candidate,
         (quiet, seen): (Option<Quiet>, &Arc<View>),
         name: &str,
-        extents: u64,
-        new: &NewVolume,
+        (extents, tags): (u64, &[String]),
+        class: &Class,
     ) -> Result<Tried> {
         let group = &candidate.group.name;
         let turn = self.writer.turn(group).await;
@@ -111,12 +133,11 @@ impl Node {
                 difference: String::from("it is not of this driver, so it is not touched; rename or remove it"),
             });
         }
-        if !has_room(&placement::room(group, &new.class), extents) {
+        if !has_room(&placement::room(group, class), extents) {
             return Ok(Tried::NoRoom);
         }
-        let group = &self.with_pool(&turn, group, &new.class).await?;
-        let tags = self.tags_of(new, VolumeTags { fresh: true, ..VolumeTags::default() });
-        let made = self.writer.create(&turn, group, name, &new.class.layout, extents, &tags.to_tags()).await;
+        let group = &self.with_pool(&turn, group, class).await?;
+        let made = self.writer.create(&turn, group, name, &class.layout, extents, tags).await;
         self.reaper.changed(&group.name);
         // The flush takes its time at the disk, in which we look and the next one has its turn.
         let look = async {
@@ -130,7 +151,7 @@ impl Node {
             flushed?;
             return Ok(Tried::Made(Box::new(volume)));
         }
-        let room = after.group(&group.name).map(|group| placement::room(group, &new.class));
+        let room = after.group(&group.name).map(|group| placement::room(group, class));
         if matches!(room, Some(Room::Extents(most)) if most < extents) {
             // An administrator's command was quicker.
             return Ok(Tried::NoRoom);
@@ -160,12 +181,20 @@ impl Node {
                 operation: format!("its predecessor is still being {}", self.reaper.progress(&volume)),
             });
         }
-        let volume = match &new.source {
-            Some(_) => self.completed(volume, new).await?,
-            None => volume,
-        };
-        if let Some(difference) = difference(&volume, new) {
+        // A copy is as large as its source first.
+        let (required, copied) = (new.size.required, &volume.tags.copied);
+        let asked = if copied.is_some() { SizeRange { required: None, ..new.size } } else { new.size };
+        if let Some(difference) = difference(&volume, new, asked) {
             return Err(Error::AlreadyExists { what: format!("volume {:?}", volume.tags.name), difference });
+        }
+        let is_short = required.is_some_and(|required| volume.bytes() < required);
+        if let (Some(copied), Some(source)) = (copied, &new.source) {
+            if copied.unfinished {
+                return self.fill(volume, source).await;
+            }
+            if is_short {
+                return self.completed(volume, new).await;
+            }
         }
         // A crash may have come between the commit and the flush of the first try.
         self.writer.flush(&volume.group).await?;
@@ -198,7 +227,7 @@ fn has_room(room: &Room, extents: u64) -> bool {
     matches!(room, Room::Extents(most) if extents <= *most)
 }
 
-fn difference(volume: &Volume, new: &NewVolume) -> Option<String> {
+fn difference(volume: &Volume, new: &NewVolume, size: SizeRange) -> Option<String> {
     let tags = &volume.tags;
     if tags.name != new.name {
         return Some(format!("its name {:?} was shortened to the same logical volume", tags.name));
@@ -210,7 +239,7 @@ fn difference(volume: &Volume, new: &NewVolume) -> Option<String> {
     if tags.class != new.class.name {
         return Some(format!("its class is {:?}, not {:?}", tags.class, new.class.name));
     }
-    if !new.size.accepts(volume.bytes()) {
+    if !size.accepts(volume.bytes()) {
         return Some(format!("its {} bytes are not in the capacity_range asked for", volume.bytes()));
     }
     if tags.mkfs_options != new.mkfs_options {

@@ -44,6 +44,9 @@ impl Node {
         }
         self.ensure_unused(&volume).await?;
         volume.ensure_writable()?;
+        if volume.tags.copied.as_ref().is_some_and(|copied| copied.unfinished) {
+            self.drop_copy_source(&view, name).await?;
+        }
         let turn = self.writer.turn(&volume.group.name).await;
         let tag = deleting_tag(self.wipe_of(&volume));
         let marked = self.writer.change_tags(&turn, &volume.group, name, &[tag], &[]).await;
@@ -65,7 +68,7 @@ impl Node {
 
     /// An open or mounted volume is never removed.
     async fn ensure_unused(&self, volume: &Volume) -> Result<()> {
-        volume.ensure_no_snapshot()?;
+        volume.ensure_no_snapshot("deleted")?;
         let Some(device) = self.active_device(volume).await? else { return Ok(()) };
         // A published block device is a mount of its node, which nobody need have open.
         if let Some(mount) = mounts_of(&self.mounts().await?, &device).first() {

@@ -54,6 +54,8 @@ impl Node {
             };
         }
         volume.ensure_writable()?;
+        // lvm lets a volume with thick snapshots grow only while nobody uses it.
+        volume.ensure_no_snapshot("grown")?;
         let extents = size.extents(volume.bytes(), volume.group.extent_bytes)?;
         let (group, name) = (volume.group.name.clone(), volume.logical.name.clone());
         let turn = self.writer.turn(&group).await;

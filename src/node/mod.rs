@@ -45,6 +45,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use self::copy::Copies;
 use self::locks::Locks;
 use self::reaper::Reaper;
 use self::volume::Volume;
@@ -93,6 +94,7 @@ pub struct Node {
     pub detached: TaskTracker,
     locks: Locks,
     reaper: Reaper,
+    copies: Copies,
 }
 
 impl Node {
@@ -116,6 +118,7 @@ impl Node {
             detached,
             locks: Locks::default(),
             reaper: Reaper::default(),
+            copies: Copies::default(),
         })
     }
 
@@ -156,7 +159,7 @@ impl Node {
     async fn volume(&self, logical_name: &str) -> Result<Volume> {
         let view = self.groups.read().await?;
         let unknown = match Volume::find(&view, logical_name)? {
-            Some(volume) if volume.tags.deleting.is_none() => return Ok(volume),
+            Some(volume) if volume.tags.deleting.is_none() => return whole(volume),
             Some(_deleted) => None,
             None => self.why_unknown(&view, logical_name).await,
         };
@@ -219,6 +222,16 @@ impl Node {
     async fn mounts(&self) -> Result<Vec<MountEntry>> {
         self.kernel.mounts().await.map_err(|source| Error::kernel("could not read the mount table", source))
     }
+}
+
+/// A copy that is not whole is nobody's yet.
+fn whole(volume: Volume) -> Result<Volume> {
+    let is_unfinished = volume.tags.copied.as_ref().is_some_and(|copied| copied.unfinished);
+    if !is_unfinished {
+        return Ok(volume);
+    }
+    let operation = String::from("what it is a copy of is not copied yet; repeat its CreateVolume");
+    Err(Error::Busy { volume: volume.logical.name, operation })
 }
 
 /// Why a volume that was not found may be on disks that are there but do not tell. One that fails to answer once must

@@ -196,13 +196,35 @@ impl Node {
         let now = Volume::find(&view, &volume.logical.name)?;
         let is_it = |now: &Volume| now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
         let Some(now) = now.filter(is_it) else { return Ok(None) };
-        now.ensure_no_snapshot()?;
+        if let Some(snapshot) = now.snapshots().next() {
+            return Err(Error::precondition(format!("{} still has snapshot {}", now.full_name(), snapshot.name)));
+        }
         Ok(Some(now))
+    }
+
+    /// The volume, after it was parted from what it was a thick snapshot of: until then its device shows that volume, not what
+    /// it holds itself.
+    async fn split_off(&self, volume: Volume) -> Result<Option<Volume>> {
+        if !volume.is_thick_snapshot() {
+            return Ok(Some(volume));
+        }
+        let turn = self.writer.turn(&volume.group.name).await;
+        let split = self.writer.split(&turn, &volume.group, &volume.logical.name).await;
+        drop(turn);
+        self.reaper.changed(&volume.group.name);
+        self.writer.flush(&volume.group).await?;
+        let now = self.still_to_be_wiped(&volume).await?;
+        if now.as_ref().is_some_and(Volume::is_thick_snapshot) {
+            split?;
+            return Err(Error::Internal { problem: format!("{} is still a snapshot", volume.full_name()) });
+        }
+        Ok(now)
     }
 
     /// Makes the blocks unreadable; false when told to stop half-way, or when it is not to be deleted any more.
     async fn wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
         let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
+        let Some(now) = self.split_off(now).await? else { return Ok(false) };
         let device = self.activated(&now).await?;
         if self.stays_open(volume).await? {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
@@ -262,7 +284,7 @@ impl Node {
                 let now = Volume::of(current, current.logical_volume(&volume.logical.name)?)?;
                 let is_same = now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
                 let is_open = now.device(&devices).is_some_and(|device| device.open_count > 0);
-                let is_free = is_same && !is_open && now.ensure_no_snapshot().is_ok();
+                let is_free = is_same && !is_open && now.snapshots().next().is_none();
                 is_free.then(|| volume.logical.name.clone())
             })
             .collect();

@@ -1,10 +1,12 @@
 //! Snapshots of volumes.
 //!
 //! - [`create`], [`delete`], [`list`]: the calls
+//! - [`thick`]: what is other about those of thick volumes
 
 pub mod create;
 pub mod delete;
 pub mod list;
+pub mod thick;
 
 use std::sync::Arc;
 
@@ -56,7 +58,12 @@ impl VolumeSnapshot {
 
     /// Its size, which a volume that is restored from it has at least; bytes.
     pub fn bytes(&self) -> u64 {
-        self.logical.extents * self.group.extent_bytes
+        self.tags.bytes.unwrap_or(self.logical.extents * self.group.extent_bytes)
+    }
+
+    /// Whether it is of a thick volume, and so not without that.
+    pub fn is_thick(&self) -> bool {
+        self.logical.thin.is_none()
     }
 }
 

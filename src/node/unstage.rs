@@ -56,8 +56,8 @@ impl Node {
         let ran = self.writer.deactivate(&turn, group, name).await;
         drop(turn);
         if let Some(device) = self.active_device(volume).await? {
-            if device.open_count > 0 {
-                tracing::warn!(volume = volume.full_name(), "stays active: something has its device open");
+            if device.open_count > 0 || volume.group.snapshot_of(name).is_some() {
+                tracing::warn!(volume = volume.full_name(), "stays active: something has it open, or a snapshot of it");
                 return Ok(());
             }
             ran?;

@@ -110,15 +110,28 @@ impl Volume {
         }
     }
 
-    /// That no snapshot hangs on it: an administrator's would be filled by its wipe, and go with it.
-    pub fn ensure_no_snapshot(&self) -> Result<()> {
-        let Some(snapshot) = self.group.snapshot_of(&self.logical.name) else { return Ok(()) };
+    /// That no snapshot hangs on it but such as are being deleted: with one it cannot be `done` this to.
+    pub fn ensure_no_snapshot(&self, done: &str) -> Result<()> {
+        let is_going =
+            |logical: &&LogicalVolume| VolumeTags::parse(&logical.tags).is_some_and(|tags| tags.deleting.is_some());
+        let Some(snapshot) = self.snapshots().find(|logical| !is_going(logical)) else { return Ok(()) };
         Err(Error::precondition(format!(
-            "logical volume {}/{} is a snapshot of {}, and would be lost with it; remove the snapshot first",
+            "volume {} is not {done} while logical volume {}/{} is a snapshot of it; delete the snapshot first",
+            self.full_name(),
             self.group.name,
-            snapshot.name,
-            self.full_name()
+            snapshot.name
         )))
+    }
+
+    /// The snapshots that hang on it: they would go with it, or be filled by its wipe.
+    pub fn snapshots(&self) -> impl Iterator<Item = &LogicalVolume> {
+        let name = self.logical.name.as_str();
+        self.group.logical_volumes.iter().filter(move |logical| logical.snapshot_of.iter().any(|of| of == name))
+    }
+
+    /// Whether it is what is left of a thick snapshot, as long as that hangs on its volume: its device shows the volume then.
+    pub fn is_thick_snapshot(&self) -> bool {
+        self.logical.thin.is_none() && !self.logical.snapshot_of.is_empty()
     }
 
     /// Whether what was never written to it reads as zeroes, whoever had the disk before: its pool sees to that.

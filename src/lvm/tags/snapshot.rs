@@ -8,6 +8,8 @@ use super::{
 /// Marks a snapshot of a volume that had never been used.
 const EMPTY: &str = "quarry.empty";
 
+const BYTES: &str = "quarry.bytes=";
+
 /// What the tags of a snapshot say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SnapshotTags {
@@ -25,6 +27,8 @@ pub struct SnapshotTags {
     pub empty: bool,
     /// The name of the driver that made it.
     pub driver: Option<String>,
+    /// Bytes of the volume then, where the logical volume itself does not tell: a thick one's holds only what changed.
+    pub bytes: Option<u64>,
 }
 
 impl SnapshotTags {
@@ -38,6 +42,7 @@ impl SnapshotTags {
             block: volume.block,
             empty: volume.fresh,
             driver: Some(driver.to_owned()),
+            bytes: None,
         }
     }
 
@@ -50,6 +55,7 @@ impl SnapshotTags {
         }
         tags.extend(self.file_system.as_deref().map(file_system_tag));
         tags.extend(self.driver.as_deref().map(driver_tag));
+        tags.extend(self.bytes.map(|bytes| format!("{BYTES}{bytes}")));
         let words = [(self.block, BLOCK), (self.empty, EMPTY)];
         tags.extend(words.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
         tags
@@ -68,6 +74,7 @@ impl SnapshotTags {
             block: has(BLOCK),
             empty: has(EMPTY),
             driver: value(DRIVER),
+            bytes: value(BYTES).and_then(|bytes| bytes.parse().ok()),
         })
     }
 
@@ -86,7 +93,7 @@ impl VolumeTags {
 }
 
 fn copy(source: &str, file_system: Option<&String>, block: bool) -> VolumeTags {
-    let copied = CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some() };
+    let copied = CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some(), unfinished: false };
     VolumeTags { file_system: file_system.cloned(), block, copied: Some(copied), ..VolumeTags::default() }
 }
 
@@ -112,7 +119,10 @@ mod tests {
         assert_eq!(SnapshotTags::parse(&volume.to_tags()), None);
         let copy = snapshot.of_copy("snap-1");
         assert!(!copy.fresh);
-        assert_eq!(copy.copied, Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true }));
+        assert_eq!(
+            copy.copied,
+            Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: false })
+        );
         assert_eq!(copy.file_system.as_deref(), Some("xfs"));
         assert_eq!(
             VolumeTags::parse(&VolumeTags { name: String::from("c"), ..copy.clone() }.to_tags()).unwrap().copied,

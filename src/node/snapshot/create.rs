@@ -34,8 +34,13 @@ impl Node {
         let _source = self.locks.take(source, "making a snapshot")?;
         let volume = self.volume(source).await?;
         let tags = SnapshotTags::of_volume(name, source, &volume.tags, &self.identity.driver);
-        let origin = Origin { group: volume.group, logical: volume.logical };
-        let view = self.cut(&origin, origin.logical.extents, logical_name, &tags.to_tags()).await?;
+        let view = if volume.logical.thin.is_none() {
+            let tags = SnapshotTags { bytes: Some(volume.bytes()), ..tags };
+            self.keep(&volume, logical_name, &tags.to_tags()).await?
+        } else {
+            let origin = Origin { group: volume.group, logical: volume.logical };
+            self.cut(&origin, origin.logical.extents, logical_name, &tags.to_tags()).await?
+        };
         let made = VolumeSnapshot::find(&view, logical_name)?;
         made.ok_or_else(|| Error::Internal { problem: format!("lvcreate ended well, but {logical_name} is not there") })
     }

@@ -1,9 +1,10 @@
-//! `DeleteSnapshot`: gone at once. Its pool zeroes what it hands out, so nothing is wiped.
+//! `DeleteSnapshot`: a thin one is gone at once, for its pool zeroes what it hands out; what a thick one holds is wiped.
 
 use std::sync::Arc;
 
 use super::VolumeSnapshot;
 use crate::error::{Error, Result};
+use crate::lvm::tags::KIND_SNAPSHOT;
 use crate::lvm::volume_id::VolumeId;
 use crate::node::Node;
 use crate::node::placement::why_unwritable;
@@ -43,6 +44,9 @@ impl Node {
                 "snapshot {}/{name} is in use: something has its device open; close it",
                 group.name
             )));
+        }
+        if snapshot.is_thick() {
+            return self.discard_thick(group, name, &snapshot.tags.class, KIND_SNAPSHOT).await;
         }
         let turn = self.writer.turn(&group.name).await;
         let removed = self.writer.remove(&turn, group, &[name.to_owned()]).await;

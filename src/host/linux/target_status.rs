@@ -1,11 +1,12 @@
-//! The live state of thin pools: `DM_TABLE_STATUS`, whose text the kernel's thin-provisioning.rst describes.
+//! The live state of thin pools and of thick snapshots: `DM_TABLE_STATUS`, whose texts the kernel's thin-provisioning.rst and
+//! snapshot.rst describe.
 
 use std::io;
 use std::path::Path;
 
 use nix::libc;
 
-use super::super::kernel::{PoolMode, PoolStatus};
+use super::super::kernel::{PoolMode, PoolStatus, SnapshotStatus};
 use super::device_mapper::{Request, ask, data_start, has_more, nonsense, open, text_at};
 
 const TABLE_STATUS: u8 = 12;
@@ -19,31 +20,49 @@ const TYPE: (usize, usize) = (24, 16);
 const BUFFER: usize = 2 << 10;
 
 /// What the pool of that UUID says of itself; nothing when it is not active.
-pub(super) fn status(control: &Path, uuid: &str) -> io::Result<Option<PoolStatus>> {
+pub(super) fn pool(control: &Path, uuid: &str) -> io::Result<Option<PoolStatus>> {
+    let text = text(control, uuid, "thin-pool")?;
+    text.map(|text| parse_pool(&text).ok_or_else(nonsense)).transpose()
+}
+
+/// What the thick snapshot of that UUID says of itself; nothing when it is not active.
+pub(super) fn snapshot(control: &Path, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
+    let text = text(control, uuid, "snapshot")?;
+    text.map(|text| parse_snapshot(&text).ok_or_else(nonsense)).transpose()
+}
+
+/// The text of the device of that UUID, if it has one target and that is of this type.
+fn text(control: &Path, uuid: &str, target: &str) -> io::Result<Option<String>> {
     let Some(control) = open(control)? else { return Ok(None) };
     let request = Request { flags: NO_FLUSH, uuid, ..Request::default() };
     match ask(&control, TABLE_STATUS, request, BUFFER) {
-        Ok(answer) => answered(&answer),
+        Ok(answer) => told(&answer, target),
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn answered(answer: &[u8]) -> io::Result<Option<PoolStatus>> {
+fn told(answer: &[u8], target: &str) -> io::Result<Option<String>> {
     if has_more(answer)? {
         return Err(nonsense());
     }
     let at = data_start(answer)?;
     let (type_at, type_size) = TYPE;
-    if text_at(answer, at + type_at, type_size)? != "thin-pool" {
-        return Ok(None);
-    }
-    parse(&text_at(answer, at + TARGET, BUFFER)?).map(Some).ok_or_else(nonsense)
+    let is_it = text_at(answer, at + type_at, type_size)? == target;
+    if is_it { text_at(answer, at + TARGET, BUFFER).map(Some) } else { Ok(None) }
+}
+
+/// `<sectors in use>/<all> <of them metadata>`, or a word on why it is lost.
+fn parse_snapshot(text: &str) -> Option<SnapshotStatus> {
+    let Some((used, total)) = text.split_whitespace().next()?.split_once('/') else {
+        return Some(SnapshotStatus::Lost);
+    };
+    Some(SnapshotStatus::Kept { used_sectors: used.parse().ok()?, total_sectors: total.parse().ok()? })
 }
 
 /// `<transaction id> <used>/<total metadata blocks> <used>/<total data blocks> <held metadata root> ro|rw|out_of_data_space
 /// [no_]discard_passdown … <needs_check>|- …`, or the one word of a pool that has failed.
-fn parse(text: &str) -> Option<PoolStatus> {
+fn parse_pool(text: &str) -> Option<PoolStatus> {
     let failed = PoolStatus {
         mode: PoolMode::Failed,
         needs_check: false,
@@ -86,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_text_of_a_pool_is_understood() {
-        let sound = parse("2 116/1024 342/6400 - rw no_discard_passdown error_if_no_space - 256 ").unwrap();
+        let sound = parse_pool("2 116/1024 342/6400 - rw no_discard_passdown error_if_no_space - 256 ").unwrap();
         let expected = PoolStatus {
             mode: PoolMode::Writable,
             needs_check: false,
@@ -98,18 +117,29 @@ mod tests {
             has_metadata_snapshot: false,
         };
         assert_eq!(sound, expected);
-        let broken = parse("7 1024/1024 1/2 - ro discard_passdown error_if_no_space needs_check 256").unwrap();
+        let broken = parse_pool("7 1024/1024 1/2 - ro discard_passdown error_if_no_space needs_check 256").unwrap();
         assert_eq!((broken.mode, broken.needs_check), (PoolMode::ReadOnly, true));
-        let full = parse("7 1/1024 2/2 99 out_of_data_space discard_passdown error_if_no_space - 256").unwrap();
+        let full = parse_pool("7 1/1024 2/2 99 out_of_data_space discard_passdown error_if_no_space - 256").unwrap();
         assert_eq!((full.mode, full.has_metadata_snapshot), (PoolMode::OutOfDataSpace, true));
-        assert_eq!(parse("Fail").unwrap().mode, PoolMode::Failed);
+        assert_eq!(parse_pool("Fail").unwrap().mode, PoolMode::Failed);
         for text in ["", "1", "a 1/2 3/4 - rw", "1 1 3/4 - rw", "1 1/2 3/4 - new_mode"] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_pool(text), None, "{text}");
         }
     }
 
     #[test]
-    fn without_device_mapper_there_is_no_pool() {
-        assert_eq!(status(Path::new("/nonexistent/control"), "LVM-x-tpool").unwrap(), None);
+    fn the_text_of_a_snapshot_is_understood() {
+        let kept = SnapshotStatus::Kept { used_sectors: 16, total_sectors: 40_960 };
+        assert_eq!(parse_snapshot("16/40960 16"), Some(kept));
+        for word in ["Invalid", "Overflow", "Merge failed"] {
+            assert_eq!(parse_snapshot(word), Some(SnapshotStatus::Lost), "{word}");
+        }
+        assert_eq!((parse_snapshot(""), parse_snapshot("a/b 1")), (None, None));
+    }
+
+    #[test]
+    fn without_device_mapper_there_is_nothing() {
+        assert_eq!(pool(Path::new("/nonexistent/control"), "LVM-x-tpool").unwrap(), None);
+        assert_eq!(snapshot(Path::new("/nonexistent/control"), "LVM-x").unwrap(), None);
     }
 }
