@@ -89,6 +89,13 @@ pub enum ContentSource {
 }
 
 impl ContentSource {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Snapshot(id) | Self::Volume(id) => id,
+        }
+    }
+
     fn parse(source: &v1::VolumeContentSource) -> Result<Self> {
         match &source.r#type {
             Some(Type::Snapshot(source)) => {
