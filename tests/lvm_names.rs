@@ -61,7 +61,7 @@ impl ScratchGroup {
     /// Makes a volume of one extent; whether lvm agreed.
     fn create(&self, name: &str, tags: &[String]) -> Result<(), String> {
         let layout = Layout::Linear.lvcreate_arguments(1, 4 << 20);
-        let mut arguments = vec!["-an", "-Zn", "-Wn", "--name", name];
+        let mut arguments = vec!["-an", "--name", name];
         arguments.extend(layout.iter().map(String::as_str));
         arguments.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));
         arguments.push(&self.name);

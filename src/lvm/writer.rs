@@ -17,20 +17,32 @@ use crate::lvm::layout::Layout;
 use crate::lvm::model::VolumeGroup;
 use crate::lvm::pool::{PoolRules, PoolSize};
 
-/// lvm clears some new volumes through their device nodes, and must find them at once: without waiting for udev it makes them
-/// itself.
-const MAKE_NODES: &str = "activation/udev_rules=0";
+/// What lvm must be told of devices that a command makes or loads anew, beyond the settings of
+/// [`system_folder`](super::system_folder).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Activation {
+    /// Per cent of a thin pool in use from which on the kernel tells that it fills. lvm writes it into the pool's table whenever
+    /// it loads that, which activating, growing and refreshing an active thin volume do; without it the table has none. The
+    /// settings say 100, no mark: with less, lvm refuses new volumes and snapshots in a pool above it.
+    pub mark: Option<u8>,
+    /// Whether it must wait for the device nodes that udev makes, since it opens them itself: to clear a snapshot's store or a
+    /// pool's metadata, to check a pool. Were it to make them (`udev_rules=0`), udev would not know of them and leave them
+    /// behind.
+    pub waits: bool,
+}
 
-/// Per cent of a thin pool in use from which on the kernel tells that it fills. lvm writes it into the pool's table whenever it
-/// loads that, which activating, growing and refreshing an active thin volume do; without it the table has none. The
-/// settings of [`system_folder`](super::system_folder) say 100, no mark: with less, lvm refuses new volumes and
-/// snapshots in a pool above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub u8);
+impl Activation {
+    /// Waits, and nothing else.
+    const WAITS: Self = Self { mark: None, waits: true };
 
-impl Mark {
-    fn arguments(self) -> [String; 2] {
-        [String::from("--config"), format!("activation/thin_pool_autoextend_threshold={}", self.0)]
+    fn arguments(self) -> Vec<String> {
+        let mark = self.mark.map(|mark| format!("thin_pool_autoextend_threshold={mark}"));
+        let waits = self.waits.then(|| String::from("udev_sync=1"));
+        let settings: Vec<String> = mark.into_iter().chain(waits).collect();
+        if settings.is_empty() {
+            return settings;
+        }
+        vec![String::from("--config"), format!("activation{{{}}}", settings.join(" "))]
     }
 }
 
@@ -124,11 +136,12 @@ impl Writer {
         _turn: &Turn,
         group: &VolumeGroup,
         name: &str,
-        layout: &Layout,
+        (layout, activation): (&Layout, Activation),
         extents: u64,
         tags: &[String],
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
+            .arguments(activation.arguments())
             .arguments(["--yes", "--activate", "n"])
             .arguments(layout.lvcreate_arguments(extents, group.extent_bytes))
             .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
@@ -137,7 +150,7 @@ impl Writer {
     }
 
     /// Makes a thin snapshot of a thin volume, not activated, with its tags, in one commit. While the volume is active its device
-    /// is suspended for that moment, which freezes a mounted file system; `mark` is the pool's then.
+    /// is suspended for that moment, which freezes a mounted file system.
     pub async fn snapshot(
         &self,
         _turn: &Turn,
@@ -145,10 +158,10 @@ impl Writer {
         origin: &str,
         name: &str,
         tags: &[String],
-        mark: Option<Mark>,
+        activation: Activation,
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
-            .arguments(mark.into_iter().flat_map(Mark::arguments))
+            .arguments(activation.arguments())
             .arguments(["--yes", "--activate", "n", "--snapshot", "--setactivationskip", "n"])
             .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
             .arguments(["--name", name])
@@ -168,7 +181,7 @@ impl Writer {
         tags: &[String],
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
-            .arguments(["--config", MAKE_NODES])
+            .arguments(Activation::WAITS.arguments())
             .arguments(["--yes", "--snapshot", "--extents", &extents.to_string()])
             .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
             .arguments(["--name", name])
@@ -192,10 +205,9 @@ impl Writer {
         tags: &[String],
     ) -> Result<(), CommandError> {
         let metadata = size.metadata.saturating_mul(group.extent_bytes);
-        // As `MAKE_NODES` says, and the mark.
-        let settings = format!("activation{{thin_pool_autoextend_threshold={} udev_rules=0}}", rules.grow_at);
+        let activation = Activation { mark: Some(rules.grow_at), waits: true };
         let command = lvm("lvcreate", group)
-            .arguments(["--config", &settings])
+            .arguments(activation.arguments())
             .arguments(["--yes", "--type", "thin-pool", "--zero", "y", "--poolmetadataspare", "y"])
             .argument("--extents")
             .argument(size.data.to_string())
@@ -215,10 +227,10 @@ impl Writer {
         group: &VolumeGroup,
         name: &str,
         extents: u64,
-        mark: Option<Mark>,
+        activation: Activation,
     ) -> Result<(), CommandError> {
         let command = lvm("lvextend", group)
-            .arguments(mark.into_iter().flat_map(Mark::arguments))
+            .arguments(activation.arguments())
             .arguments(["--extents", &extents.to_string()])
             .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
@@ -246,10 +258,10 @@ impl Writer {
         _turn: &Turn,
         group: &VolumeGroup,
         name: &str,
-        mark: Option<Mark>,
+        activation: Activation,
     ) -> Result<(), CommandError> {
         let command = lvm("lvchange", group)
-            .arguments(mark.into_iter().flat_map(Mark::arguments))
+            .arguments(activation.arguments())
             // With a thick snapshot its volume becomes active, too, of which lvm would ask.
             .arguments(["--yes", "--activate", "y", "--ignoreactivationskip"])
             .argument(full_name(group, name));
@@ -268,10 +280,10 @@ impl Writer {
         _turn: &Turn,
         group: &VolumeGroup,
         name: &str,
-        mark: Option<Mark>,
+        activation: Activation,
     ) -> Result<(), CommandError> {
         let command = lvm("lvchange", group)
-            .arguments(mark.into_iter().flat_map(Mark::arguments))
+            .arguments(activation.arguments())
             .argument("--refresh")
             .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)

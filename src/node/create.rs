@@ -137,7 +137,8 @@ impl Node {
             return Ok(Tried::NoRoom);
         }
         let group = &self.with_pool(&turn, group, class).await?;
-        let made = self.writer.create(&turn, group, name, &class.layout, extents, tags).await;
+        let activation = self.activation_in(group, &class.layout).await?;
+        let made = self.writer.create(&turn, group, name, (&class.layout, activation), extents, tags).await;
         self.reaper.changed(&group.name);
         // The flush takes its time at the disk, in which we look and the next one has its turn.
         let look = async {

@@ -23,10 +23,10 @@ impl Node {
         volume.ensure_usable()?;
         let (group, name) = (&volume.group, &volume.logical.name);
         let turn = self.writer.turn(&group.name).await;
-        let mark = self.mark(&group.name, &volume.logical);
+        let activation = self.activation(group, &volume.logical).await?;
         let ran = match found {
-            Some(_suspended) => self.writer.refresh(&turn, group, name, mark).await,
-            None => self.writer.activate(&turn, group, name, mark).await,
+            Some(_suspended) => self.writer.refresh(&turn, group, name, activation).await,
+            None => self.writer.activate(&turn, group, name, activation).await,
         };
         drop(turn);
         if let Some(device) = self.active_device(volume).await?.filter(|device| !device.suspended) {

@@ -66,8 +66,8 @@ impl Node {
         };
         if volume.logical.extents < extents {
             self.ensure_room(&volume, extents)?;
-            let ran =
-                self.writer.extend(&turn, &volume.group, &name, extents, self.mark(&group, &volume.logical)).await;
+            let activation = self.activation(&volume.group, &volume.logical).await?;
+            let ran = self.writer.extend(&turn, &volume.group, &name, extents, activation).await;
             self.reaper.changed(&group);
             let after = self.groups.read().await?;
             let is_grown = Volume::find(&after, &name)?.is_some_and(|volume| volume.logical.extents >= extents);

@@ -12,7 +12,7 @@ use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
 use crate::lvm::tags::pool_tags;
-use crate::lvm::writer::{Mark, Turn};
+use crate::lvm::writer::Turn;
 use crate::node::Node;
 
 impl Node {
@@ -34,11 +34,6 @@ impl Node {
             _ => None,
         };
         classes.iter().find_map(of_class)
-    }
-
-    /// The mark for the table of the pool that a volume is in.
-    pub(super) fn mark(&self, group: &str, logical: &LogicalVolume) -> Option<Mark> {
-        self.pool_rules(group, logical).filter(|rules| rules.grow_at < 100).map(|rules| Mark(rules.grow_at))
     }
 
     /// The group with the pool of the class in it, which is made if it is not there.

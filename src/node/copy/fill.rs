@@ -147,7 +147,8 @@ impl Node {
         };
         if find().await?.is_none() {
             let turn = self.writer.turn(&group.name).await;
-            self.writer.activate(&turn, group, &logical.name, self.mark(&group.name, logical)).await?;
+            let activation = self.activation(group, logical).await?;
+            self.writer.activate(&turn, group, &logical.name, activation).await?;
         }
         self.ensure_kept(origin).await?;
         let missing = || Error::Internal { problem: format!("{}/{} has no device", group.name, logical.name) };

@@ -7,7 +7,7 @@ use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::fits_device_mapper;
 use crate::lvm::pool;
-use crate::lvm::writer::Turn;
+use crate::lvm::writer::{Activation, Turn};
 use crate::node::Node;
 use crate::node::placement::why_unwritable;
 
@@ -54,7 +54,7 @@ impl Node {
                 difference: String::from("it is not of this driver, so it is not touched; rename or remove it"),
             });
         }
-        let (trouble, mark) = self.readiness(now, &rules).await?;
+        let (trouble, activation) = self.readiness(now, &rules).await?;
         let room = why_unwritable(now).map_or_else(|| pool::room(now, &rules, 0), Err);
         let reason = trouble.or_else(|| match room {
             Ok(most) if extents <= most => None,
@@ -69,9 +69,9 @@ impl Node {
         if let Some(reason) = reason {
             return Err(Error::NoRoom { reason });
         }
-        let mut made = self.writer.snapshot(&turn, now, &logical.name, logical_name, tags, mark).await;
+        let mut made = self.writer.snapshot(&turn, now, &logical.name, logical_name, tags, activation).await;
         if made.is_ok() && extents > logical.extents {
-            made = self.writer.extend(&turn, now, logical_name, extents, None).await;
+            made = self.writer.extend(&turn, now, logical_name, extents, Activation::default()).await;
         }
         self.reaper.changed(group);
         self.keep_running(&turn, now, logical).await?;
@@ -94,7 +94,8 @@ impl Node {
         let device = self.kernel.mapped_device(&logical.mapper_uuid(group)).await;
         let device = device.map_err(|source| Error::kernel("could not ask device-mapper", source))?;
         if device.is_some_and(|device| device.suspended) {
-            self.writer.refresh(turn, group, &logical.name, self.mark(&group.name, logical)).await?;
+            let activation = self.activation(group, logical).await?;
+            self.writer.refresh(turn, group, &logical.name, activation).await?;
         }
         Ok(())
     }

@@ -1,7 +1,5 @@
 //! The live state of a pool, and what of it keeps volumes away.
 
-use std::sync::Arc;
-
 use crate::config::classes::Class;
 use crate::error::{Error, Result};
 use crate::host::kernel::{PoolMode, PoolStatus};
@@ -9,7 +7,7 @@ use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
-use crate::lvm::writer::Mark;
+use crate::lvm::writer::Activation;
 use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
 
@@ -28,24 +26,45 @@ impl Node {
         Ok(candidates)
     }
 
-    /// Why a pool takes nothing more, and the mark with which lvm makes a snapshot of an active volume in it. Above its mark lvm
-    /// would refuse, so there the table goes without until it is loaded the next time.
+    /// How the device of a volume is made or loaded anew.
+    pub(in crate::node) async fn activation(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<Activation> {
+        let Some(rules) = self.pool_rules(&group.name, logical) else { return Ok(Activation::default()) };
+        let status = match group.logical_volume(&rules.name) {
+            Some(pool) => self.pool_status(group, pool).await?,
+            None => None,
+        };
+        // lvm checks a pool when it activates it.
+        Ok(Activation { mark: mark(&rules), waits: status.is_none() })
+    }
+
+    /// How a first or further volume is made in a pool. With the first one lvm loads the pool anew.
+    pub(in crate::node) async fn activation_in(&self, group: &VolumeGroup, layout: &Layout) -> Result<Activation> {
+        let Layout::Thin(rules) = layout else { return Ok(Activation::default()) };
+        let Some(pool) = group.logical_volume(&rules.name) else { return Ok(Activation::default()) };
+        let is_in = |logical: &LogicalVolume| logical.thin.as_ref().is_some_and(|thin| thin.pool == pool.name);
+        let loads = !group.logical_volumes.iter().any(is_in) || self.pool_status(group, pool).await?.is_none();
+        Ok(if loads { Activation { mark: mark(rules), waits: true } } else { Activation::default() })
+    }
+
+    /// Why a pool takes nothing more, and how a snapshot of an active volume is made in it. Above its mark lvm would refuse, so
+    /// there the table goes without until it is loaded the next time.
     pub(in crate::node) async fn readiness(
         &self,
-        group: &Arc<VolumeGroup>,
+        group: &VolumeGroup,
         rules: &PoolRules,
-    ) -> Result<(Option<String>, Option<Mark>)> {
-        let Some(pool) = group.logical_volume(&rules.name) else { return Ok((None, None)) };
-        let Some(status) = self.pool_status(group, pool).await? else { return Ok((None, None)) };
+    ) -> Result<(Option<String>, Activation)> {
+        let waits = Activation { mark: mark(rules), waits: true };
+        let Some(pool) = group.logical_volume(&rules.name) else { return Ok((None, waits)) };
+        let Some(status) = self.pool_status(group, pool).await? else { return Ok((None, waits)) };
         let is_below = percent(status.used_data, status.total_data) < u64::from(rules.grow_at);
-        let mark = (is_below && rules.grow_at < 100).then_some(Mark(rules.grow_at));
-        Ok((trouble(&status).map(|trouble| format!("thin pool {} {trouble}", rules.name)), mark))
+        let activation = Activation { mark: mark(rules).filter(|_| is_below), waits: false };
+        Ok((trouble(&status).map(|trouble| format!("thin pool {} {trouble}", rules.name)), activation))
     }
 
     /// What the kernel says of a pool; nothing while it is not active.
     pub(in crate::node) async fn pool_status(
         &self,
-        group: &Arc<VolumeGroup>,
+        group: &VolumeGroup,
         pool: &LogicalVolume,
     ) -> Result<Option<PoolStatus>> {
         let status = self.kernel.pool_status(&pool.pool_mapper_uuid(group)).await;
@@ -53,6 +72,11 @@ impl Node {
             Error::kernel(format!("could not ask device-mapper about thin pool {}/{}", group.name, pool.name), source)
         })
     }
+}
+
+/// The mark for the pool's table.
+fn mark(rules: &PoolRules) -> Option<u8> {
+    (rules.grow_at < 100).then_some(rules.grow_at)
 }
 
 /// How much of the whole is in use, in whole per cent, rounded up.
