@@ -71,8 +71,9 @@ impl Node {
         let copied = self.copy_blocks(&volume, source, &from).await;
         self.copies.forget(&name);
         copied?;
-        self.change_tags(&volume, &[], &[String::from(UNFINISHED)]).await?;
+        // First: without the tag nobody would look for what was made for the copy.
         self.let_go(&from, &volume).await?;
+        self.change_tags(&volume, &[], &[String::from(UNFINISHED)]).await?;
         self.volume(&name).await
     }
 
