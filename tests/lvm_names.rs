@@ -145,6 +145,7 @@ fn lvm_takes_every_name_and_tag_and_reports_them_the_same() {
                 source: logical_volume_name(&name),
                 same_uuid: index % 8 == 0,
                 unfinished: index % 3 == 0,
+                ungrown: index % 5 == 0,
             }),
         };
         group

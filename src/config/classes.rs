@@ -28,8 +28,8 @@ pub struct Class {
     pub layout: Layout,
     /// What its volumes leave free of each volume group.
     pub reserve: Portion,
-    /// Room for what its thick volumes overwrite while a snapshot of them is kept, as a part of the volume. It grows before
-    /// it is full. Thin snapshots need none.
+    /// Room for what its thick volumes overwrite while a snapshot of them is kept, as a part of the volume. Thin
+    /// snapshots need none.
     pub snapshot_reserve: Portion,
     /// What is done to the blocks of its deleted volumes.
     pub wipe: Wipe,

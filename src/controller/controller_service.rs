@@ -79,7 +79,7 @@ impl ControllerService {
         let ids = [&request.snapshot_id, &request.source_volume_id].into_iter().filter(|id| !id.is_empty());
         let nodes: Option<Vec<String>> = ids.map(|id| VolumeId::parse(id).map(|id| id.node)).collect();
         let Some([node, others @ ..]) = nodes.as_deref() else { return Ok(v1::ListSnapshotsResponse::default()) };
-        if others.iter().any(|other| other != node) || !self.router.nodes()?.contains(node) {
+        if others.iter().any(|other| other != node) || self.router.is_lost(node) {
             return Ok(v1::ListSnapshotsResponse::default());
         }
         let call = |mut client: Client, request| async move { client.list_snapshots(request).await };

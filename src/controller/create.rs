@@ -101,6 +101,9 @@ impl Router {
     ) -> Result<v1::CreateVolumeResponse, Status> {
         let not_found = || Error::NotFound { what: format!("volume_content_source {source:?}") };
         let node = VolumeId::parse(source).ok_or_else(not_found)?.node;
+        if self.is_lost(&node) {
+            return Err(not_found().into());
+        }
         match wanted {
             Wanted::Nodes(nodes) if !nodes.contains(&node) => {
                 let reason =

@@ -153,6 +153,11 @@ impl LogicalVolume {
         format!("LVM-{}{}", group.uuid.replace('-', ""), self.uuid.replace('-', ""))
     }
 
+    /// Whether it can be a snapshot: in a pool every volume can, a thick one only as long as it hangs on another.
+    pub fn is_snapshot(&self) -> bool {
+        self.thin.is_some() || !self.snapshot_of.is_empty()
+    }
+
     /// That of the device in which a thin pool does its work; the one of [`LogicalVolume::mapper_uuid`] keeps it active.
     pub fn pool_mapper_uuid(&self, group: &VolumeGroup) -> String {
         self.mapper_uuid(group) + "-tpool"

@@ -85,7 +85,8 @@ pub fn snapshot_name(csi_name: &str) -> String {
 
 /// The name of what a volume is copied from while it is in use.
 pub fn copy_source_name(copy: &str) -> String {
-    derived(SNAPSHOT_PREFIX, &format!("copy-{copy}"))
+    // No CSI name has that character, so no snapshot can be called the same.
+    derived(SNAPSHOT_PREFIX, &format!("copy\0{copy}"))
 }
 
 /// Whether a logical volume of that name is a snapshot rather than a volume, if it is ours.

@@ -3,6 +3,7 @@
 //! LVM allows `A-Za-z0-9_+.-/=!:&#` in a tag; every value is escaped to letters, digits, `.`, `_`, `-` and
 //! `:` followed by two hexadecimal digits for any other byte.
 
+pub mod copy_source;
 pub mod snapshot;
 
 use crate::lvm::names::hexadecimal;
@@ -11,7 +12,7 @@ use crate::lvm::wipe::Wipe;
 /// Marks a logical volume as a volume of this driver. Without it nothing here is ours.
 pub const KIND_VOLUME: &str = "quarry.kind=volume";
 
-/// Marks a thin pool that this driver made, and grows.
+/// Marks a thin pool that this driver made.
 pub const KIND_POOL: &str = "quarry.kind=pool";
 
 /// Marks a logical volume as a snapshot of this driver.
@@ -23,8 +24,11 @@ pub const KIND_COPY_SOURCE: &str = "quarry.kind=copy-source";
 /// Set on a copy whose file system still has the UUID of what it was copied from, until its first mount.
 pub const SAME_UUID: &str = "quarry.same-uuid";
 
-/// Set on a copy that is not whole yet: nobody gets it before.
+/// Set on a copy of which not all is copied yet: nobody gets it before.
 pub const UNFINISHED: &str = "quarry.unfinished";
+
+/// Set on a copy that is as large as its source but not as large as it shall be: nobody gets it before.
+pub const UNGROWN: &str = "quarry.ungrown";
 
 /// Set when a new, empty logical volume is made, cleared for good before its first mount. Only with it
 /// may a volume be formatted.
@@ -45,6 +49,7 @@ const MKFS_OPTIONS: &str = "quarry.mkfs=";
 const CLAIM: &str = "quarry.pvc=";
 const DRIVER: &str = "quarry.driver=";
 const SOURCE: &str = "quarry.source=";
+const BYTES: &str = "quarry.bytes=";
 
 /// Longest tag that LVM takes, bytes.
 pub const TAG_LIMIT: usize = 1_024;
@@ -86,6 +91,8 @@ pub struct CopiedFrom {
     pub same_uuid: bool,
     /// Whether not all is copied yet.
     pub unfinished: bool,
+    /// Whether it is still to be made larger than its source.
+    pub ungrown: bool,
 }
 
 /// A `PersistentVolumeClaim`.
@@ -125,6 +132,7 @@ impl VolumeTags {
             tags.push(source_tag(&copied.source));
             tags.extend(copied.same_uuid.then(|| String::from(SAME_UUID)));
             tags.extend(copied.unfinished.then(|| String::from(UNFINISHED)));
+            tags.extend(copied.ungrown.then(|| String::from(UNGROWN)));
         }
         tags
     }
@@ -153,8 +161,8 @@ impl VolumeTags {
                 volume.driver = unescape(value);
             } else if let Some(value) = tag.strip_prefix(SOURCE) {
                 let has = |word: &str| tags.iter().any(|tag| tag == word);
-                let (same_uuid, unfinished) = (has(SAME_UUID), has(UNFINISHED));
-                volume.copied = unescape(value).map(|source| CopiedFrom { source, same_uuid, unfinished });
+                let [same_uuid, unfinished, ungrown] = [SAME_UUID, UNFINISHED, UNGROWN].map(has);
+                volume.copied = unescape(value).map(|source| CopiedFrom { source, same_uuid, unfinished, ungrown });
             } else {
                 is_ours |= tag == KIND_VOLUME;
                 volume.fresh |= tag == FRESH;
@@ -172,11 +180,6 @@ pub fn pool_tags(driver: &str) -> Vec<String> {
     vec![String::from(KIND_POOL), driver_tag(driver)]
 }
 
-/// The tags of what a volume is copied from.
-pub fn copy_source_tags(driver: &str) -> Vec<String> {
-    vec![String::from(KIND_COPY_SOURCE), driver_tag(driver)]
-}
-
 fn driver_tag(driver: &str) -> String {
     format!("{DRIVER}{}", escape(driver))
 }
@@ -184,6 +187,11 @@ fn driver_tag(driver: &str) -> String {
 /// The tag with the name that a CSI request gave.
 pub fn name_tag(name: &str) -> String {
     format!("{NAME}{}", escape(name))
+}
+
+/// The value of the tag with that prefix.
+fn value_of(tags: &[String], prefix: &str) -> Option<String> {
+    tags.iter().find_map(|tag| unescape(tag.strip_prefix(prefix)?))
 }
 
 fn source_tag(source: &str) -> String {

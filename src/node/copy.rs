@@ -2,17 +2,17 @@
 //! holds (design law 1): no copy is tagged `fresh`.
 
 mod fill;
+mod reading;
 mod uuid;
 
 pub use self::fill::Copies;
-
-use std::sync::Arc;
+use self::reading::Reading;
 
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
-use crate::lvm::tags::{CopiedFrom, VolumeTags};
+use crate::lvm::tags::{CopiedFrom, UNGROWN, VolumeTags};
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::writer::Quiet;
 use crate::node::Node;
@@ -58,36 +58,92 @@ impl Node {
     /// Makes a volume of that logical name from its source: at once within a thin pool, by copying otherwise.
     pub(super) async fn copy(
         &self,
-        view: &Arc<View>,
         name: &str,
         source: &Source,
         new: &NewVolume,
         quiet: Option<Quiet>,
     ) -> Result<Volume> {
-        let (origin, content) = {
-            let _source = self.locks.take(source.logical_name(), "being copied")?;
-            let (origin, bytes, content) = self.origin(view, source).await?;
-            let extents = new.size.extents(bytes, origin.group.extent_bytes)?;
-            if extents.saturating_mul(origin.group.extent_bytes) < bytes {
-                return Err(Error::OutOfRange {
-                    field: String::from("capacity_range"),
-                    problem: format!("allows less than the {bytes} bytes of the source; a copy has at least these"),
-                });
+        let lock = self.locks.take(source.logical_name(), "being copied")?;
+        let view = self.groups.read().await?;
+        let (origin, bytes, content) = self.origin(&view, source).await?;
+        if let (Some(held), Some(wanted)) = (&content.file_system, &new.file_system)
+            && held != wanted
+        {
+            let problem = format!("is {wanted}, but the source holds {held}, and copies are not formatted");
+            return Err(Error::invalid("volume_capabilities.mount.fs_type", problem));
+        }
+        let extents = new.size.extents(bytes, origin.group.extent_bytes)?;
+        if extents.saturating_mul(origin.group.extent_bytes) < bytes {
+            return Err(Error::OutOfRange {
+                field: String::from("capacity_range"),
+                problem: format!("allows less than the {bytes} bytes of the source; a copy has at least these"),
+            });
+        }
+        if is_in_pool_of(&origin, new) {
+            return self.copy_at_once(name, &origin, extents, self.tags_of(new, content)).await;
+        }
+        let reading = match source {
+            Source::Snapshot(_) => {
+                self.ensure_kept(&origin).await?;
+                Reading { origin, bytes, lock: Some(lock), own: false }
             }
-            if is_in_pool_of(&origin, new) {
-                let tags = self.tags_of(new, content);
-                let after = self.cut(&origin, extents, name, &tags.to_tags()).await?;
-                let made = Volume::find(&after, name)?;
-                let missing = || Error::Internal { problem: format!("{name} is not there after it was made") };
-                return made.ok_or_else(missing);
+            Source::Volume(of) => {
+                let reading = self.copy_source(name, of).await?;
+                drop(lock);
+                reading
             }
-            (bytes, content)
         };
-        let required = new.size.required.map_or(origin, |required| required.max(origin));
+        let required = new.size.required.map_or(bytes, |required| required.max(bytes));
         let sized = NewVolume { size: SizeRange { required: Some(required), ..new.size }, ..new.clone() };
         let copied = content.copied.map(|copied| CopiedFrom { unfinished: true, ..copied });
-        let made = self.place(view, name, &sized, VolumeTags { copied, ..content }, quiet).await?;
-        self.fill(made, source).await
+        match self.place(&view, name, &sized, VolumeTags { copied, ..content }, quiet).await {
+            Ok(made) => self.fill(made, reading, true).await,
+            Err(error) => {
+                // Without room nothing may be left behind.
+                self.let_go(&reading).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn copy_at_once(&self, name: &str, origin: &Origin, extents: u64, tags: VolumeTags) -> Result<Volume> {
+        let ungrown = extents > origin.logical.extents;
+        let copied = tags.copied.map(|copied| CopiedFrom { ungrown, ..copied });
+        let tags = VolumeTags { copied, ..tags };
+        let after = self.cut(origin, extents, name, &tags.to_tags()).await?;
+        let made = Volume::find(&after, name)?;
+        let made = made.ok_or_else(|| Error::Internal { problem: format!("{name} is not there after it was made") })?;
+        if !ungrown {
+            return Ok(made);
+        }
+        self.change_tags(&made, &[], &[String::from(UNGROWN)]).await?;
+        self.volume(name).await
+    }
+
+    /// Goes on with a copy that an earlier try did not end.
+    pub(super) async fn go_on(&self, volume: Volume, source: &Source, new: &NewVolume) -> Result<Volume> {
+        if volume.tags.incomplete().is_some_and(|copied| copied.unfinished) {
+            return match self.reading(&volume, source).await {
+                Ok(reading) => self.fill(volume, reading, false).await,
+                Err(error @ (Error::NotFound { .. } | Error::FailedPrecondition { .. })) => {
+                    // It will never be whole, and the caller does not ask again.
+                    self.mark_deleting(&volume).await?;
+                    Err(error)
+                }
+                Err(error) => Err(error),
+            };
+        }
+        let name = volume.logical.name.clone();
+        match self.extend(volume.clone(), new.size).await {
+            Ok(grown) => self.change_tags(&grown, &[], &[String::from(UNGROWN)]).await?,
+            Err(Error::OutOfRange { problem: reason, .. }) => {
+                // Without room nothing may be left behind.
+                self.mark_deleting(&volume).await?;
+                return Err(Error::NoRoom { reason });
+            }
+            Err(error) => return Err(error),
+        }
+        self.volume(&name).await
     }
 
     /// Where the source is, its bytes, and the tags that tell what a copy of it holds.
@@ -105,25 +161,6 @@ impl Node {
                 let (bytes, content) = (volume.bytes(), volume.tags.of_copy(name));
                 Ok((Origin { group: volume.group, logical: volume.logical }, bytes, content))
             }
-        }
-    }
-
-    /// A copy is as large as its source first; a crash may have come before it was grown. One that cannot be grown any more
-    /// goes again, for without room nothing may be left behind.
-    pub(super) async fn completed(&self, volume: Volume, new: &NewVolume) -> Result<Volume> {
-        if new.size.required.is_none_or(|required| required <= volume.bytes()) {
-            return Ok(volume);
-        }
-        let (group, name) = (Arc::clone(&volume.group), volume.logical.name.clone());
-        match self.extend(volume, new.size).await {
-            Err(Error::OutOfRange { problem: reason, .. }) => {
-                let turn = self.writer.turn(&group.name).await;
-                self.writer.remove(&turn, &group, &[name]).await?;
-                drop(turn);
-                self.writer.flush(&group).await?;
-                Err(Error::NoRoom { reason })
-            }
-            grown => grown,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::config::pattern::Pattern;
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::{fits_device_mapper, logical_volume_name};
 use crate::lvm::tags::{Claim, VolumeTags};
 use crate::lvm::writer::Quiet;
@@ -74,7 +75,7 @@ impl Node {
             return Err(Error::Unavailable { problem });
         }
         if let Some(source) = &new.source {
-            return self.copy(&view, name, source, new, quiet).await;
+            return self.copy(name, source, new, quiet).await;
         }
         let content = VolumeTags { fresh: true, ..VolumeTags::default() };
         self.place(&view, name, new, content, quiet).await
@@ -127,11 +128,8 @@ impl Node {
         let Some(group) = view.group(group) else {
             return Err(Error::Unavailable { problem: format!("volume group {group} was there, but is not now") });
         };
-        if group.logical_volume(name).is_some() {
-            return Err(Error::AlreadyExists {
-                what: format!("logical volume {}/{name}", group.name),
-                difference: String::from("it is not of this driver, so it is not touched; rename or remove it"),
-            });
+        if let Some(there) = group.logical_volume(name) {
+            return Err(self.in_the_way(group, there));
         }
         if !has_room(&placement::room(group, class), extents) {
             return Ok(Tried::NoRoom);
@@ -182,24 +180,34 @@ impl Node {
                 operation: format!("its predecessor is still being {}", self.reaper.progress(&volume)),
             });
         }
-        // A copy is as large as its source first.
-        let (required, copied) = (new.size.required, &volume.tags.copied);
-        let asked = if copied.is_some() { SizeRange { required: None, ..new.size } } else { new.size };
+        let incomplete = volume.tags.incomplete();
+        let is_ungrown = incomplete.is_some_and(|copied| copied.ungrown);
+        let asked = if is_ungrown { SizeRange { required: None, ..new.size } } else { new.size };
         if let Some(difference) = difference(&volume, new, asked) {
             return Err(Error::AlreadyExists { what: format!("volume {:?}", volume.tags.name), difference });
         }
-        let is_short = required.is_some_and(|required| volume.bytes() < required);
-        if let (Some(copied), Some(source)) = (copied, &new.source) {
-            if copied.unfinished {
-                return self.fill(volume, source).await;
-            }
-            if is_short {
-                return self.completed(volume, new).await;
-            }
+        if let (Some(_), Some(source)) = (incomplete, &new.source) {
+            return self.go_on(volume, source, new).await;
         }
         // A crash may have come between the commit and the flush of the first try.
         self.writer.flush(&volume.group).await?;
         Ok(volume)
+    }
+}
+
+impl Node {
+    /// Why a logical volume keeps its name from another one.
+    pub(super) fn in_the_way(&self, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Error {
+        match Volume::of(group, logical).filter(|volume| volume.tags.deleting.is_some()) {
+            Some(volume) => Error::Busy {
+                operation: format!("its predecessor is still being {}", self.reaper.progress(&volume)),
+                volume: volume.logical.name,
+            },
+            None => Error::AlreadyExists {
+                what: format!("logical volume {}/{}", group.name, logical.name),
+                difference: String::from("it is not what was asked for, so it is not touched; rename or remove it"),
+            },
+        }
     }
 }
 

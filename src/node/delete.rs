@@ -39,16 +39,21 @@ impl Node {
             self.reaper.wake();
             return Ok(());
         }
-        if deletable == Deletable::NeverUsed && !volume.tags.fresh {
+        if deletable == Deletable::NeverUsed && !volume.tags.is_unused() {
             return Err(Error::precondition(format!("volume {} was used meanwhile, so it stays", volume.full_name())));
         }
         self.ensure_unused(&volume).await?;
         volume.ensure_writable()?;
-        if volume.tags.copied.as_ref().is_some_and(|copied| copied.unfinished) {
-            self.drop_copy_source(&view, name).await?;
-        }
+        self.mark_deleting(&volume).await?;
+        self.drop_copy_source(&view, name).await;
+        Ok(())
+    }
+
+    /// Marks a volume that nobody uses as deleted, durably.
+    pub(super) async fn mark_deleting(&self, volume: &Volume) -> Result<()> {
+        let name = &volume.logical.name;
         let turn = self.writer.turn(&volume.group.name).await;
-        let tag = deleting_tag(self.wipe_of(&volume));
+        let tag = deleting_tag(self.wipe_of(volume));
         let marked = self.writer.change_tags(&turn, &volume.group, name, &[tag], &[]).await;
         drop(turn);
         self.reaper.changed(&volume.group.name);

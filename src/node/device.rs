@@ -39,22 +39,39 @@ impl Node {
     /// The device of [`Node::activated`], kept from going away, so that what is done by its number is done to this volume.
     pub(super) async fn held(&self, volume: &Volume) -> Result<(MappedDevice, Held)> {
         let device = self.activated(volume).await?;
-        let failed = |source| Error::kernel(format!("could not open the device of {}", volume.full_name()), source);
-        let held = self.kernel.hold(&device_path(&device)).await.map_err(failed)?;
-        // Between the look and the opening somebody may have deactivated it.
-        match self.active_device(volume).await? {
-            Some(now) if now.number == device.number => Ok((device, held)),
+        let held = self.hold(&device, &volume.full_name()).await?;
+        Ok((device, held))
+    }
+
+    /// Keeps a device from going away, if it is still the one that was found: between the look and the opening somebody may
+    /// have deactivated it, and its number be another one's.
+    pub(super) async fn hold(&self, device: &MappedDevice, name: &str) -> Result<Held> {
+        let failed = |source| Error::kernel(format!("could not open the device of {name}"), source);
+        let held = self.kernel.hold(&device_path(device)).await.map_err(failed)?;
+        match self.device_of(&device.uuid).await? {
+            Some(now) if now.number == device.number => Ok(held),
             _ => Err(Error::Internal {
-                problem: format!("{} was deactivated by somebody else meanwhile; try again", volume.full_name()),
+                problem: format!("{name} was deactivated by somebody else meanwhile; try again"),
             }),
         }
+    }
+
+    /// The device-mapper device of that UUID, if it is there.
+    pub(super) async fn device_of(&self, uuid: &str) -> Result<Option<MappedDevice>> {
+        let device = self.kernel.mapped_device(uuid).await;
+        device.map_err(|source| Error::kernel("could not ask device-mapper", source))
     }
 
     /// Whether something has the volume's device open, and not only for the moment that udev takes to look at a
     /// device after each change of it.
     pub(super) async fn stays_open(&self, volume: &Volume) -> Result<bool> {
+        self.device_stays_open(&volume.logical.mapper_uuid(&volume.group)).await
+    }
+
+    /// The same by its device's UUID.
+    pub(super) async fn device_stays_open(&self, uuid: &str) -> Result<bool> {
         for _ in 0..SETTLE_TRIES {
-            if self.active_device(volume).await?.is_none_or(|device| device.open_count == 0) {
+            if self.device_of(uuid).await?.is_none_or(|device| device.open_count == 0) {
                 return Ok(false);
             }
             tokio::time::sleep(SETTLE_PAUSE).await;

@@ -215,8 +215,7 @@ impl Node {
 
     /// The volume's device while it is active.
     async fn active_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
-        let device = self.kernel.mapped_device(&volume.logical.mapper_uuid(&volume.group)).await;
-        device.map_err(|source| Error::kernel("could not ask device-mapper", source))
+        self.device_of(&volume.logical.mapper_uuid(&volume.group)).await
     }
 
     async fn mounts(&self) -> Result<Vec<MountEntry>> {
@@ -226,8 +225,7 @@ impl Node {
 
 /// A copy that is not whole is nobody's yet.
 fn whole(volume: Volume) -> Result<Volume> {
-    let is_unfinished = volume.tags.copied.as_ref().is_some_and(|copied| copied.unfinished);
-    if !is_unfinished {
+    if volume.tags.incomplete().is_none() {
         return Ok(volume);
     }
     let operation = String::from("what it is a copy of is not copied yet; repeat its CreateVolume");

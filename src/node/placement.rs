@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::classes::Class;
+use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::model::VolumeGroup;
 use crate::lvm::pool::{self, PoolRules};
@@ -56,7 +57,7 @@ pub fn candidates(view: &View, class: &Class) -> Vec<Candidate> {
 /// The largest volume of the class that the group takes now.
 pub fn room(group: &VolumeGroup, class: &Class) -> Room {
     let largest = || class.largest_extents(group).map_or_else(Room::None, Room::Extents);
-    why_closed(group, VOLUME_TEXT_BYTES).map_or_else(largest, Room::None)
+    why_closed_to_new(group).map_or_else(largest, Room::None)
 }
 
 /// The most that a volume of the class, which may be gone, can grow in the group now: in that pool, or by extents of the
@@ -70,6 +71,11 @@ pub fn room_to_grow(group: &VolumeGroup, class: Option<&Class>, pool: Option<&Po
         Some(rules) => pool::room(group, rules, usable).map_or_else(Room::None, Room::Extents),
         None => Room::Extents(usable),
     }
+}
+
+/// Why the group takes no new volume or snapshot, whatever room its disks have.
+pub fn why_closed_to_new(group: &VolumeGroup) -> Option<String> {
+    why_closed(group, VOLUME_TEXT_BYTES)
 }
 
 fn why_closed(group: &VolumeGroup, text_bytes: u64) -> Option<String> {
@@ -117,6 +123,18 @@ pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
         .map(|volume| volume.uuid.as_str())
         .collect();
     (!missing.is_empty()).then(|| format!("physical volumes are missing: {}", missing.join(", ")))
+}
+
+/// That the group takes changes. lvm would refuse every one; this says why in words that help.
+pub fn ensure_writable(group: &VolumeGroup) -> Result<()> {
+    let name = &group.name;
+    match why_unwritable(group) {
+        None => Ok(()),
+        Some(reason) if group.is_partial() => {
+            Err(Error::Unavailable { problem: format!("volume group {name} cannot be changed now: {reason}") })
+        }
+        Some(reason) => Err(Error::precondition(format!("volume group {name} cannot be changed: {reason}"))),
+    }
 }
 
 /// A sentence on why none of the groups takes a volume of so many bytes.

@@ -144,6 +144,7 @@ impl Node {
     async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
         let view = self.groups.read().await?;
         self.note_old_backups(&view).await;
+        self.drop_stale_copy_sources(&view).await;
         let deleting: Vec<Volume> =
             Volume::all(&view).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
         // A volume whose mark an administrator took away may be written to, and be deleted again.
@@ -208,17 +209,25 @@ impl Node {
         if !volume.is_thick_snapshot() {
             return Ok(Some(volume));
         }
-        let turn = self.writer.turn(&volume.group.name).await;
+        let group = volume.group.name.clone();
+        let turn = self.writer.turn(&group).await;
+        let Some(volume) = self.still_to_be_wiped(&volume).await? else { return Ok(None) };
         let split = self.writer.split(&turn, &volume.group, &volume.logical.name).await;
-        drop(turn);
-        self.reaper.changed(&volume.group.name);
+        for origin in volume.logical.snapshot_of.iter().filter_map(|name| volume.group.logical_volume(name)) {
+            // Whoever uses it waits as long as its device is suspended.
+            self.keep_running(&turn, &volume.group, origin).await?;
+        }
+        self.reaper.changed(&group);
         self.writer.flush(&volume.group).await?;
-        let now = self.still_to_be_wiped(&volume).await?;
-        if now.as_ref().is_some_and(Volume::is_thick_snapshot) {
+        let Some(now) = self.still_to_be_wiped(&volume).await? else { return Ok(None) };
+        let uuid = now.logical.mapper_uuid(&now.group);
+        let shown = self.kernel.snapshot_status(&uuid).await;
+        let shown = shown.map_err(|source| Error::kernel("could not ask device-mapper about a snapshot", source))?;
+        if now.is_thick_snapshot() || shown.is_some() {
             split?;
             return Err(Error::Internal { problem: format!("{} is still a snapshot", volume.full_name()) });
         }
-        Ok(now)
+        Ok(Some(now))
     }
 
     /// Makes the blocks unreadable; false when told to stop half-way, or when it is not to be deleted any more.

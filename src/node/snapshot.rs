@@ -29,7 +29,8 @@ pub struct VolumeSnapshot {
 
 impl VolumeSnapshot {
     fn of(group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Option<Self> {
-        let tags = SnapshotTags::parse(&logical.tags)?;
+        // What a try that broke off leaves of a thick one holds nothing.
+        let tags = SnapshotTags::parse(&logical.tags).filter(|_| logical.is_snapshot())?;
         Some(Self { group: Arc::clone(group), logical: logical.clone(), tags })
     }
 

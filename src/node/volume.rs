@@ -10,7 +10,8 @@ use crate::host::kernel::MappedDevice;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::tags::VolumeTags;
-use crate::node::placement::{why_not_ours, why_unwritable};
+use crate::lvm::tags::copy_source::CopySourceTags;
+use crate::node::placement::{ensure_writable, why_not_ours};
 
 /// A logical volume that carries our tags.
 #[derive(Debug, Clone)]
@@ -77,7 +78,7 @@ impl Volume {
             claim: tags.claim.clone(),
             created: self.logical.created,
             content: if tags.block { Some(Content::Block) } else { file_system },
-            never_used: tags.fresh,
+            never_used: tags.is_unused(),
             single_user: tags.single_user,
             uuid: Some(self.logical.uuid.clone()),
             usable: Some(why_not_ours(&self.group).is_none()),
@@ -100,14 +101,7 @@ impl Volume {
 
     /// That its group takes changes. lvm would refuse every one; this says why in words that help.
     pub fn ensure_writable(&self) -> Result<()> {
-        let group = &self.group.name;
-        match why_unwritable(&self.group) {
-            None => Ok(()),
-            Some(reason) if self.group.is_partial() => {
-                Err(Error::Unavailable { problem: format!("volume group {group} cannot be changed now: {reason}") })
-            }
-            Some(reason) => Err(Error::precondition(format!("volume group {group} cannot be changed: {reason}"))),
-        }
+        ensure_writable(&self.group)
     }
 
     /// That no snapshot hangs on it but such as are being deleted: with one it cannot be `done` this to.
@@ -115,6 +109,10 @@ impl Volume {
         let is_going =
             |logical: &&LogicalVolume| VolumeTags::parse(&logical.tags).is_some_and(|tags| tags.deleting.is_some());
         let Some(snapshot) = self.snapshots().find(|logical| !is_going(logical)) else { return Ok(()) };
+        if let Some(tags) = CopySourceTags::parse(&snapshot.tags) {
+            let (volume, copy) = (self.full_name(), tags.copy);
+            return Err(Error::precondition(format!("volume {volume} is not {done} while it is copied to {copy}")));
+        }
         Err(Error::precondition(format!(
             "volume {} is not {done} while logical volume {}/{} is a snapshot of it; delete the snapshot first",
             self.full_name(),

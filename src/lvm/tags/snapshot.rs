@@ -1,14 +1,12 @@
 //! What is remembered about a snapshot.
 
 use super::{
-    BLOCK, CLASS, CopiedFrom, DRIVER, FILE_SYSTEM, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape,
-    file_system_tag, source_tag, unescape,
+    BLOCK, BYTES, CLASS, CopiedFrom, DRIVER, FILE_SYSTEM, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape,
+    file_system_tag, source_tag, value_of,
 };
 
 /// Marks a snapshot of a volume that had never been used.
 const EMPTY: &str = "quarry.empty";
-
-const BYTES: &str = "quarry.bytes=";
 
 /// What the tags of a snapshot say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,7 +61,7 @@ impl SnapshotTags {
 
     /// What the tags of a logical volume say; `None` when it is no snapshot of ours.
     pub fn parse(tags: &[String]) -> Option<Self> {
-        let value = |prefix: &str| tags.iter().find_map(|tag| unescape(tag.strip_prefix(prefix)?));
+        let value = |prefix: &str| value_of(tags, prefix);
         let has = |word: &str| tags.iter().any(|tag| tag == word);
         has(KIND_SNAPSHOT).then_some(())?;
         Some(Self {
@@ -93,7 +91,8 @@ impl VolumeTags {
 }
 
 fn copy(source: &str, file_system: Option<&String>, block: bool) -> VolumeTags {
-    let copied = CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some(), unfinished: false };
+    let copied =
+        CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some(), unfinished: false, ungrown: false };
     VolumeTags { file_system: file_system.cloned(), block, copied: Some(copied), ..VolumeTags::default() }
 }
 
@@ -121,7 +120,7 @@ mod tests {
         assert!(!copy.fresh);
         assert_eq!(
             copy.copied,
-            Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: false })
+            Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: false, ungrown: false })
         );
         assert_eq!(copy.file_system.as_deref(), Some("xfs"));
         assert_eq!(

@@ -26,7 +26,7 @@ fn the_tags_of_a_volume_are_readable() {
         claim: Some(Claim { namespace: String::from("shop"), name: String::from("data-db-0") }),
         single_user: true,
         driver: Some(String::from("lvm.quarry.storage")),
-        copied: Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: true }),
+        copied: Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: true, ungrown: true }),
     };
     let expected = [
         "quarry.kind=volume",
@@ -43,6 +43,7 @@ fn the_tags_of_a_volume_are_readable() {
         "quarry.source=snap-1",
         "quarry.same-uuid",
         "quarry.unfinished",
+        "quarry.ungrown",
     ];
     assert_eq!(volume.to_tags(), expected);
     assert_eq!(VolumeTags::parse(&tags(&expected)), Some(volume));
@@ -91,10 +92,11 @@ fn any_volume() -> impl Strategy<Value = VolumeTags> {
     let optional = || proptest::option::of(text());
     let texts = (text(), text(), optional(), proptest::option::of(claim), optional());
     let words = proptest::collection::vec("[a-zA-Z0-9=,-]{1,12}", 0..4);
-    let copied = (text(), any::<[bool; 2]>()).prop_map(|(source, [same_uuid, unfinished])| CopiedFrom {
+    let copied = (text(), any::<[bool; 3]>()).prop_map(|(source, [same_uuid, unfinished, ungrown])| CopiedFrom {
         source,
         same_uuid,
         unfinished,
+        ungrown,
     });
     let of_life = (any::<bool>(), wipe, proptest::option::of(copied));
     (texts, of_life, any::<[bool; 2]>(), words).prop_map(

@@ -9,7 +9,7 @@ use crate::host::probe::{Content, probe};
 use crate::host::superblock::Superblock;
 use crate::lvm::tags::SAME_UUID;
 use crate::node::Node;
-use crate::node::device::{mounted_at, shows_file_system};
+use crate::node::device::{mounted_at, mounts_of, shows_file_system};
 use crate::node::volume::{Volume, device_path};
 
 impl Node {
@@ -23,8 +23,15 @@ impl Node {
         folder: &Path,
     ) -> Result<()> {
         let failed = |source| Error::kernel(format!("could not give {} a UUID of its own", volume.full_name()), source);
+        let mounts = self.mounts().await?;
+        if let Some(mount) = mounts_of(&mounts, device).into_iter().find(|mount| mount.target != folder) {
+            let (name, target) = (volume.full_name(), mount.target.display());
+            return Err(Error::precondition(format!(
+                "volume {name} is new, but mounted at {target}; unmount it there"
+            )));
+        }
         // As long as the tag is there nobody but a try of this has mounted it here.
-        if let Some(mount) = mounted_at(&self.mounts().await?, folder) {
+        if let Some(mount) = mounted_at(&mounts, folder) {
             if !shows_file_system(mount, device) {
                 return Err(Error::precondition(format!("{} holds another mount", folder.display())));
             }

@@ -9,7 +9,7 @@ use crate::lvm::names::fits_device_mapper;
 use crate::lvm::pool;
 use crate::lvm::writer::{Activation, Turn};
 use crate::node::Node;
-use crate::node::placement::why_unwritable;
+use crate::node::placement::why_closed_to_new;
 
 /// What a thin snapshot is made of: a volume or another snapshot.
 #[derive(Debug, Clone)]
@@ -48,14 +48,11 @@ impl Node {
                 logical.name
             )));
         };
-        if now.logical_volume(logical_name).is_some() {
-            return Err(Error::AlreadyExists {
-                what: format!("logical volume {group}/{logical_name}"),
-                difference: String::from("it is not of this driver, so it is not touched; rename or remove it"),
-            });
+        if let Some(there) = now.logical_volume(logical_name) {
+            return Err(self.in_the_way(now, there));
         }
         let (trouble, activation) = self.readiness(now, &rules).await?;
-        let room = why_unwritable(now).map_or_else(|| pool::room(now, &rules, 0), Err);
+        let room = why_closed_to_new(now).map_or_else(|| pool::room(now, &rules, 0), Err);
         let reason = trouble.or_else(|| match room {
             Ok(most) if extents <= most => None,
             Ok(most) => Some(format!(
@@ -90,7 +87,12 @@ impl Node {
     }
 
     /// Sets a device going that a command which broke off has left suspended: whoever uses it would wait for ever.
-    async fn keep_running(&self, turn: &Turn, group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
+    pub(in crate::node) async fn keep_running(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        logical: &LogicalVolume,
+    ) -> Result<()> {
         let device = self.kernel.mapped_device(&logical.mapper_uuid(group)).await;
         let device = device.map_err(|source| Error::kernel("could not ask device-mapper", source))?;
         if device.is_some_and(|device| device.suspended) {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::lvm::tags::KIND_SNAPSHOT;
 use crate::lvm::volume_id::VolumeId;
 use crate::node::Node;
-use crate::node::placement::why_unwritable;
+use crate::node::placement::ensure_writable;
 
 impl Node {
     /// Deletes the snapshot; one that is known to be gone is fine, one that is out of reach is not.
@@ -33,13 +33,8 @@ impl Node {
             return self.why_no_snapshot(&view, name).await.map_or(Ok(()), Err);
         };
         let group = &snapshot.group;
-        if let Some(reason) = why_unwritable(group) {
-            let problem = format!("volume group {} cannot be changed: {reason}", group.name);
-            return Err(Error::FailedPrecondition { problem });
-        }
-        let device = self.kernel.mapped_device(&snapshot.logical.mapper_uuid(group)).await;
-        let device = device.map_err(|source| Error::kernel("could not ask device-mapper", source))?;
-        if device.is_some_and(|device| device.open_count > 0) {
+        ensure_writable(group)?;
+        if self.device_stays_open(&snapshot.logical.mapper_uuid(group)).await? {
             return Err(Error::precondition(format!(
                 "snapshot {}/{name} is in use: something has its device open; close it",
                 group.name

@@ -31,6 +31,12 @@ cases! {
     "the same name with another source is refused" => other_source,
     "a source that is missing, elsewhere or too large is refused" => bad_sources,
     "a copy that a crash cut off is whole after the repeated call" => crashed,
+    "a repeated call for another size leaves a copy as it is" => other_size,
+    "a snapshot whose name looks like that of a copy's source is left alone" => like_a_copy_source,
+    "a copy with another file system than its source is refused before it is made" => other_file_system,
+    "a copy that was used as a raw device is not written to by a later mount" => raw_then_mounted,
+    "a thick copy without room for what it is copied from leaves nothing" => no_room,
+    "the name of a deleted snapshot can be used again, at the latest a moment later" => name_again,
     "a thin pool takes no more than was promised" => promised,
     "a snapshot that hangs leaves no device suspended" => nothing_suspended,
 }
@@ -428,6 +434,129 @@ async fn crashed(ground: &Ground) -> Result<()> {
     })
     .await?;
     end(group)
+}
+
+async fn other_size(ground: &Ground) -> Result<()> {
+    for class in LAYOUTS {
+        let group = ground.group("own", 300)?;
+        let source = ground.volume_in(class, "own", "source", 16, block()).await?;
+        let made = copy(ground, class, of_volume(&source), 24 * MIB, &source).await?;
+        let source_of = v1::VolumeContentSource { r#type: Some(of_volume(&source)) };
+        for range in [(32 * MIB, 0), (24 * MIB + 1, 24 * MIB + 2), (8 * MIB, 16 * MIB)] {
+            let (required_bytes, limit_bytes) = range;
+            let again = v1::CreateVolumeRequest {
+                capacity_range: Some(v1::CapacityRange { required_bytes, limit_bytes }),
+                volume_content_source: Some(source_of.clone()),
+                ..ground.request(class, &made.name, 0, block())
+            };
+            refused(ground.client().controller.create_volume(again).await, AlreadyExists, &["capacity_range"])?;
+        }
+        ensure!(made.size().await? == 24 * MIB, "{class}: it changed");
+        made.remove().await?;
+        source.remove().await?;
+        end(group)?;
+    }
+    Ok(())
+}
+
+async fn like_a_copy_source(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 300)?;
+    let source = ground.volume_in("own", "own", "source", 16, block()).await?;
+    let other = ground.volume_in("own", "own", "other", 16, block()).await?;
+    other.stage().await?;
+    let device = other.publish("user").await?;
+    fill(&device)?;
+    let name = ground.name("clone");
+    let taken = snapshot(ground, &other, &format!("copy-{name}")).await?;
+    let request = v1::CreateVolumeRequest {
+        volume_content_source: Some(v1::VolumeContentSource { r#type: Some(of_volume(&source)) }),
+        ..ground.request("own", &name, 16 * MIB, block())
+    };
+    let made = ground.volume_from(request, "own").await?;
+    ensure!(snapshot(ground, &other, &format!("copy-{name}")).await? == taken, "the snapshot is another one");
+    let restored = copy(ground, "own", of_snapshot(&taken), 16 * MIB, &other).await?;
+    restored.stage().await?;
+    ensure!(digest(&restored.publish("user").await?)? == digest(&device)?);
+    restored.remove().await?;
+    made.remove().await?;
+    forget(ground, &taken).await?;
+    other.remove().await?;
+    source.remove().await?;
+    end(group)
+}
+
+async fn other_file_system(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 900)?;
+    let source = ground.volume_in("thin", "own", "source", 320, mounted("ext4")).await?;
+    source.stage().await?;
+    let wanted = request(ground, "thin", of_volume(&source), 320 * MIB, mounted("xfs"));
+    let name = wanted.name.clone();
+    let answer = ground.client().controller.create_volume(wanted).await;
+    refused(answer, tonic::Code::InvalidArgument, &["fs_type", "the source holds ext4"])?;
+    ensure!(!lvm(&["lvs", "--noheadings", "-o", "lv_name", "own"])?.contains(&name));
+    source.remove().await?;
+    end(group)
+}
+
+async fn raw_then_mounted(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 900)?;
+    let source = ground.volume_in("thin", "own", "source", 320, mounted("xfs")).await?;
+    source.stage().await?;
+    source.publish("user").await?;
+    let mut made = copy(ground, "thin", of_volume(&source), 320 * MIB, &source).await?;
+    source.remove().await?;
+    made.capability = block();
+    made.stage().await?;
+    let device = made.publish("user").await?;
+    let held = digest(&device)?;
+    made.unpublish(&device).await?;
+    made.unstage().await?;
+    ensure!(!made.tags()?.contains("same-uuid"), "it would be written to");
+    made.stage().await?;
+    ensure!(digest(&made.publish("user").await?)? == held);
+    made.remove().await?;
+    end(group)
+}
+
+async fn no_room(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 100)?;
+    let source = ground.volume_in("own", "own", "source", 44, block()).await?;
+    let before = lvm(&["lvs", "--noheadings", "-o", "lv_name", "own"])?;
+    // There is room for the copy, but not for what is overwritten while it is made.
+    let wanted = request(ground, "own", of_volume(&source), 44 * MIB, block());
+    refused(ground.client().controller.create_volume(wanted).await, ResourceExhausted, &["own"])?;
+    crate::inside::check::eventually("nothing is left of it", || async {
+        Ok(lvm(&["lvs", "--noheadings", "-o", "lv_name", "own"])? == before)
+    })
+    .await?;
+    source.remove().await?;
+    end(group)
+}
+
+async fn name_again(ground: &Ground) -> Result<()> {
+    for class in LAYOUTS {
+        let group = ground.group("own", 200)?;
+        let source = ground.volume_in(class, "own", "source", 16, block()).await?;
+        let name = ground.name("snap");
+        let first = snapshot(ground, &source, &name).await?;
+        forget(ground, &first).await?;
+        let again = || v1::CreateSnapshotRequest {
+            name: name.clone(),
+            source_volume_id: source.id.clone(),
+            ..v1::CreateSnapshotRequest::default()
+        };
+        crate::inside::check::eventually("it is made anew", || async {
+            match ground.client().controller.create_snapshot(again()).await {
+                Ok(_) => Ok(true),
+                answer => refused(answer, Aborted, &["its predecessor is still being"]).map(|()| false),
+            }
+        })
+        .await?;
+        forget(ground, &first).await?;
+        source.remove().await?;
+        end(group)?;
+    }
+    Ok(())
 }
 
 async fn promised(ground: &Ground) -> Result<()> {
