@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use quarry::lvm::layout::Layout;
 use quarry::lvm::names::{is_legal_logical_volume_name, logical_volume_name};
-use quarry::lvm::tags::{BLOCK, Claim, FRESH, VolumeTags, deleting_tag, file_system_tag};
+use quarry::lvm::tags::{BLOCK, Claim, CopiedFrom, FRESH, VolumeTags, deleting_tag, file_system_tag};
 use quarry::lvm::wipe::Wipe;
 use tempfile::TempDir;
 
@@ -60,8 +60,8 @@ impl ScratchGroup {
 
     /// Makes a volume of one extent; whether lvm agreed.
     fn create(&self, name: &str, tags: &[String]) -> Result<(), String> {
-        let layout = Layout::Linear.lvcreate_arguments(1);
-        let mut arguments = vec!["-an", "-Zn", "-Wn", "--name", name];
+        let layout = Layout::Linear.lvcreate_arguments(1, 4 << 20);
+        let mut arguments = vec!["-an", "--name", name];
         arguments.extend(layout.iter().map(String::as_str));
         arguments.extend(tags.iter().flat_map(|tag| ["--addtag", tag]));
         arguments.push(&self.name);
@@ -141,6 +141,12 @@ fn lvm_takes_every_name_and_tag_and_reports_them_the_same() {
             claim: Some(Claim { namespace: String::from("shop"), name: "c".repeat(253) }),
             single_user: index % 7 == 0,
             driver: Some(String::from("lvm.quarry.storage")),
+            copied: (index % 4 == 0).then(|| CopiedFrom {
+                source: logical_volume_name(&name),
+                same_uuid: index % 8 == 0,
+                unfinished: index % 3 == 0,
+                ungrown: index % 5 == 0,
+            }),
         };
         group
             .create(&logical_volume_name(&name), &volume.to_tags())

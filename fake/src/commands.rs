@@ -73,7 +73,7 @@ impl Machine {
                 self.lvcreate(extents.parse().unwrap(), rest)
             }
             ("lvextend", ["--extents", extents, volume]) => self.lvextend(extents.parse().unwrap(), volume),
-            ("lvchange", ["--activate", "y", "--ignoreactivationskip", volume]) => {
+            ("lvchange", ["--yes", "--activate", "y", "--ignoreactivationskip", volume]) => {
                 self.on_volume(volume, Self::activate)
             }
             ("lvchange", ["--activate", "n", volume]) => self.deactivate(volume),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::config::classes::{Class, Classes};
 use crate::config::classes_file::ClassesError;
 use crate::config::flags::OutputFormat;
-use crate::config::reserve::Reserve;
+use crate::lvm::layout::Layout;
+use crate::lvm::portion::Portion;
 use crate::lvm::size::Bytes;
 use crate::lvm::wipe::Wipe;
 
@@ -47,7 +48,7 @@ fn in_words(file: &Path, result: &Result<Classes, ClassesError>) -> String {
 fn class_in_words(class: &Class) -> String {
     let groups: Vec<_> = class.volume_groups.iter().map(ToString::to_string).collect();
     let reserve = match class.reserve {
-        Reserve::Share(0) | Reserve::Bytes(0) => String::from("nothing of each group is kept free"),
+        Portion::Share(0) | Portion::Bytes(0) => String::from("nothing of each group is kept free"),
         reserve => format!("{reserve} of each group is kept free"),
     };
     let wipe = match class.wipe {
@@ -63,11 +64,23 @@ fn class_in_words(class: &Class) -> String {
          default size: {}\n",
         class.name,
         groups.join(", "),
-        class.layout,
+        layout_in_words(&class.layout),
         class.file_system,
         with(&class.mkfs_options, "made with"),
         with(&class.mount_options, "mounted with"),
         Bytes(class.default_size),
+    )
+}
+
+fn layout_in_words(layout: &Layout) -> String {
+    let Layout::Thin(rules) = layout else { return layout.to_string() };
+    format!(
+        "thin, pool {}: {} of what the class may use, at most {} times promised, grows at {}% by {}%",
+        rules.name,
+        rules.size,
+        rules.overcommit_factor(),
+        rules.grow_at,
+        rules.grow_by
     )
 }
 
@@ -88,16 +101,35 @@ fn class_as_json(class: &Class) -> Value {
         "name": class.name,
         "volumeGroups": class.volume_groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "layout": class.layout.word(),
-        "reserve": match class.reserve {
-            Reserve::Bytes(bytes) => json!(bytes),
-            share @ Reserve::Share(_) => json!(share.to_string()),
-        },
+        "thinPool": thin_pool_as_json(&class.layout),
+        "reserve": portion_as_json(class.reserve),
+        "snapshotReserve": portion_as_json(class.snapshot_reserve),
         "wipe": class.wipe.word(),
         "fileSystem": class.file_system,
         "mkfsOptions": class.mkfs_options,
         "mountOptions": class.mount_options,
         "defaultSize": class.default_size,
     })
+}
+
+fn portion_as_json(portion: Portion) -> Value {
+    match portion {
+        Portion::Bytes(bytes) => json!(bytes),
+        share @ Portion::Share(_) => json!(share.to_string()),
+    }
+}
+
+fn thin_pool_as_json(layout: &Layout) -> Option<Value> {
+    let Layout::Thin(rules) = layout else { return None };
+    Some(json!({
+        "name": rules.name,
+        "size": portion_as_json(rules.size),
+        "metadataSize": rules.metadata_bytes,
+        "chunkSize": rules.chunk_bytes,
+        "overcommit": rules.overcommit_factor(),
+        "growAt": format!("{}%", rules.grow_at),
+        "growBy": format!("{}%", rules.grow_by),
+    }))
 }
 
 #[cfg(test)]

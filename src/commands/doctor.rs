@@ -45,10 +45,10 @@ async fn examine(flags: &DoctorFlags, node: &str) -> Vec<Finding> {
         // An lvm that cannot be asked is told of above, with the tools.
         machine.groups.learn_system_id().await.ok();
         match machine.groups.read().await {
-            Ok(snapshot) => {
-                findings.extend(classes.map(|classes| classes::groups(classes, &snapshot)).unwrap_or_default());
-                findings.extend(devices::unclear(classes, &snapshot));
-                findings.extend(devices::examine(&machine, &snapshot).await);
+            Ok(view) => {
+                findings.extend(classes.map(|classes| classes::groups(classes, &view)).unwrap_or_default());
+                findings.extend(devices::unclear(classes, &view));
+                findings.extend(devices::examine(&machine, &view).await);
             }
             Err(error) => findings.push(Finding::fail("groups", error.to_string(), "see the kernel's log (dmesg)")),
         }

@@ -23,7 +23,7 @@ use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::host::check_options;
 use crate::host::linux::Linux;
-use crate::host::linux::system_calls::{forget_the_start, give_memory_back, hold_little_memory};
+use crate::host::linux::system_calls::{give_code_back, give_memory_back, hold_little_memory};
 use crate::host::processes::{Observer, Processes};
 use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
@@ -107,7 +107,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, limits: None };
     let local = server.clone().serve(routes, incoming);
     tracing::info!(socket = %flags.socket.csi_endpoint, node = node.identity.name, "serving");
-    forget_the_start();
+    give_code_back();
     let end = match remote {
         None => local.await?,
         Some((address, listener, material)) => {
@@ -154,6 +154,7 @@ async fn keep_house(settings: SystemFolder) {
         let refreshing = settings.clone();
         let work = move || {
             give_memory_back();
+            give_code_back();
             refreshing.refresh()
         };
         let refreshed = tokio::task::spawn_blocking(work).await;

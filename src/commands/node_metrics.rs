@@ -64,19 +64,19 @@ impl Source for NodeSource {
         let stuck_commands = Some(self.watcher.stuck.load(Ordering::Relaxed));
         let classes_refused = Some(u64::from(self.node.classes.last_error().is_some()));
         let certificate_expires = self.material.as_ref().and_then(expiry::expires);
-        let Ok(snapshot) = self.node.groups.read().await else {
+        let Ok(view) = self.node.groups.read().await else {
             return Gauges { stuck_commands, classes_refused, certificate_expires, ..Gauges::default() };
         };
         let classes = self.node.classes.current();
         let volume_groups =
-            snapshot.groups.iter().filter(|group| classes.use_group(&group.name)).map(|group| VolumeGroupGauges {
+            view.groups.iter().filter(|group| classes.use_group(&group.name)).map(|group| VolumeGroupGauges {
                 volume_group: group.name.clone(),
                 size_bytes: group.extents() * group.extent_bytes,
                 free_bytes: group.free_extents() * group.extent_bytes,
                 metadata_free_bytes: metadata_free(group),
             });
         let mut volumes: BTreeMap<String, u64> = classes.iter().map(|class| (class.name.clone(), 0)).collect();
-        let all = Volume::all(&snapshot);
+        let all = Volume::all(&view);
         for volume in all.iter().filter(|volume| volume.tags.deleting.is_none()) {
             *volumes.entry(volume.tags.class.clone()).or_default() += 1;
         }

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::commands::machine::{Machine, block_on, is_root};
 use crate::config::flags::{OutputFormat, VolumesFlags};
 use crate::host::kernel::{Kernel, MappedDevice, MountEntry};
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::lvm::volume_id::VolumeId;
 use crate::node::device::{mounts_of, shows_device};
 use crate::node::health::conditions;
@@ -87,10 +87,10 @@ pub fn run(flags: &VolumesFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
     ensure!(is_root(), "`quarry volumes` reads the disks themselves, which only root may: run it with sudo");
     let inventory = block_on(async {
         let machine = Machine::new();
-        let snapshot = machine.groups.read().await?;
+        let view = machine.groups.read().await?;
         let devices = machine.kernel.mapped_devices().await.context("could not ask device-mapper")?;
         let mounts = machine.kernel.mounts().await.context("could not read the mount table")?;
-        Ok(inventory(&node, &snapshot, &devices, &mounts))
+        Ok(inventory(&node, &view, &devices, &mounts))
     })?;
     match flags.output.format {
         OutputFormat::Text => write!(out, "{}", table::in_words(&inventory))?,
@@ -102,11 +102,11 @@ pub fn run(flags: &VolumesFlags, out: &mut impl Write) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-fn inventory(node: &str, snapshot: &Snapshot, devices: &[MappedDevice], mounts: &[MountEntry]) -> Inventory {
+fn inventory(node: &str, view: &View, devices: &[MappedDevice], mounts: &[MountEntry]) -> Inventory {
     let mut rows = Vec::new();
-    for volume in Volume::all(snapshot) {
+    for volume in Volume::all(view) {
         let mut row = row(node, &volume, devices, mounts);
-        let namesakes = snapshot
+        let namesakes = view
             .logical_volumes(&volume.logical.name)
             .filter(|(group, other)| group.uuid != volume.group.uuid && Volume::of(group, other).is_some());
         row.problems.extend(namesakes.map(|(group, other)| {
@@ -119,10 +119,10 @@ fn inventory(node: &str, snapshot: &Snapshot, devices: &[MappedDevice], mounts: 
         }));
         rows.push(row);
     }
-    let unusable = snapshot.unusable.iter().map(|unusable| {
+    let unusable = view.unusable.iter().map(|unusable| {
         format!("volume group {} cannot be used, its volumes are not shown: {}", unusable.name, unusable.reason)
     });
-    let unreadable = snapshot.unreadable.iter().map(|unreadable| {
+    let unreadable = view.unreadable.iter().map(|unreadable| {
         format!("{} cannot be read, volumes on it are not shown: {}", unreadable.device.display(), unreadable.reason)
     });
     Inventory { rows, unseen: unusable.chain(unreadable).collect() }

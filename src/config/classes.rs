@@ -1,9 +1,9 @@
 //! Classes: what a storage class may ask for by name, and where such volumes lie.
 
 use crate::config::pattern::Pattern;
-use crate::config::reserve::Reserve;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::VolumeGroup;
+use crate::lvm::portion::Portion;
 use crate::lvm::wipe::Wipe;
 
 /// The file systems that a class can name, the default first.
@@ -27,7 +27,10 @@ pub struct Class {
     /// How its volumes lie on the physical volumes.
     pub layout: Layout,
     /// What its volumes leave free of each volume group.
-    pub reserve: Reserve,
+    pub reserve: Portion,
+    /// Room for what its thick volumes overwrite while a snapshot of them is kept, as a part of the volume. Thin
+    /// snapshots need none.
+    pub snapshot_reserve: Portion,
     /// What is done to the blocks of its deleted volumes.
     pub wipe: Wipe,
     /// The file system of its volumes when the request names none: one of [`FILE_SYSTEMS`].
@@ -48,7 +51,8 @@ impl Class {
             default: false,
             volume_groups,
             layout: Layout::Linear,
-            reserve: Reserve::NONE,
+            reserve: Portion::NONE,
+            snapshot_reserve: Portion::Share(2_000),
             wipe: Wipe::Zero,
             file_system: String::from(FILE_SYSTEMS[0]),
             mkfs_options: Vec::new(),
@@ -67,8 +71,8 @@ impl Class {
         group.free_extents().saturating_sub(self.reserve.extents(group.extents(), group.extent_bytes))
     }
 
-    /// Extents of the largest volume of this class that the group can take now; 0 when there is room for none.
-    pub fn largest_extents(&self, group: &VolumeGroup) -> u64 {
+    /// Extents of the largest volume of this class that the group can take now. The text says why it can take none.
+    pub fn largest_extents(&self, group: &VolumeGroup) -> Result<u64, String> {
         self.layout.largest_extents(group, self.usable_extents(group))
     }
 }
@@ -145,11 +149,10 @@ mod tests {
 
     #[test]
     fn the_reserve_is_kept_free_and_never_makes_room_negative() {
-        let class = Class { reserve: Reserve::Share(500), ..class("fast", false) };
-        assert_eq!(class.largest_extents(&group(101, 101)), 95);
-        assert_eq!(class.largest_extents(&group(101, 7)), 1);
-        assert_eq!(class.largest_extents(&group(101, 6)), 0);
-        assert_eq!(class.largest_extents(&group(101, 3)), 0);
+        let class = Class { reserve: Portion::Share(500), ..class("fast", false) };
+        for (free, largest) in [(101, 95), (7, 1), (6, 0), (3, 0)] {
+            assert_eq!(class.largest_extents(&group(101, free)), Ok(largest));
+        }
     }
 
     #[test]

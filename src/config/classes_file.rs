@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::{Error as YamlError, Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use crate::config::classes::{Class, Classes, DEFAULT_SIZE_BYTES, FILE_SYSTEMS};
+use crate::config::thin_pool::{RawThinPool, misplaced};
+use crate::lvm::layout::Layout;
 use crate::lvm::size::Bytes;
 
 /// Longest name of a class, bytes.
@@ -38,7 +40,7 @@ impl fmt::Display for ClassesError {
 }
 
 impl ClassesError {
-    fn at(location: Location, reason: impl Into<String>) -> Self {
+    pub(super) fn at(location: Location, reason: impl Into<String>) -> Self {
         Self { line: Some(location.line()), column: Some(location.column()), reason: reason.into() }
     }
 }
@@ -57,7 +59,9 @@ struct RawClass {
     default: Option<Spanned<bool>>,
     volume_groups: Spanned<Vec<Spanned<String>>>,
     layout: Option<Spanned<String>>,
+    thin_pool: Option<Spanned<RawThinPool>>,
     reserve: Option<Spanned<String>>,
+    snapshot_reserve: Option<Spanned<String>>,
     wipe: Option<Spanned<String>>,
     file_system: Option<Spanned<String>>,
     mkfs_options: Option<Spanned<Vec<String>>>,
@@ -80,7 +84,7 @@ impl Classes {
         }
         let mut names: Vec<Spanned<String>> = Vec::new();
         let mut default: Option<Spanned<String>> = None;
-        let mut classes = Vec::new();
+        let mut classes: Vec<Class> = Vec::new();
         for raw in file.classes.value {
             let name = raw.name.clone();
             if let Some(first) = names.iter().find(|first| first.value == name.value) {
@@ -94,8 +98,16 @@ impl Classes {
                 }
                 default = Some(name.clone());
             }
-            names.push(name);
-            classes.push(raw.check(&check_options)?);
+            names.push(name.clone());
+            let class = raw.check(&check_options)?;
+            if let Some(other) = classes.iter().find(|other| differ_about_a_pool(other, &class)) {
+                let reason = format!(
+                    "its thin pool is that of class {:?}, so thinPool must be the same in both (or its name another)",
+                    other.name
+                );
+                return Err(ClassesError::at(name.referenced, reason));
+            }
+            classes.push(class);
         }
         Ok(Self::from_checked(classes))
     }
@@ -106,6 +118,14 @@ impl Classes {
         check_options: impl Fn(&str, &[String], &[String]) -> Result<(), String>,
     ) -> Result<Self, ClassesError> {
         Self::parse(&read_text(path)?, check_options)
+    }
+}
+
+/// Whether both mean a pool of the same name and say different things of it.
+fn differ_about_a_pool(one: &Class, other: &Class) -> bool {
+    match (&one.layout, &other.layout) {
+        (Layout::Thin(one), Layout::Thin(other)) => one.name == other.name && one != other,
+        _ => false,
     }
 }
 
@@ -155,8 +175,9 @@ impl RawClass {
         judge("mountOptions", &self.mount_options, check_options(&file_system, &[], &mount_options))?;
         Ok(Class {
             default: self.default.is_some_and(|default| default.value),
-            layout: value_or("layout", self.layout.as_ref(), defaults.layout)?,
+            layout: layout(self.layout.as_ref(), self.thin_pool)?,
             reserve: value_or("reserve", self.reserve.as_ref(), defaults.reserve)?,
+            snapshot_reserve: value_or("snapshotReserve", self.snapshot_reserve.as_ref(), defaults.snapshot_reserve)?,
             wipe: value_or("wipe", self.wipe.as_ref(), defaults.wipe)?,
             default_size: default_size(self.default_size.as_ref())?,
             file_system,
@@ -167,7 +188,15 @@ impl RawClass {
     }
 }
 
-fn value<T: FromStr<Err: fmt::Display>>(key: &str, text: &Spanned<String>) -> Result<T, ClassesError> {
+fn layout(word: Option<&Spanned<String>>, thin_pool: Option<Spanned<RawThinPool>>) -> Result<Layout, ClassesError> {
+    match (value_or("layout", word, Layout::Linear)?, thin_pool) {
+        (Layout::Thin(_), Some(thin_pool)) => Ok(Layout::Thin(thin_pool.value.check()?)),
+        (Layout::Linear, Some(thin_pool)) => Err(misplaced(thin_pool.referenced)),
+        (layout, None) => Ok(layout),
+    }
+}
+
+pub(super) fn value<T: FromStr<Err: fmt::Display>>(key: &str, text: &Spanned<String>) -> Result<T, ClassesError> {
     text.value.parse().map_err(|reason| ClassesError::at(text.referenced, format!("{key}: {reason}")))
 }
 

@@ -7,5 +7,5 @@ pub mod flags;
 pub mod node_address;
 pub mod node_name;
 pub mod pattern;
-pub mod reserve;
+pub mod thin_pool;
 pub mod watch;

@@ -12,6 +12,7 @@ use super::router::Router;
 use crate::csi::capabilities::controller_capabilities;
 use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
+use crate::csi::request::snapshot::CreateSnapshot;
 use crate::csi::request::text;
 use crate::csi::v1;
 use crate::csi::v1::controller_server::Controller;
@@ -54,6 +55,35 @@ impl ControllerService {
             client.delete_volume(request).await
         };
         self.router.call(&id.node, deadline, request, call).await.map(drop)
+    }
+
+    async fn delete_snapshot(&self, request: Request<v1::DeleteSnapshotRequest>) -> Result<(), Status> {
+        let (deadline, request) = (Deadline::of(request.metadata()), request.into_inner());
+        subject(&request.snapshot_id);
+        text::required("snapshot_id", &request.snapshot_id)?;
+        let Some(id) = VolumeId::parse(&request.snapshot_id) else { return Ok(()) };
+        if self.router.is_lost(&id.node) {
+            tracing::warn!(snapshot = %id, node = id.node, "given up: its node is gone, and the snapshot with it");
+            return Ok(());
+        }
+        let call = |mut client: Client, request| async move { client.delete_snapshot(request).await };
+        self.router.call(&id.node, deadline, request, call).await.map(drop)
+    }
+
+    /// Those of one volume, or the one that is named, are on one node; what no node can have given out has none.
+    async fn snapshots_of_one(
+        &self,
+        request: Request<v1::ListSnapshotsRequest>,
+    ) -> Result<v1::ListSnapshotsResponse, Status> {
+        let (deadline, request) = (Deadline::of(request.metadata()), request.into_inner());
+        let ids = [&request.snapshot_id, &request.source_volume_id].into_iter().filter(|id| !id.is_empty());
+        let nodes: Option<Vec<String>> = ids.map(|id| VolumeId::parse(id).map(|id| id.node)).collect();
+        let Some([node, others @ ..]) = nodes.as_deref() else { return Ok(v1::ListSnapshotsResponse::default()) };
+        if others.iter().any(|other| other != node) || self.router.is_lost(node) {
+            return Ok(v1::ListSnapshotsResponse::default());
+        }
+        let call = |mut client: Client, request| async move { client.list_snapshots(request).await };
+        self.router.call(node, deadline, request, call).await
     }
 
     async fn capacity(&self, request: Request<v1::GetCapacityRequest>) -> Result<v1::GetCapacityResponse, Status> {
@@ -150,6 +180,36 @@ impl Controller for ControllerService {
             return self.router.list_reachable(request.into_inner()).await;
         }
         page_of_all!(self, request, list_volumes, ListVolumesResponse)
+    }
+
+    async fn create_snapshot(&self, request: Request<v1::CreateSnapshotRequest>) -> Answer<v1::CreateSnapshotResponse> {
+        let (deadline, request) = (Deadline::of(request.metadata()), request.into_inner());
+        subject(&request.name);
+        let node = owner(&CreateSnapshot::parse(&request)?.source_volume_id)?;
+        let call = |mut client: Client, request| async move { client.create_snapshot(request).await };
+        self.router.call(&node, deadline, request, call).await.map(Response::new)
+    }
+
+    async fn delete_snapshot(&self, request: Request<v1::DeleteSnapshotRequest>) -> Answer<v1::DeleteSnapshotResponse> {
+        self.delete_snapshot(request).await?;
+        Ok(Response::new(v1::DeleteSnapshotResponse {}))
+    }
+
+    async fn list_snapshots(&self, request: Request<v1::ListSnapshotsRequest>) -> Answer<v1::ListSnapshotsResponse> {
+        let wanted = request.get_ref();
+        if wanted.snapshot_id.is_empty() && wanted.source_volume_id.is_empty() {
+            return page_of_all!(self, request, list_snapshots, ListSnapshotsResponse);
+        }
+        self.snapshots_of_one(request).await.map(Response::new)
+    }
+
+    async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::GetSnapshotResponse> {
+        let (deadline, request) = (Deadline::of(request.metadata()), request.into_inner());
+        let snapshot_id = text::required("snapshot_id", &request.snapshot_id)?;
+        let not_found = || Error::NotFound { what: format!("snapshot {snapshot_id:?}") };
+        let node = VolumeId::parse(snapshot_id).ok_or_else(not_found)?.node;
+        let call = |mut client: Client, request| async move { client.get_snapshot(request).await };
+        self.router.call(&node, deadline, request, call).await.map(Response::new)
     }
 
     async fn get_capacity(&self, request: Request<v1::GetCapacityRequest>) -> Answer<v1::GetCapacityResponse> {

@@ -45,6 +45,9 @@ impl Router {
     ) -> Result<v1::CreateVolumeResponse, Status> {
         let checked = CreateVolume::parse(&request)?;
         let wanted = wanted(request.accessibility_requirements.as_ref(), topology_key);
+        if let Some(source) = &checked.source {
+            return self.create_beside(source.id(), &wanted, request, deadline).await;
+        }
         let candidates = match &wanted {
             Wanted::Anywhere => self.nodes()?,
             Wanted::Nodes(nodes) => nodes.clone(),
@@ -86,6 +89,29 @@ impl Router {
         let silent = some_of(&search.silent);
         let problem = format!("no node that can be reached has room, and others cannot be: {silent}");
         Err(Error::Unavailable { problem }.into())
+    }
+
+    /// A copy is made where its source is, or nowhere.
+    async fn create_beside(
+        &self,
+        source: &str,
+        wanted: &Wanted,
+        request: v1::CreateVolumeRequest,
+        deadline: Deadline,
+    ) -> Result<v1::CreateVolumeResponse, Status> {
+        let not_found = || Error::NotFound { what: format!("volume_content_source {source:?}") };
+        let node = VolumeId::parse(source).ok_or_else(not_found)?.node;
+        if self.is_lost(&node) {
+            return Err(not_found().into());
+        }
+        match wanted {
+            Wanted::Nodes(nodes) if !nodes.contains(&node) => {
+                let reason =
+                    format!("the source {source} is on node {node:?}, and copies are made where their source is");
+                Err(Error::NoNodeHasRoom { reason }.into())
+            }
+            _ => self.create_on(&node, request, deadline).await,
+        }
     }
 
     async fn create_on(

@@ -4,10 +4,14 @@ use crate::csi::v1;
 use crate::csi::v1::controller_service_capability::rpc::Type;
 use crate::csi::v1::controller_service_capability::{self, Rpc};
 
-const CONTROLLER: [Type; 8] = [
+const CONTROLLER: [Type; 12] = [
     Type::CreateDeleteVolume,
     Type::ListVolumes,
     Type::GetCapacity,
+    Type::CreateDeleteSnapshot,
+    Type::ListSnapshots,
+    Type::GetSnapshot,
+    Type::CloneVolume,
     Type::ExpandVolume,
     Type::GetVolume,
     Type::SingleNodeMultiWriter,

@@ -40,6 +40,7 @@ impl Identity for IdentityService {
         let capabilities = [
             service(Service::ControllerService),
             service(Service::VolumeAccessibilityConstraints),
+            service(Service::SnapshotAccessibilityConstraints),
             expansion(Expansion::Online),
         ]
         .map(|capability| v1::PluginCapability { r#type: Some(capability) });

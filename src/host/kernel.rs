@@ -114,6 +114,66 @@ pub struct MappedDevice {
     pub read_only: bool,
 }
 
+/// What a thin pool's device says of itself (`DM_TABLE_STATUS`; the kernel's thin-provisioning.rst). Data is counted in the
+/// pool's pieces, metadata in blocks of 4 KiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// What it can do now.
+    pub mode: PoolMode,
+    /// Whether its metadata must be checked before it is written to again.
+    pub needs_check: bool,
+    /// Counts lvm's changes of it.
+    pub transaction_id: u64,
+    /// Pieces in use.
+    pub used_data: u64,
+    /// Pieces in all.
+    pub total_data: u64,
+    /// Blocks of metadata in use.
+    pub used_metadata: u64,
+    /// Blocks of metadata in all.
+    pub total_metadata: u64,
+    /// Whether a snapshot of its metadata is held, for somebody to read.
+    pub has_metadata_snapshot: bool,
+}
+
+/// What a thin pool can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// Everything.
+    Writable,
+    /// Everything but giving out room.
+    OutOfDataSpace,
+    /// Reading only: its metadata is full or broken.
+    ReadOnly,
+    /// Nothing.
+    Failed,
+}
+
+/// What a thick snapshot's device says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotStatus {
+    /// It holds what its volume held.
+    Kept {
+        /// 512 bytes each, of what was overwritten since.
+        used_sectors: u64,
+        /// For how many there is room.
+        total_sectors: u64,
+    },
+    /// There was no room left for what was overwritten: its content is gone.
+    Lost,
+}
+
+/// What is copied from one device to another, at the same place in both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copying {
+    /// What is read.
+    pub from: Stretch,
+    /// The device that is written to.
+    pub to: PathBuf,
+    /// Whether the other device reads as zeroes where nothing is written, so that zeroes are passed over.
+    pub is_zeroed: bool,
+}
+
 /// A stretch of a device, bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
@@ -176,5 +236,19 @@ pub trait Kernel: Send + Sync {
     /// The device-mapper device of that UUID. A node has hundreds, and most calls are about one.
     async fn mapped_device(&self, uuid: &str) -> io::Result<Option<MappedDevice>> {
         Ok(self.mapped_devices().await?.into_iter().find(|device| device.uuid == uuid))
+    }
+
+    /// What the thin pool's device of that UUID says of itself; nothing while it is not there, or where there are no pools.
+    async fn pool_status(&self, _uuid: &str) -> io::Result<Option<PoolStatus>> {
+        Ok(None)
+    }
+
+    /// What the thick snapshot's device of that UUID says of itself; nothing while it is not active.
+    async fn snapshot_status(&self, _uuid: &str) -> io::Result<Option<SnapshotStatus>> {
+        Ok(None)
+    }
+    /// Copies from one device to another, past the page cache; not flushed.
+    async fn copy(&self, _copying: Copying) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -14,6 +14,8 @@ pub struct Superblock {
     pub bytes: u64,
     /// The unit of that size in bytes.
     pub block_bytes: u64,
+    /// Its UUID.
+    pub uuid: [u8; 16],
     /// Whether the kernel has noted an error in it (ext4 only), so that it wants checking.
     pub has_errors: bool,
     tail: Tail,
@@ -152,6 +154,7 @@ fn ext4(head: &[u8]) -> Option<Superblock> {
     });
     Some(Superblock {
         file_system: FileSystem::Ext4,
+        uuid: bytes_at(superblock, 0x68)?,
         bytes: blocks.checked_mul(block_bytes)?,
         block_bytes,
         has_errors: word(0x3a)? & STATE_HAS_ERRORS != 0,
@@ -172,6 +175,7 @@ fn xfs(head: &[u8]) -> Option<Superblock> {
     }
     Some(Superblock {
         file_system: FileSystem::Xfs,
+        uuid: bytes_at(head, 32)?,
         bytes: blocks.checked_mul(block_bytes)?,
         block_bytes,
         has_errors: false,
@@ -188,6 +192,7 @@ fn btrfs(head: &[u8]) -> Option<Superblock> {
     let block_bytes = Some(u64::from(little_u32(superblock, 0x90)?)).filter(|bytes| bytes.is_power_of_two())?;
     Some(Superblock {
         file_system: FileSystem::Btrfs,
+        uuid: bytes_at(superblock, 0x20)?,
         bytes: u64::from_le_bytes(bytes_at(superblock, 0x70)?),
         block_bytes,
         has_errors: false,

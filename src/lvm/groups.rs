@@ -23,7 +23,7 @@ use crate::host::kernel::Kernel;
 
 /// The volume groups at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Snapshot {
+pub struct View {
     /// Those that can be worked with, by name. Each name once.
     pub groups: Vec<Arc<VolumeGroup>>,
     /// Those that are there but must not be touched, by name.
@@ -56,7 +56,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-impl Snapshot {
+impl View {
     /// The usable group of that name.
     pub fn group(&self, name: &str) -> Option<&Arc<VolumeGroup>> {
         self.groups.iter().find(|group| group.name == name)
@@ -89,7 +89,7 @@ struct State {
     scanner: Scanner,
     memory: Memory,
     /// The last read: its number in `begun`, and what it found.
-    last: Option<(u64, Arc<Snapshot>)>,
+    last: Option<(u64, Arc<View>)>,
 }
 
 impl Groups {
@@ -110,22 +110,22 @@ impl Groups {
     /// The groups as they are now: what was committed before the call is in it. Where nothing changed
     /// this costs one batched read of 8 KiB per device. Callers who wait together share a read, but only
     /// one that began after they had asked.
-    pub async fn read(&self) -> Result<Arc<Snapshot>> {
+    pub async fn read(&self) -> Result<Arc<View>> {
         let asked = self.begun.load(Ordering::SeqCst);
         let mut state = self.state.lock().await;
-        if let Some((number, snapshot)) = &state.last
+        if let Some((number, view)) = &state.last
             && *number > asked
         {
-            return Ok(Arc::clone(snapshot));
+            return Ok(Arc::clone(view));
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let devices = self.kernel.block_devices().await;
         let devices = devices.map_err(|source| Error::kernel("listing the block devices", source))?;
         let State { scanner, memory, last } = &mut *state;
         let scan = scanner.scan(devices).await;
-        let snapshot = Arc::new(memory.snapshot(&scan));
-        *last = Some((number, Arc::clone(&snapshot)));
-        Ok(snapshot)
+        let view = Arc::new(memory.view(&scan));
+        *last = Some((number, Arc::clone(&view)));
+        Ok(view)
     }
 }
 

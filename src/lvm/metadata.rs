@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::label::SECTOR;
-use super::model::{LogicalVolume, MetadataArea, PhysicalVolume, VolumeGroup};
+use super::model::{LogicalVolume, MetadataArea, PhysicalVolume, Pool, ThinVolume, VolumeGroup};
 use super::text::{Node, Section, TextError, Value, parse};
 
 /// A group as its text describes it: no physical volume has a device yet.
@@ -95,6 +95,8 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             segment_types: Vec::new(),
             on_physical_volumes: Vec::new(),
             snapshot_of: Vec::new(),
+            pool: None,
+            thin: None,
         };
         for segment in place.all_children() {
             let extents = segment.number("extent_count")?;
@@ -103,6 +105,11 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             // What follows a plus sign are features that older versions must not overlook.
             let kind = segment.string("type")?.split('+').next().unwrap_or_default();
             volume.segment_types.push(kind.to_owned());
+            match kind {
+                "thin-pool" => volume.pool = Some(thin_pool(&segment)?),
+                "thin" => volume.thin = Some(thin_volume(&segment)?),
+                _ => {}
+            }
             // A hidden volume ties a thick snapshot and its origin together; thin ones stay when theirs goes.
             if let (Ok(store), Ok(origin)) = (segment.string("cow_store"), segment.string("origin")) {
                 stores.push((store, origin));
@@ -124,6 +131,24 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
         }
     }
     Ok(volumes)
+}
+
+fn thin_pool(segment: &Place<'_>) -> Result<Pool, MetadataError> {
+    let chunk_bytes = segment.number("chunk_size")?.checked_mul(SECTOR as u64).filter(|bytes| *bytes > 0);
+    Ok(Pool {
+        metadata: segment.string("metadata")?.to_owned(),
+        data: segment.string("pool")?.to_owned(),
+        chunk_bytes: chunk_bytes.ok_or_else(|| segment.malformed("chunk_size is not a size"))?,
+        zeroes: segment.number("zero_new_blocks").is_ok_and(|zeroes| zeroes != 0),
+    })
+}
+
+fn thin_volume(segment: &Place<'_>) -> Result<ThinVolume, MetadataError> {
+    Ok(ThinVolume {
+        pool: segment.string("thin_pool")?.to_owned(),
+        device_id: segment.number("device_id")?,
+        origin: segment.string("origin").ok().map(str::to_owned),
+    })
 }
 
 /// The physical volumes that a segment takes extents from, and how many. Works for types not known

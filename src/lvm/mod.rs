@@ -10,6 +10,8 @@ pub mod layout;
 pub mod metadata;
 pub mod model;
 pub mod names;
+pub mod pool;
+pub mod portion;
 pub mod report;
 pub mod size;
 pub mod system_folder;

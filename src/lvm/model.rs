@@ -72,6 +72,34 @@ pub struct LogicalVolume {
     pub on_physical_volumes: Vec<String>,
     /// The names of the logical volumes that it is a snapshot of and cannot do without.
     pub snapshot_of: Vec<String>,
+    /// What makes it a thin pool.
+    pub pool: Option<Pool>,
+    /// What makes it a thin volume.
+    pub thin: Option<ThinVolume>,
+}
+
+/// What is a thin pool's alone. Its extents are those of its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The name of the hidden volume with its metadata.
+    pub metadata: String,
+    /// The name of the hidden volume with its data.
+    pub data: String,
+    /// Bytes of the piece in which it hands out room.
+    pub chunk_bytes: u64,
+    /// Whether a piece is zeroed before it is handed out, so that nobody reads what it held before.
+    pub zeroes: bool,
+}
+
+/// What is a thin volume's alone. Its extents are promised, not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThinVolume {
+    /// The name of its pool.
+    pub pool: String,
+    /// Its number within the pool.
+    pub device_id: u64,
+    /// The name of the volume that it was made of, as long as that is there.
+    pub origin: Option<String>,
 }
 
 /// Room for the text of the metadata on one physical volume, bytes.
@@ -123,5 +151,15 @@ impl LogicalVolume {
     /// Device-mapper's UUID of its device.
     pub fn mapper_uuid(&self, group: &VolumeGroup) -> String {
         format!("LVM-{}{}", group.uuid.replace('-', ""), self.uuid.replace('-', ""))
+    }
+
+    /// Whether it can be a snapshot: in a pool every volume can, a thick one only as long as it hangs on another.
+    pub fn is_snapshot(&self) -> bool {
+        self.thin.is_some() || !self.snapshot_of.is_empty()
+    }
+
+    /// That of the device in which a thin pool does its work; the one of [`LogicalVolume::mapper_uuid`] keeps it active.
+    pub fn pool_mapper_uuid(&self, group: &VolumeGroup) -> String {
+        self.mapper_uuid(group) + "-tpool"
     }
 }

@@ -14,6 +14,9 @@ pub const LOGICAL_VOLUME_NAME_LIMIT: usize = 63;
 /// Longest name of a device-mapper device, bytes (`DM_NAME_LEN` without the final zero).
 const DEVICE_MAPPER_NAME_LIMIT: usize = 127;
 
+/// With what every snapshot's logical volume begins, and no volume's.
+const SNAPSHOT_PREFIX: &str = "snap-";
+
 /// Hexadecimal digits of the hash in a derived name.
 const HASH_DIGITS: usize = 32;
 
@@ -68,8 +71,42 @@ pub fn logical_volume_name(csi_name: &str) -> String {
     // A name that looks like a derived one is derived, too: no request can name itself into another one's volume.
     let is_usable = csi_name.len() <= LOGICAL_VOLUME_NAME_LIMIT
         && is_legal_logical_volume_name(csi_name)
+        && !csi_name.starts_with(SNAPSHOT_PREFIX)
         && !looks_derived(csi_name);
-    if is_usable { csi_name.to_owned() } else { format!("{}-{}", readable_part(csi_name), hash(csi_name)) }
+    if is_usable { csi_name.to_owned() } else { derived("", csi_name) }
+}
+
+/// The name of the logical volume for the CSI name of a snapshot, always the same one and never a volume's. Of
+/// external-snapshotter's `snapshot-UUID` it is `snap-UUID`; lvm takes no name that begins with `snapshot`.
+pub fn snapshot_name(csi_name: &str) -> String {
+    let uuid = csi_name.strip_prefix("snapshot-").filter(|uuid| is_uuid(uuid));
+    uuid.map_or_else(|| derived(SNAPSHOT_PREFIX, csi_name), |uuid| format!("{SNAPSHOT_PREFIX}{uuid}"))
+}
+
+/// The name of what a volume is copied from while it is in use.
+pub fn copy_source_name(copy: &str) -> String {
+    // No CSI name has that character, so no snapshot can be called the same.
+    derived(SNAPSHOT_PREFIX, &format!("copy\0{copy}"))
+}
+
+/// Whether a logical volume of that name is a snapshot rather than a volume, if it is ours.
+pub fn is_snapshot_name(logical_name: &str) -> bool {
+    logical_name.starts_with(SNAPSHOT_PREFIX)
+}
+
+fn derived(prefix: &str, csi_name: &str) -> String {
+    let readable = readable_part(csi_name);
+    let mut taken = RESERVED_PREFIXES.into_iter().chain([SNAPSHOT_PREFIX]);
+    let is_reserved = taken.any(|start| readable.starts_with(start));
+    let prefix = if prefix.is_empty() && is_reserved { "v-" } else { prefix };
+    format!("{prefix}{readable}-{}", hash(csi_name))
+}
+
+/// Five groups of hexadecimal digits, as Kubernetes writes them.
+fn is_uuid(text: &str) -> bool {
+    let is_hexadecimal = |group: &str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.into_iter().all(is_hexadecimal)
 }
 
 fn looks_derived(name: &str) -> bool {
@@ -94,9 +131,6 @@ fn readable_part(name: &str) -> String {
     let readable = readable.trim_end_matches('-');
     if readable.is_empty() {
         return String::from("volume");
-    }
-    if RESERVED_PREFIXES.iter().any(|prefix| readable.starts_with(prefix)) {
-        return format!("v-{readable}");
     }
     readable.to_owned()
 }
@@ -163,6 +197,22 @@ mod tests {
     fn a_derived_name_never_changes_between_versions() {
         // A changed rule would make existing volumes unfindable by their CSI name.
         assert_eq!(logical_volume_name("my data"), "my-data-b2167b0aa7ef7794740b055ac7a880a5");
+    }
+
+    #[test]
+    fn a_snapshot_is_named_like_no_volume() {
+        let uuid = "5f6c3d0e-9f3d-4d3e-8c4b-6d1e2f3a4b5c";
+        let ours = format!("snap-{uuid}");
+        assert_eq!(snapshot_name(&format!("snapshot-{uuid}")), ours);
+        for name in ["snapshot-0815", "nightly", "ä", uuid, &ours, &format!("snapshot-{uuid}x"), &"y".repeat(128)] {
+            let derived = snapshot_name(name);
+            assert_ne!(derived, ours, "{name}");
+            assert!(is_snapshot_name(&derived) && is_legal_logical_volume_name(&derived), "{derived}");
+            assert!(derived.len() <= LOGICAL_VOLUME_NAME_LIMIT, "{derived}");
+            for volume in [name, derived.as_str()] {
+                assert!(!is_snapshot_name(&logical_volume_name(volume)), "{volume}");
+            }
+        }
     }
 
     #[test]

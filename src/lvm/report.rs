@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::groups::{Groups, Snapshot};
+use super::groups::{Groups, View};
 use super::model::{LogicalVolume, PhysicalVolume, VolumeGroup};
 use crate::error::Result;
 use crate::host::commands::{Command, CommandError};
@@ -159,15 +159,15 @@ impl Groups {
     }
 }
 
-fn unchanged(before: &Snapshot, after: &Snapshot) -> bool {
+fn unchanged(before: &View, after: &View) -> bool {
     before.groups == after.groups && before.unusable == after.unusable
 }
 
 /// The differences between what was read natively and what lvm reported, as sentences.
-pub fn differences(snapshot: &Snapshot, reported: &[ReportedGroup]) -> Vec<String> {
+pub fn differences(view: &View, reported: &[ReportedGroup]) -> Vec<String> {
     let mut sentences = Vec::new();
     for lvm in reported {
-        match (snapshot.group(&lvm.name), snapshot.why_unusable(&lvm.name)) {
+        match (view.group(&lvm.name), view.why_unusable(&lvm.name)) {
             (Some(group), _) => compare_group(group, lvm, &mut sentences),
             (None, Some(reason)) => {
                 sentences.push(format!("lvm reports volume group {}, but it cannot be used: {reason}", lvm.name));
@@ -175,7 +175,7 @@ pub fn differences(snapshot: &Snapshot, reported: &[ReportedGroup]) -> Vec<Strin
             (None, None) => sentences.push(format!("lvm reports volume group {}, but it was not found", lvm.name)),
         }
     }
-    for group in &snapshot.groups {
+    for group in &view.groups {
         if !reported.iter().any(|lvm| lvm.name == group.name) {
             sentences.push(format!("volume group {} was found, but lvm does not report it", group.name));
         }

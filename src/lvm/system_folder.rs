@@ -26,8 +26,11 @@ const BEFORE: &str = "backup{backup_dir=\"/etc/lvm/backup\" archive_dir=\"/etc/l
 /// - `udev_sync=0`: device nodes are opened by number, which devtmpfs has at once. It is why volumes are
 ///   made with `-Zn -Wn` and zeroed by the driver itself.
 /// - `retry_deactivation`: udev may still be looking at a device that is to go.
+/// - `thin_pool_autoextend_threshold=100`: lvm neither grows pools nor refuses volumes in one that fills; where a pool's table is
+///   loaded, [`Writer`](super::writer::Writer) says otherwise.
+/// - `error_when_full`: a full pool fails writes at once instead of holding them for a minute. `lvcreate` has no option for it.
 const AFTER: &str = "global{use_aio=0 notify_dbus=0} backup{backup=0 archive=0} \
-     activation{udev_sync=0 monitoring=0 retry_deactivation=1} devices{hints=\"none\"} \
+     activation{udev_sync=0 monitoring=0 retry_deactivation=1 thin_pool_autoextend_threshold=100 error_when_full=1} devices{hints=\"none\"} \
      log{command_names=0 prefix=\"\"}";
 
 /// The folder and what it was made from.

@@ -3,11 +3,32 @@
 //! LVM allows `A-Za-z0-9_+.-/=!:&#` in a tag; every value is escaped to letters, digits, `.`, `_`, `-` and
 //! `:` followed by two hexadecimal digits for any other byte.
 
+pub mod copy_source;
+pub mod snapshot;
+
 use crate::lvm::names::hexadecimal;
 use crate::lvm::wipe::Wipe;
 
 /// Marks a logical volume as a volume of this driver. Without it nothing here is ours.
 pub const KIND_VOLUME: &str = "quarry.kind=volume";
+
+/// Marks a thin pool that this driver made.
+pub const KIND_POOL: &str = "quarry.kind=pool";
+
+/// Marks a logical volume as a snapshot of this driver.
+pub const KIND_SNAPSHOT: &str = "quarry.kind=snapshot";
+
+/// Marks what a volume that is in use is copied from, for as long as that takes; nobody else ever sees it.
+pub const KIND_COPY_SOURCE: &str = "quarry.kind=copy-source";
+
+/// Set on a copy whose file system still has the UUID of what it was copied from, until its first mount.
+pub const SAME_UUID: &str = "quarry.same-uuid";
+
+/// Set on a copy of which not all is copied yet: nobody gets it before.
+pub const UNFINISHED: &str = "quarry.unfinished";
+
+/// Set on a copy that is as large as its source but not as large as it shall be: nobody gets it before.
+pub const UNGROWN: &str = "quarry.ungrown";
 
 /// Set when a new, empty logical volume is made, cleared for good before its first mount. Only with it
 /// may a volume be formatted.
@@ -27,6 +48,8 @@ const FILE_SYSTEM: &str = "quarry.fs=";
 const MKFS_OPTIONS: &str = "quarry.mkfs=";
 const CLAIM: &str = "quarry.pvc=";
 const DRIVER: &str = "quarry.driver=";
+const SOURCE: &str = "quarry.source=";
+const BYTES: &str = "quarry.bytes=";
 
 /// Longest tag that LVM takes, bytes.
 pub const TAG_LIMIT: usize = 1_024;
@@ -55,6 +78,21 @@ pub struct VolumeTags {
     pub single_user: bool,
     /// The name of the driver that made it: several may serve one machine. Older versions did not write it.
     pub driver: Option<String>,
+    /// What it was copied from.
+    pub copied: Option<CopiedFrom>,
+}
+
+/// Where what is on a volume comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CopiedFrom {
+    /// The logical volume, a volume or a snapshot; it may be gone by now.
+    pub source: String,
+    /// Whether its file system still has the UUID of its source's.
+    pub same_uuid: bool,
+    /// Whether not all is copied yet.
+    pub unfinished: bool,
+    /// Whether it is still to be made larger than its source.
+    pub ungrown: bool,
 }
 
 /// A `PersistentVolumeClaim`.
@@ -69,7 +107,7 @@ pub struct Claim {
 impl VolumeTags {
     /// The tags that say all this. A claim too long for a tag is left out.
     pub fn to_tags(&self) -> Vec<String> {
-        let mut tags = vec![String::from(KIND_VOLUME), format!("{NAME}{}", escape(&self.name))];
+        let mut tags = vec![String::from(KIND_VOLUME), name_tag(&self.name)];
         if !self.class.is_empty() {
             tags.push(format!("{CLASS}{}", escape(&self.class)));
         }
@@ -89,7 +127,13 @@ impl VolumeTags {
         }
         let claim = self.claim.as_ref().map(claim_tag);
         tags.extend(claim.filter(|tag| tag.len() <= TAG_LIMIT));
-        tags.extend(self.driver.as_deref().map(|driver| format!("{DRIVER}{}", escape(driver))));
+        tags.extend(self.driver.as_deref().map(driver_tag));
+        if let Some(copied) = &self.copied {
+            tags.push(source_tag(&copied.source));
+            tags.extend(copied.same_uuid.then(|| String::from(SAME_UUID)));
+            tags.extend(copied.unfinished.then(|| String::from(UNFINISHED)));
+            tags.extend(copied.ungrown.then(|| String::from(UNGROWN)));
+        }
         tags
     }
 
@@ -115,6 +159,10 @@ impl VolumeTags {
                 volume.claim = parse_claim(value);
             } else if let Some(value) = tag.strip_prefix(DRIVER) {
                 volume.driver = unescape(value);
+            } else if let Some(value) = tag.strip_prefix(SOURCE) {
+                let has = |word: &str| tags.iter().any(|tag| tag == word);
+                let [same_uuid, unfinished, ungrown] = [SAME_UUID, UNFINISHED, UNGROWN].map(has);
+                volume.copied = unescape(value).map(|source| CopiedFrom { source, same_uuid, unfinished, ungrown });
             } else {
                 is_ours |= tag == KIND_VOLUME;
                 volume.fresh |= tag == FRESH;
@@ -125,6 +173,29 @@ impl VolumeTags {
         is_ours.then_some(())?;
         Some(Self { name: name?, ..volume })
     }
+}
+
+/// The tags of a thin pool that a driver made.
+pub fn pool_tags(driver: &str) -> Vec<String> {
+    vec![String::from(KIND_POOL), driver_tag(driver)]
+}
+
+fn driver_tag(driver: &str) -> String {
+    format!("{DRIVER}{}", escape(driver))
+}
+
+/// The tag with the name that a CSI request gave.
+pub fn name_tag(name: &str) -> String {
+    format!("{NAME}{}", escape(name))
+}
+
+/// The value of the tag with that prefix.
+fn value_of(tags: &[String], prefix: &str) -> Option<String> {
+    tags.iter().find_map(|tag| unescape(tag.strip_prefix(prefix)?))
+}
+
+fn source_tag(source: &str) -> String {
+    format!("{SOURCE}{}", escape(source))
 }
 
 /// The tag of a volume that is being deleted.

@@ -12,16 +12,46 @@ use tokio::sync::OwnedMutexGuard;
 use crate::error::{Error, Result};
 use crate::host::commands::{Command, CommandError, Commands};
 use crate::host::kernel::Kernel;
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::VolumeGroup;
+use crate::lvm::pool::{PoolRules, PoolSize};
+
+/// What lvm must be told of devices that a command makes or loads anew, beyond the settings of
+/// [`system_folder`](super::system_folder).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Activation {
+    /// Per cent of a thin pool in use from which on the kernel tells that it fills. lvm writes it into the pool's table whenever
+    /// it loads that, which activating, growing and refreshing an active thin volume do; without it the table has none. The
+    /// settings say 100, no mark: with less, lvm refuses new volumes and snapshots in a pool above it.
+    pub mark: Option<u8>,
+    /// Whether it must wait for the device nodes that udev makes, since it opens them itself: to clear a snapshot's store or a
+    /// pool's metadata, to check a pool. Were it to make them (`udev_rules=0`), udev would not know of them and leave them
+    /// behind.
+    pub waits: bool,
+}
+
+impl Activation {
+    /// Waits, and nothing else.
+    const WAITS: Self = Self { mark: None, waits: true };
+
+    fn arguments(self) -> Vec<String> {
+        let mark = self.mark.map(|mark| format!("thin_pool_autoextend_threshold={mark}"));
+        let waits = self.waits.then(|| String::from("udev_sync=1"));
+        let settings: Vec<String> = mark.into_iter().chain(waits).collect();
+        if settings.is_empty() {
+            return settings;
+        }
+        vec![String::from("--config"), format!("activation{{{}}}", settings.join(" "))]
+    }
+}
 
 /// The right to change a volume group; others wait until it is dropped.
 pub struct Turn {
     number: u64,
     counts: Arc<Counts>,
-    inherited: Option<Arc<Snapshot>>,
-    left: OwnedMutexGuard<Weak<Snapshot>>,
+    inherited: Option<Arc<View>>,
+    left: OwnedMutexGuard<Weak<View>>,
 }
 
 /// How many turns there have been, of all groups.
@@ -43,13 +73,13 @@ impl Turn {
     }
 
     /// What the turn before saw when it was done, if this one was waiting by then.
-    pub fn inherited(&self) -> Option<&Arc<Snapshot>> {
+    pub fn inherited(&self) -> Option<&Arc<View>> {
         self.inherited.as_ref()
     }
 
     /// Ends the turn and leaves what was seen after the last change to the next one: in a burst, that saves every
     /// second look.
-    pub fn end(mut self, seen: &Arc<Snapshot>) {
+    pub fn end(mut self, seen: &Arc<View>) {
         // Weakly: in a rest it would only keep the metadata of a time long past in memory.
         *self.left = Arc::downgrade(seen);
     }
@@ -62,7 +92,7 @@ impl Drop for Turn {
 }
 
 /// One at a time, in the order they came; holds what the last one left.
-type Queue = Arc<tokio::sync::Mutex<Weak<Snapshot>>>;
+type Queue = Arc<tokio::sync::Mutex<Weak<View>>>;
 
 /// Runs the lvm commands that change volume groups.
 pub struct Writer {
@@ -106,15 +136,87 @@ impl Writer {
         _turn: &Turn,
         group: &VolumeGroup,
         name: &str,
-        layout: Layout,
+        (layout, activation): (&Layout, Activation),
         extents: u64,
         tags: &[String],
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
-            .arguments(["--yes", "--activate", "n", "--zero", "n", "--wipesignatures", "n"])
-            .arguments(layout.lvcreate_arguments(extents))
+            .arguments(activation.arguments())
+            .arguments(["--yes", "--activate", "n"])
+            .arguments(layout.lvcreate_arguments(extents, group.extent_bytes))
             .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
             .arguments(["--name", name, &group.name]);
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
+    /// Makes a thin snapshot of a thin volume, not activated, with its tags, in one commit. While the volume is active its device
+    /// is suspended for that moment, which freezes a mounted file system.
+    pub async fn snapshot(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        origin: &str,
+        name: &str,
+        tags: &[String],
+        activation: Activation,
+    ) -> Result<(), CommandError> {
+        let command = lvm("lvcreate", group)
+            .arguments(activation.arguments())
+            .arguments(["--yes", "--activate", "n", "--snapshot", "--setactivationskip", "n"])
+            .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
+            .arguments(["--name", name])
+            .argument(full_name(group, origin));
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
+    /// Makes a snapshot of a thick volume, with so many extents for what is overwritten while there is one. It is active when
+    /// the volume is.
+    pub async fn snapshot_thick(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        origin: &str,
+        name: &str,
+        extents: u64,
+        tags: &[String],
+    ) -> Result<(), CommandError> {
+        let command = lvm("lvcreate", group)
+            .arguments(Activation::WAITS.arguments())
+            .arguments(["--yes", "--snapshot", "--extents", &extents.to_string()])
+            .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
+            .arguments(["--name", name])
+            .argument(full_name(group, origin));
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
+    /// Makes of a thick volume's snapshot a logical volume for itself, which holds what it had kept.
+    pub async fn split(&self, _turn: &Turn, group: &VolumeGroup, name: &str) -> Result<(), CommandError> {
+        let command = lvm("lvconvert", group).arguments(["--yes", "--splitsnapshot"]).argument(full_name(group, name));
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
+    /// Makes a thin pool, activated, with its metadata and its tags.
+    pub async fn create_pool(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        rules: &PoolRules,
+        size: PoolSize,
+        tags: &[String],
+    ) -> Result<(), CommandError> {
+        let metadata = size.metadata.saturating_mul(group.extent_bytes);
+        let activation = Activation { mark: Some(rules.grow_at), waits: true };
+        let command = lvm("lvcreate", group)
+            .arguments(activation.arguments())
+            .arguments(["--yes", "--type", "thin-pool", "--zero", "y", "--poolmetadataspare", "y"])
+            .argument("--extents")
+            .argument(size.data.to_string())
+            .argument("--poolmetadatasize")
+            .argument(format!("{metadata}b"))
+            .argument("--chunksize")
+            .argument(format!("{}b", size.chunk_bytes))
+            .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
+            .arguments(["--name", &rules.name, &group.name]);
         self.commands.run_ok(&command).await.map(drop)
     }
 
@@ -124,11 +226,13 @@ impl Writer {
         _turn: &Turn,
         group: &VolumeGroup,
         name: &str,
-        layout: Layout,
         extents: u64,
+        activation: Activation,
     ) -> Result<(), CommandError> {
-        let command =
-            lvm("lvextend", group).arguments(layout.lvextend_arguments(extents)).argument(full_name(group, name));
+        let command = lvm("lvextend", group)
+            .arguments(activation.arguments())
+            .arguments(["--extents", &extents.to_string()])
+            .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }
 
@@ -149,9 +253,17 @@ impl Writer {
     }
 
     /// Makes the device of a volume appear.
-    pub async fn activate(&self, _turn: &Turn, group: &VolumeGroup, name: &str) -> Result<(), CommandError> {
+    pub async fn activate(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        name: &str,
+        activation: Activation,
+    ) -> Result<(), CommandError> {
         let command = lvm("lvchange", group)
-            .arguments(["--activate", "y", "--ignoreactivationskip"])
+            .arguments(activation.arguments())
+            // With a thick snapshot its volume becomes active, too, of which lvm would ask.
+            .arguments(["--yes", "--activate", "y", "--ignoreactivationskip"])
             .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }
@@ -163,8 +275,17 @@ impl Writer {
     }
 
     /// Sets a suspended device going again.
-    pub async fn refresh(&self, _turn: &Turn, group: &VolumeGroup, name: &str) -> Result<(), CommandError> {
-        let command = lvm("lvchange", group).argument("--refresh").argument(full_name(group, name));
+    pub async fn refresh(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        name: &str,
+        activation: Activation,
+    ) -> Result<(), CommandError> {
+        let command = lvm("lvchange", group)
+            .arguments(activation.arguments())
+            .argument("--refresh")
+            .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
     }
 
@@ -230,7 +351,7 @@ mod tests {
     #[tokio::test]
     async fn who_waited_inherits_what_the_turn_before_saw() {
         let writer = Arc::new(Writer::new(Arc::new(Processes::new()), Arc::new(Linux::new())));
-        let (turn, seen) = (writer.turn("a").await, Arc::new(Snapshot::default()));
+        let (turn, seen) = (writer.turn("a").await, Arc::new(View::default()));
         assert!(turn.inherited().is_none());
         let waiting = tokio::spawn({
             let writer = Arc::clone(&writer);

@@ -4,7 +4,7 @@ use crate::config::classes::Class;
 use crate::error::Result;
 use crate::node::Node;
 use crate::node::create::hidden_group;
-use crate::node::placement::{self, Candidate};
+use crate::node::placement::Candidate;
 
 /// Room for volumes of a class, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,13 +20,13 @@ pub struct Capacity {
 impl Node {
     /// The room for volumes of the class with at least so many bytes; nothing where the class has no group here.
     pub async fn capacity(&self, class: &Class, least: u64) -> Result<Capacity> {
-        let snapshot = self.groups.read().await?;
-        if hidden_group(&snapshot, class).is_some() {
+        let view = self.groups.read().await?;
+        if hidden_group(&view, class).is_some() {
             // CreateVolume would put everybody off.
             return Ok(Capacity::default());
         }
         let smallest = |candidate: &Candidate| least.max(1).next_multiple_of(candidate.group.extent_bytes);
-        let mut candidates = placement::candidates(&snapshot, class);
+        let mut candidates = self.candidates(&view, class).await?;
         candidates.retain(|candidate| candidate.largest_bytes() >= smallest(candidate));
         Ok(Capacity {
             available: candidates.iter().map(Candidate::largest_bytes).sum(),

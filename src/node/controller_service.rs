@@ -9,18 +9,25 @@ use crate::config::classes::Class;
 use crate::csi::capabilities::controller_capabilities;
 use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
+use crate::csi::page::fitting;
 use crate::csi::request::capability::{Access, Capability};
-use crate::csi::request::create::{CreateVolume, Parameters};
+use crate::csi::request::create::{ContentSource, CreateVolume, Parameters};
 use crate::csi::request::size::SizeRange;
+use crate::csi::request::snapshot::CreateSnapshot;
 use crate::csi::request::text;
 use crate::csi::v1;
 use crate::csi::v1::controller_server::Controller;
+use crate::csi::v1::volume_content_source::{self, SnapshotSource, VolumeSource};
 use crate::error::{Error, Result};
+use crate::lvm::names::is_snapshot_name;
 use crate::node::Node;
 use crate::node::capacity::Capacity;
+use crate::node::copy::Source;
 use crate::node::create::{NewVolume, chosen_class};
 use crate::node::health::{Condition, Severity};
 use crate::node::list::answerable;
+use crate::node::snapshot::VolumeSnapshot;
+use crate::node::snapshot::list::{Wanted, token_after};
 use crate::node::uses::{check_least_size, check_uses, check_volume, least_bytes};
 use crate::node::volume::Volume;
 
@@ -37,23 +44,27 @@ impl ControllerService {
             capacity_bytes: signed(volume.bytes())?,
             volume_id: self.node.volume_id(&volume.logical.name),
             volume_context: HashMap::new(),
-            content_source: None,
+            content_source: volume.tags.copied.as_ref().map(|copied| self.content_source(&copied.source)),
             accessible_topology: vec![self.node.topology()],
         })
+    }
+
+    /// What a volume was copied from, which may be gone by now.
+    fn content_source(&self, logical_name: &str) -> v1::VolumeContentSource {
+        let id = self.node.volume_id(logical_name);
+        let source = if is_snapshot_name(logical_name) {
+            volume_content_source::Type::Snapshot(SnapshotSource { snapshot_id: id })
+        } else {
+            volume_content_source::Type::Volume(VolumeSource { volume_id: id })
+        };
+        v1::VolumeContentSource { r#type: Some(source) }
     }
 
     async fn create(&self, request: &v1::CreateVolumeRequest) -> Result<v1::CreateVolumeResponse> {
         let create = CreateVolume::parse(request)?;
         let class = chosen_class(&self.node, create.parameters.class.as_deref())?;
         check_uses(&class, &create.capabilities, &create.parameters)?;
-        if !create.topologies.is_empty() && !create.topologies.iter().any(|segments| self.node.is_here(segments)) {
-            return Err(Error::NoRoom {
-                reason: format!(
-                    "accessibility_requirements name other nodes; this is node {:?}",
-                    self.node.identity.topology
-                ),
-            });
-        }
+        self.ensure_wanted_here(&create.topologies)?;
         check_least_size(&class, &create)?;
         let new = NewVolume {
             file_system: create.file_system().map(String::from),
@@ -64,9 +75,57 @@ impl ControllerService {
             size: create.size,
             class,
             claim: create.parameters.claim,
+            source: match create.source {
+                Some(ContentSource::Snapshot(id)) => Some(self.node.source(&id, Source::Snapshot)?),
+                Some(ContentSource::Volume(id)) => Some(self.node.source(&id, Source::Volume)?),
+                None => None,
+            },
         };
         let volume = self.node.create(new).await?;
         Ok(v1::CreateVolumeResponse { volume: Some(self.volume(&volume)?) })
+    }
+
+    fn ensure_wanted_here(&self, topologies: &[HashMap<String, String>]) -> Result<()> {
+        if topologies.is_empty() || topologies.iter().any(|segments| self.node.is_here(segments)) {
+            return Ok(());
+        }
+        let here = &self.node.identity.topology;
+        Err(Error::NoRoom { reason: format!("accessibility_requirements name other nodes; this is node {here:?}") })
+    }
+
+    async fn snapshot(&self, snapshot: &VolumeSnapshot) -> Result<v1::Snapshot> {
+        let seconds = i64::try_from(snapshot.logical.created.unwrap_or_default()).unwrap_or_default();
+        Ok(v1::Snapshot {
+            size_bytes: signed(snapshot.bytes())?,
+            snapshot_id: self.node.volume_id(&snapshot.logical.name),
+            source_volume_id: self.node.volume_id(&snapshot.tags.source),
+            creation_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            ready_to_use: self.node.is_whole(snapshot).await?,
+            group_snapshot_id: String::new(),
+            accessible_topology: vec![self.node.topology()],
+        })
+    }
+
+    async fn create_snapshot(&self, request: &v1::CreateSnapshotRequest) -> Result<v1::CreateSnapshotResponse> {
+        let create = CreateSnapshot::parse(request)?;
+        self.ensure_wanted_here(&create.topologies)?;
+        let snapshot = self.node.create_snapshot(create.name, &create.source_volume_id).await?;
+        Ok(v1::CreateSnapshotResponse { snapshot: Some(self.snapshot(&snapshot).await?) })
+    }
+
+    async fn list_snapshots(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
+        let wanted = Wanted { source_volume_id: &request.source_volume_id, snapshot_id: &request.snapshot_id };
+        let (page, next_token) = self.node.list_snapshots(wanted, request.max_entries, &request.starting_token).await?;
+        let mut entries = Vec::with_capacity(page.len());
+        for snapshot in &page {
+            entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(snapshot).await?) });
+        }
+        let fitting = fitting(&entries);
+        if fitting == entries.len() {
+            return Ok(v1::ListSnapshotsResponse { entries, next_token });
+        }
+        entries.truncate(fitting);
+        Ok(v1::ListSnapshotsResponse { entries, next_token: token_after(&page[fitting - 1]) })
     }
 
     async fn known(&self, volume_id: &str) -> Result<Volume> {
@@ -249,6 +308,30 @@ impl Controller for ControllerService {
         _request: Request<v1::ControllerGetCapabilitiesRequest>,
     ) -> Answer<v1::ControllerGetCapabilitiesResponse> {
         Ok(Response::new(controller_capabilities()))
+    }
+
+    async fn create_snapshot(&self, request: Request<v1::CreateSnapshotRequest>) -> Answer<v1::CreateSnapshotResponse> {
+        subject(&request.get_ref().name);
+        Ok(Response::new(self.create_snapshot(request.get_ref()).await?))
+    }
+
+    async fn delete_snapshot(&self, request: Request<v1::DeleteSnapshotRequest>) -> Answer<v1::DeleteSnapshotResponse> {
+        let snapshot_id = &request.get_ref().snapshot_id;
+        subject(snapshot_id);
+        text::required("snapshot_id", snapshot_id)?;
+        self.node.delete_snapshot(snapshot_id).await?;
+        Ok(Response::new(v1::DeleteSnapshotResponse {}))
+    }
+
+    async fn list_snapshots(&self, request: Request<v1::ListSnapshotsRequest>) -> Answer<v1::ListSnapshotsResponse> {
+        Ok(Response::new(self.list_snapshots(request.get_ref()).await?))
+    }
+
+    async fn get_snapshot(&self, request: Request<v1::GetSnapshotRequest>) -> Answer<v1::GetSnapshotResponse> {
+        let snapshot_id = &request.get_ref().snapshot_id;
+        text::required("snapshot_id", snapshot_id)?;
+        let snapshot = self.node.get_snapshot(snapshot_id).await?;
+        Ok(Response::new(v1::GetSnapshotResponse { snapshot: Some(self.snapshot(&snapshot).await?) }))
     }
 
     async fn controller_expand_volume(

@@ -30,22 +30,30 @@ impl Node {
     }
 
     async fn delete_locked(&self, name: &str, deletable: Deletable) -> Result<()> {
-        let snapshot = self.groups.read().await?;
-        let Some(volume) = Volume::find(&snapshot, name)? else {
-            return self.why_unknown(&snapshot, name).await.map_or(Ok(()), Err);
+        let view = self.groups.read().await?;
+        let Some(volume) = Volume::find(&view, name)? else {
+            return self.why_unknown(&view, name).await.map_or(Ok(()), Err);
         };
         if volume.tags.deleting.is_some() {
             self.writer.flush(&volume.group).await?;
             self.reaper.wake();
             return Ok(());
         }
-        if deletable == Deletable::NeverUsed && !volume.tags.fresh {
+        if deletable == Deletable::NeverUsed && !volume.tags.is_unused() {
             return Err(Error::precondition(format!("volume {} was used meanwhile, so it stays", volume.full_name())));
         }
         self.ensure_unused(&volume).await?;
         volume.ensure_writable()?;
+        self.mark_deleting(&volume).await?;
+        self.drop_copy_source(&view, name).await;
+        Ok(())
+    }
+
+    /// Marks a volume that nobody uses as deleted, durably.
+    pub(super) async fn mark_deleting(&self, volume: &Volume) -> Result<()> {
+        let name = &volume.logical.name;
         let turn = self.writer.turn(&volume.group.name).await;
-        let tag = deleting_tag(self.wipe_of(&volume));
+        let tag = deleting_tag(self.wipe_of(volume));
         let marked = self.writer.change_tags(&turn, &volume.group, name, &[tag], &[]).await;
         drop(turn);
         self.reaper.changed(&volume.group.name);
@@ -65,7 +73,7 @@ impl Node {
 
     /// An open or mounted volume is never removed.
     async fn ensure_unused(&self, volume: &Volume) -> Result<()> {
-        volume.ensure_no_snapshot()?;
+        volume.ensure_no_snapshot("deleted")?;
         let Some(device) = self.active_device(volume).await? else { return Ok(()) };
         // A published block device is a mount of its node, which nobody need have open.
         if let Some(mount) = mounts_of(&self.mounts().await?, &device).first() {
@@ -86,8 +94,12 @@ impl Node {
     }
 
     /// How the volume's blocks are made unreadable: as its class says now, and thoroughly when that class
-    /// is gone. A volume that was never given to anyone still may hold what lay there before.
+    /// is gone. A volume that was never given to anyone still may hold what lay there before. A pool zeroes what it gives to
+    /// the next one, so zeroing would only fill it.
     fn wipe_of(&self, volume: &Volume) -> Wipe {
-        self.class(&volume.tags.class).map_or(Wipe::Zero, |class| class.wipe)
+        match self.class(&volume.tags.class).map_or(Wipe::Zero, |class| class.wipe) {
+            Wipe::Zero if volume.is_zeroed() => Wipe::None,
+            wipe => wipe,
+        }
     }
 }

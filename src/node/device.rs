@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{Held, MappedDevice, MountEntry};
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
 
@@ -23,9 +23,10 @@ impl Node {
         volume.ensure_usable()?;
         let (group, name) = (&volume.group, &volume.logical.name);
         let turn = self.writer.turn(&group.name).await;
+        let activation = self.activation(group, &volume.logical).await?;
         let ran = match found {
-            Some(_suspended) => self.writer.refresh(&turn, group, name).await,
-            None => self.writer.activate(&turn, group, name).await,
+            Some(_suspended) => self.writer.refresh(&turn, group, name, activation).await,
+            None => self.writer.activate(&turn, group, name, activation).await,
         };
         drop(turn);
         if let Some(device) = self.active_device(volume).await?.filter(|device| !device.suspended) {
@@ -38,22 +39,39 @@ impl Node {
     /// The device of [`Node::activated`], kept from going away, so that what is done by its number is done to this volume.
     pub(super) async fn held(&self, volume: &Volume) -> Result<(MappedDevice, Held)> {
         let device = self.activated(volume).await?;
-        let failed = |source| Error::kernel(format!("could not open the device of {}", volume.full_name()), source);
-        let held = self.kernel.hold(&device_path(&device)).await.map_err(failed)?;
-        // Between the look and the opening somebody may have deactivated it.
-        match self.active_device(volume).await? {
-            Some(now) if now.number == device.number => Ok((device, held)),
+        let held = self.hold(&device, &volume.full_name()).await?;
+        Ok((device, held))
+    }
+
+    /// Keeps a device from going away, if it is still the one that was found: between the look and the opening somebody may
+    /// have deactivated it, and its number be another one's.
+    pub(super) async fn hold(&self, device: &MappedDevice, name: &str) -> Result<Held> {
+        let failed = |source| Error::kernel(format!("could not open the device of {name}"), source);
+        let held = self.kernel.hold(&device_path(device)).await.map_err(failed)?;
+        match self.device_of(&device.uuid).await? {
+            Some(now) if now.number == device.number => Ok(held),
             _ => Err(Error::Internal {
-                problem: format!("{} was deactivated by somebody else meanwhile; try again", volume.full_name()),
+                problem: format!("{name} was deactivated by somebody else meanwhile; try again"),
             }),
         }
+    }
+
+    /// The device-mapper device of that UUID, if it is there.
+    pub(super) async fn device_of(&self, uuid: &str) -> Result<Option<MappedDevice>> {
+        let device = self.kernel.mapped_device(uuid).await;
+        device.map_err(|source| Error::kernel("could not ask device-mapper", source))
     }
 
     /// Whether something has the volume's device open, and not only for the moment that udev takes to look at a
     /// device after each change of it.
     pub(super) async fn stays_open(&self, volume: &Volume) -> Result<bool> {
+        self.device_stays_open(&volume.logical.mapper_uuid(&volume.group)).await
+    }
+
+    /// The same by its device's UUID.
+    pub(super) async fn device_stays_open(&self, uuid: &str) -> Result<bool> {
         for _ in 0..SETTLE_TRIES {
-            if self.active_device(volume).await?.is_none_or(|device| device.open_count == 0) {
+            if self.device_of(uuid).await?.is_none_or(|device| device.open_count == 0) {
                 return Ok(false);
             }
             tokio::time::sleep(SETTLE_PAUSE).await;
@@ -72,9 +90,9 @@ impl Node {
 
     /// The device that a volume left which is not there any more: of its name, and of no logical volume that is there
     /// and somebody else's.
-    pub(super) async fn remnant(&self, snapshot: &Snapshot, logical_name: &str) -> Result<Option<MappedDevice>> {
+    pub(super) async fn remnant(&self, view: &View, logical_name: &str) -> Result<Option<MappedDevice>> {
         let is_foreign = |device: &MappedDevice| {
-            snapshot.logical_volumes(logical_name).any(|(group, logical)| {
+            view.logical_volumes(logical_name).any(|(group, logical)| {
                 logical.mapper_uuid(group) == device.uuid && Volume::of(group, logical).is_none()
             })
         };
@@ -90,8 +108,8 @@ impl Node {
         let changed = self.writer.change_tags(&turn, group, name, add, remove).await;
         drop(turn);
         self.reaper.changed(&group.name);
-        let (snapshot, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
-        let is_done = Volume::find(&*snapshot?, name)?.is_some_and(|now| {
+        let (view, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
+        let is_done = Volume::find(&*view?, name)?.is_some_and(|now| {
             let has = |tag: &String| now.logical.tags.contains(tag);
             add.iter().all(has) && !remove.iter().any(has)
         });

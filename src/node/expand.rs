@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::host::probe::{Content, probe};
-use crate::lvm::layout::Layout;
 use crate::node::Node;
 use crate::node::device::{is_read_only, resolved, shows_file_system};
 use crate::node::placement::{self, Room};
@@ -40,7 +39,7 @@ impl Node {
         .await
     }
 
-    async fn extend(&self, volume: Volume, size: SizeRange) -> Result<Volume> {
+    pub(super) async fn extend(&self, volume: Volume, size: SizeRange) -> Result<Volume> {
         if size.required.is_none_or(|required| volume.bytes() >= required) {
             return if size.accepts(volume.bytes()) {
                 // A try that was cut off may have left its commit unflushed or the device suspended.
@@ -55,18 +54,20 @@ impl Node {
             };
         }
         volume.ensure_writable()?;
+        // lvm lets a volume with thick snapshots grow only while nobody uses it.
+        volume.ensure_no_snapshot("grown")?;
         let extents = size.extents(volume.bytes(), volume.group.extent_bytes)?;
         let (group, name) = (volume.group.name.clone(), volume.logical.name.clone());
         let turn = self.writer.turn(&group).await;
-        let snapshot = self.groups.read().await?;
-        let Some(volume) = Volume::find(&snapshot, &name)? else {
-            let unknown = self.why_unknown(&snapshot, &name).await;
+        let view = self.groups.read().await?;
+        let Some(volume) = Volume::find(&view, &name)? else {
+            let unknown = self.why_unknown(&view, &name).await;
             return Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(&name))));
         };
         if volume.logical.extents < extents {
             self.ensure_room(&volume, extents)?;
-            let layout = self.class(&volume.tags.class).map_or(Layout::Linear, |class| class.layout);
-            let ran = self.writer.extend(&turn, &volume.group, &name, layout, extents).await;
+            let activation = self.activation(&volume.group, &volume.logical).await?;
+            let ran = self.writer.extend(&turn, &volume.group, &name, extents, activation).await;
             self.reaper.changed(&group);
             let after = self.groups.read().await?;
             let is_grown = Volume::find(&after, &name)?.is_some_and(|volume| volume.logical.extents >= extents);
@@ -83,12 +84,14 @@ impl Node {
 
     fn ensure_room(&self, volume: &Volume, extents: u64) -> Result<()> {
         let more = extents - volume.logical.extents;
-        let (most, why) = match self.class(&volume.tags.class) {
-            Some(class) => match placement::room_to_grow(&volume.group, &class) {
-                Room::Extents(most) => (most, format!("reserve {}", class.reserve)),
-                Room::None(reason) => (0, reason),
+        let class = self.class(&volume.tags.class);
+        let rules = self.pool_rules(&volume.group.name, &volume.logical);
+        let (most, why) = match placement::room_to_grow(&volume.group, class.as_ref(), rules.as_ref()) {
+            Room::None(reason) => (0, reason),
+            Room::Extents(most) => match &class {
+                Some(class) => (most, format!("reserve {}", class.reserve)),
+                None => (most, format!("its class {:?} is not there any more", volume.tags.class)),
             },
-            None => (volume.group.free_extents(), format!("its class {:?} is not there any more", volume.tags.class)),
         };
         if more <= most {
             return Ok(());

@@ -33,9 +33,9 @@ impl Node {
             )));
         }
         let options = self.options_of_mkfs(volume, file_system)?;
-        self.zero_signatures(volume, device).await?;
+        let is_zeroed = self.blank(volume, device).await?;
         let path = device_path(device);
-        let mkfs = file_system.mkfs(&path, &options);
+        let mkfs = file_system.mkfs(&path, &options, is_zeroed);
         self.commands.run_ok(&mkfs).await?;
         self.flush_device(volume, &path).await?;
         // Looked at before the tag goes: without it the volume could neither be mounted nor be formatted ever again.
@@ -76,7 +76,18 @@ impl Node {
         )))
     }
 
-    pub(super) async fn zero_signatures(&self, volume: &Volume, device: &MappedDevice) -> Result<()> {
+    /// Takes from a fresh volume what an earlier try, or another tenant of the disk, left at its ends; answers whether all of it
+    /// reads as zeroes now. A thin one is given back to its pool, where zeroes would only take room.
+    pub(super) async fn blank(&self, volume: &Volume, device: &MappedDevice) -> Result<bool> {
+        let whole = Stretch { device: device_path(device), offset: 0, length: volume.bytes() };
+        if volume.is_zeroed() && self.kernel.discard(whole).await.is_ok() {
+            return Ok(true);
+        }
+        self.zero_signatures(volume, device).await?;
+        Ok(false)
+    }
+
+    async fn zero_signatures(&self, volume: &Volume, device: &MappedDevice) -> Result<()> {
         let path = device_path(device);
         let head = SIGNATURE_BYTES.min(volume.bytes());
         let tail = SIGNATURE_BYTES.min(volume.bytes() - head);

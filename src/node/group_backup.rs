@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::lvm::model::VolumeGroup;
 use crate::node::Node;
 use crate::node::volume::Volume;
@@ -12,10 +12,10 @@ use crate::node::volume::Volume;
 impl Node {
     /// A run that ended within the rest of a burst left backups undone: a group that this one sees for the first time
     /// is compared with its backup.
-    pub(super) async fn note_old_backups(&self, snapshot: &Snapshot) {
+    pub(super) async fn note_old_backups(&self, view: &View) {
         let is_ours = |group: &&Arc<VolumeGroup>| Volume::in_group(group).next().is_some();
         let is_new = |group: &&Arc<VolumeGroup>| !self.reaper.state().compared.contains(&group.uuid);
-        let new: Vec<_> = snapshot.groups.iter().filter(is_new).filter(is_ours).collect();
+        let new: Vec<_> = view.groups.iter().filter(is_new).filter(is_ours).collect();
         if new.is_empty() {
             return;
         }
@@ -57,8 +57,8 @@ impl Node {
 
     async fn back_up(&self, group: &str) -> Result<()> {
         let turn = self.writer.turn(group).await;
-        let snapshot = self.groups.read().await?;
-        let Some(group) = snapshot.group(group) else {
+        let view = self.groups.read().await?;
+        let Some(group) = view.group(group) else {
             return Err(Error::Unavailable { problem: format!("volume group {group} cannot be read") });
         };
         Ok(self.writer.back_up(&turn, group).await?)

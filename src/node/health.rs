@@ -70,8 +70,8 @@ impl Node {
 
     /// The volumes that are not healthy, those out of reach among them, page by page: so many are looked at.
     pub async fn unhealthy(&self, max_entries: i32, starting_token: &str) -> Result<Unhealthy> {
-        let snapshot = self.groups.read().await?;
-        let (here, away) = (Volume::all(&snapshot), Volume::out_of_reach(&snapshot));
+        let view = self.groups.read().await?;
+        let (here, away) = (Volume::all(&view), Volume::out_of_reach(&view));
         let is_away = |volume: &Volume| away.iter().any(|away| Arc::ptr_eq(&away.group, &volume.group));
         let all = here.into_iter().chain(away.clone()).collect();
         let page = Page::of(all, AT_ONCE, max_entries, starting_token)?;
@@ -95,9 +95,9 @@ impl Node {
 
     /// What is wrong with the groups that the classes use.
     pub async fn storage_health(&self) -> Result<Vec<Condition>> {
-        let snapshot = self.groups.read().await?;
+        let view = self.groups.read().await?;
         let classes = self.classes.current();
-        let partial = snapshot.groups.iter().filter(|group| classes.use_group(&group.name) && group.is_partial());
+        let partial = view.groups.iter().filter(|group| classes.use_group(&group.name) && group.is_partial());
         let mut conditions: Vec<Condition> = partial
             .map(|group| Condition {
                 severity: Severity::Degraded,
@@ -105,7 +105,7 @@ impl Node {
                 message: format!("volume group {} lacks physical volumes; attach their disks", group.name),
             })
             .collect();
-        let used = snapshot.groups.iter().filter(|group| classes.use_group(&group.name) && !group.is_partial());
+        let used = view.groups.iter().filter(|group| classes.use_group(&group.name) && !group.is_partial());
         conditions.extend(used.filter_map(|group| {
             Some(Condition {
                 severity: Severity::Degraded,
@@ -113,13 +113,13 @@ impl Node {
                 message: format!("volume group {} cannot be changed: {}", group.name, why_unwritable(group)?),
             })
         }));
-        let unusable = snapshot.unusable.iter().filter(|unusable| classes.use_group(&unusable.name));
+        let unusable = view.unusable.iter().filter(|unusable| classes.use_group(&unusable.name));
         conditions.extend(unusable.map(|unusable| Condition {
             severity: Severity::Inaccessible,
             reason: "VolumeGroupUnusable",
             message: format!("volume group {}: {}", unusable.name, unusable.reason),
         }));
-        let vanished = snapshot.vanished.iter().filter(|group| classes.use_group(&group.name));
+        let vanished = view.vanished.iter().filter(|group| classes.use_group(&group.name));
         conditions.extend(vanished.map(|group| Condition {
             severity: Severity::Inaccessible,
             reason: "VolumeGroupMissing",

@@ -94,6 +94,8 @@ mod tests {
                 segment_types: Vec::new(),
                 on_physical_volumes: Vec::new(),
                 snapshot_of: Vec::new(),
+                pool: None,
+                thin: None,
             };
             Volume { group: Arc::clone(&group), logical, tags: tags.clone() }
         };

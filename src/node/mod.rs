@@ -2,11 +2,13 @@
 //!
 //! - [`controller_service`], [`node_service`]: the gRPC services; parse, call, answer
 //! - [`remote`]: which of them a controller gets
-//! - [`create`], [`delete`], [`expand`]: what changes volumes
+//! - [`create`], [`copy`], [`delete`], [`expand`]: what changes volumes
+//! - [`snapshot`]: their snapshots
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
 //! - [`reaper`], [`group_backup`]: in the background, wiping and removing deleted volumes, and lvm's backups
 //! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
+//! - [`pools`]: thin pools
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
 //!
 //! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
@@ -14,6 +16,7 @@
 
 pub mod capacity;
 pub mod controller_service;
+pub mod copy;
 pub mod create;
 pub mod delete;
 pub mod device;
@@ -25,9 +28,11 @@ pub mod list;
 pub mod locks;
 pub mod node_service;
 pub mod placement;
+pub mod pools;
 pub mod publish;
 pub mod reaper;
 pub mod remote;
+pub mod snapshot;
 pub mod stage;
 pub mod stats;
 pub mod topology;
@@ -40,6 +45,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use self::copy::Copies;
 use self::locks::Locks;
 use self::reaper::Reaper;
 use self::volume::Volume;
@@ -49,7 +55,7 @@ use crate::error::{Error, Result};
 use crate::host::commands::Commands;
 use crate::host::kernel::{Kernel, MappedDevice, MountEntry};
 use crate::lvm::backup::Backups;
-use crate::lvm::groups::{Groups, Snapshot};
+use crate::lvm::groups::{Groups, View};
 use crate::lvm::model::VolumeGroup;
 use crate::lvm::tags::VolumeTags;
 use crate::lvm::volume_id::VolumeId;
@@ -88,6 +94,7 @@ pub struct Node {
     pub detached: TaskTracker,
     locks: Locks,
     reaper: Reaper,
+    copies: Copies,
 }
 
 impl Node {
@@ -111,6 +118,7 @@ impl Node {
             detached,
             locks: Locks::default(),
             reaper: Reaper::default(),
+            copies: Copies::default(),
         })
     }
 
@@ -149,20 +157,21 @@ impl Node {
 
     /// A volume that is there and not being deleted.
     async fn volume(&self, logical_name: &str) -> Result<Volume> {
-        let snapshot = self.groups.read().await?;
-        let unknown = match Volume::find(&snapshot, logical_name)? {
-            Some(volume) if volume.tags.deleting.is_none() => return Ok(volume),
+        let view = self.groups.read().await?;
+        let unknown = match Volume::find(&view, logical_name)? {
+            Some(volume) if volume.tags.deleting.is_none() => return whole(volume),
             Some(_deleted) => None,
-            None => self.why_unknown(&snapshot, logical_name).await,
+            None => self.why_unknown(&view, logical_name).await,
         };
         Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(logical_name))))
     }
 
     /// Why a volume that was not found may exist all the same: what it is on is not there, or cannot be
     /// read now. `None` when it certainly does not exist.
-    async fn why_unknown(&self, snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
-        match self.why_out_of_reach(snapshot, logical_name, |tags| tags.deleting.is_none()).await {
-            None => why_unread(snapshot, logical_name),
+    async fn why_unknown(&self, view: &View, logical_name: &str) -> Option<Error> {
+        let counts = |tags: &[String]| VolumeTags::parse(tags).is_some_and(|tags| tags.deleting.is_none());
+        match self.why_out_of_reach(view, logical_name, counts).await {
+            None => why_unread(view, logical_name),
             out_of_reach => out_of_reach,
         }
     }
@@ -172,24 +181,21 @@ impl Node {
     /// whether it is meant.
     async fn why_out_of_reach(
         &self,
-        snapshot: &Snapshot,
+        view: &View,
         logical_name: &str,
-        counts: impl Fn(&VolumeTags) -> bool + Send,
+        counts: impl Fn(&[String]) -> bool + Send,
     ) -> Option<Error> {
-        let holds = |group: &VolumeGroup| {
-            let volume = group.logical_volume(logical_name).and_then(|volume| VolumeTags::parse(&volume.tags));
-            volume.is_some_and(|tags| counts(&tags))
-        };
-        let unusable = snapshot.unusable.iter().find(|unusable| unusable.told.iter().any(|group| holds(group)));
+        let holds = |group: &VolumeGroup| group.logical_volume(logical_name).is_some_and(|volume| counts(&volume.tags));
+        let unusable = view.unusable.iter().find(|unusable| unusable.told.iter().any(|group| holds(group)));
         if let Some(unusable) = unusable {
             let (group, reason) = (&unusable.name, &unusable.reason);
             let problem = format!("volume {logical_name} is in volume group {group}, which cannot be used: {reason}");
             return Some(Error::Unavailable { problem });
         }
-        let group = if let Some(group) = snapshot.vanished.iter().find(|group| holds(group)) {
+        let group = if let Some(group) = view.vanished.iter().find(|group| holds(group)) {
             group.name.clone()
         } else {
-            let here: Vec<&str> = snapshot.groups.iter().map(|group| group.uuid.as_str()).collect();
+            let here: Vec<&str> = view.groups.iter().map(|group| group.uuid.as_str()).collect();
             let backups = self.backups.groups(&here).await;
             backups.into_iter().find(|group| holds(group) && !here.contains(&group.uuid.as_str()))?.name
         };
@@ -209,8 +215,7 @@ impl Node {
 
     /// The volume's device while it is active.
     async fn active_device(&self, volume: &Volume) -> Result<Option<MappedDevice>> {
-        let device = self.kernel.mapped_device(&volume.logical.mapper_uuid(&volume.group)).await;
-        device.map_err(|source| Error::kernel("could not ask device-mapper", source))
+        self.device_of(&volume.logical.mapper_uuid(&volume.group)).await
     }
 
     async fn mounts(&self) -> Result<Vec<MountEntry>> {
@@ -218,14 +223,23 @@ impl Node {
     }
 }
 
+/// A copy that is not whole is nobody's yet.
+fn whole(volume: Volume) -> Result<Volume> {
+    if volume.tags.incomplete().is_none() {
+        return Ok(volume);
+    }
+    let operation = String::from("what it is a copy of is not copied yet; repeat its CreateVolume");
+    Err(Error::Busy { volume: volume.logical.name, operation })
+}
+
 /// Why a volume that was not found may be on disks that are there but do not tell. One that fails to answer once must
 /// not make anybody believe that a volume is gone.
-fn why_unread(snapshot: &Snapshot, logical_name: &str) -> Option<Error> {
-    let problem = if let Some(unusable) = snapshot.unusable.iter().find(|unusable| unusable.told.is_empty()) {
+fn why_unread(view: &View, logical_name: &str) -> Option<Error> {
+    let problem = if let Some(unusable) = view.unusable.iter().find(|unusable| unusable.told.is_empty()) {
         let (group, reason) = (&unusable.name, &unusable.reason);
         format!("volume {logical_name} may be in volume group {group}, which cannot be used: {reason}")
     } else {
-        let unreadable = snapshot.unreadable.first()?;
+        let unreadable = view.unreadable.first()?;
         let device = unreadable.device.display();
         format!("volume {logical_name} may be on {device}, which cannot be read: {}", unreadable.reason)
     };

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use crate::config::classes::Class;
-use crate::lvm::groups::Snapshot;
+use crate::error::{Error, Result};
+use crate::lvm::groups::View;
 use crate::lvm::model::VolumeGroup;
+use crate::lvm::pool::{self, PoolRules};
 
 /// Bytes of metadata text that one more volume may need: a long name, nine long tags, many segments.
 const VOLUME_TEXT_BYTES: u64 = 4_096;
@@ -41,8 +43,8 @@ impl Candidate {
 }
 
 /// The groups of a class, the one with the most room first.
-pub fn candidates(snapshot: &Snapshot, class: &Class) -> Vec<Candidate> {
-    let mut candidates: Vec<Candidate> = snapshot
+pub fn candidates(view: &View, class: &Class) -> Vec<Candidate> {
+    let mut candidates: Vec<Candidate> = view
         .groups
         .iter()
         .filter(|group| class.uses(&group.name))
@@ -54,24 +56,36 @@ pub fn candidates(snapshot: &Snapshot, class: &Class) -> Vec<Candidate> {
 
 /// The largest volume of the class that the group takes now.
 pub fn room(group: &VolumeGroup, class: &Class) -> Room {
-    room_with(group, class, VOLUME_TEXT_BYTES)
+    let largest = || class.largest_extents(group).map_or_else(Room::None, Room::Extents);
+    why_closed_to_new(group).map_or_else(largest, Room::None)
 }
 
-/// The most that a volume of the class can grow in the group now.
-pub fn room_to_grow(group: &VolumeGroup, class: &Class) -> Room {
-    room_with(group, class, GROWTH_TEXT_BYTES)
-}
-
-fn room_with(group: &VolumeGroup, class: &Class, text_bytes: u64) -> Room {
-    if let Some(reason) = why_unwritable(group) {
+/// The most that a volume of the class, which may be gone, can grow in the group now: in that pool, or by extents of the
+/// group.
+pub fn room_to_grow(group: &VolumeGroup, class: Option<&Class>, pool: Option<&PoolRules>) -> Room {
+    if let Some(reason) = why_closed(group, GROWTH_TEXT_BYTES) {
         return Room::None(reason);
     }
-    if metadata_free(group) < text_bytes {
-        return Room::None(String::from(
-            "its metadata area is full; remove volumes or make the group anew with a larger --metadatasize",
-        ));
+    let usable = class.map_or_else(|| group.free_extents(), |class| class.usable_extents(group));
+    match pool {
+        Some(rules) => pool::room(group, rules, usable).map_or_else(Room::None, Room::Extents),
+        None => Room::Extents(usable),
     }
-    Room::Extents(class.largest_extents(group))
+}
+
+/// Why the group takes no new volume or snapshot, whatever room its disks have.
+pub fn why_closed_to_new(group: &VolumeGroup) -> Option<String> {
+    why_closed(group, VOLUME_TEXT_BYTES)
+}
+
+fn why_closed(group: &VolumeGroup, text_bytes: u64) -> Option<String> {
+    if let Some(reason) = why_unwritable(group) {
+        return Some(reason);
+    }
+    let is_full = metadata_free(group) < text_bytes;
+    is_full.then(|| {
+        String::from("its metadata area is full; remove volumes or make the group anew with a larger --metadatasize")
+    })
 }
 
 /// Bytes of metadata text that can still be added. A commit holds the old and the new text at once.
@@ -111,10 +125,22 @@ pub fn why_unwritable(group: &VolumeGroup) -> Option<String> {
     (!missing.is_empty()).then(|| format!("physical volumes are missing: {}", missing.join(", ")))
 }
 
+/// That the group takes changes. lvm would refuse every one; this says why in words that help.
+pub fn ensure_writable(group: &VolumeGroup) -> Result<()> {
+    let name = &group.name;
+    match why_unwritable(group) {
+        None => Ok(()),
+        Some(reason) if group.is_partial() => {
+            Err(Error::Unavailable { problem: format!("volume group {name} cannot be changed now: {reason}") })
+        }
+        Some(reason) => Err(Error::precondition(format!("volume group {name} cannot be changed: {reason}"))),
+    }
+}
+
 /// A sentence on why none of the groups takes a volume of so many bytes.
-pub fn why_no_room(snapshot: &Snapshot, class: &Class, candidates: &[Candidate], bytes: u64) -> String {
+pub fn why_no_room(view: &View, class: &Class, candidates: &[Candidate], bytes: u64) -> String {
     let names: Vec<String> = class.volume_groups.iter().map(ToString::to_string).collect();
-    let unusable = snapshot.unusable.iter().filter(|unusable| class.uses(&unusable.name));
+    let unusable = view.unusable.iter().filter(|unusable| class.uses(&unusable.name));
     let mut reasons: Vec<String> = candidates
         .iter()
         .map(|candidate| match &candidate.room {

@@ -124,10 +124,10 @@ impl Node {
 
     async fn unpublish_locked(&self, name: &str, target_path: &Path) -> Result<()> {
         let target = resolved(target_path).await;
-        let snapshot = self.groups.read().await?;
-        let device = match Volume::find(&snapshot, name)? {
+        let view = self.groups.read().await?;
+        let device = match Volume::find(&view, name)? {
             Some(volume) => self.active_device(&volume).await?,
-            None => self.remnant(&snapshot, name).await?,
+            None => self.remnant(&view, name).await?,
         };
         self.unmount_all(name, &target, device.as_ref()).await?;
         remove_target(&target).await

@@ -142,10 +142,11 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 impl Node {
     /// One round: starts wipes, removes what is wiped. Answers whether something is left to do.
     async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
-        let snapshot = self.groups.read().await?;
-        self.note_old_backups(&snapshot).await;
+        let view = self.groups.read().await?;
+        self.note_old_backups(&view).await;
+        self.drop_stale_copy_sources(&view).await;
         let deleting: Vec<Volume> =
-            Volume::all(&snapshot).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
+            Volume::all(&view).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
         // A volume whose mark an administrator took away may be written to, and be deleted again.
         let is_deleting = |uuid: &String| deleting.iter().any(|volume| volume.logical.uuid == *uuid);
         self.reaper.state().wiped.retain(is_deleting);
@@ -192,17 +193,47 @@ impl Node {
     /// The volume as it is now, if it is still to be deleted: a wipe may wait and take hours, in which an administrator
     /// may take the mark away.
     async fn still_to_be_wiped(&self, volume: &Volume) -> Result<Option<Volume>> {
-        let snapshot = self.groups.read().await?;
-        let now = Volume::find(&snapshot, &volume.logical.name)?;
+        let view = self.groups.read().await?;
+        let now = Volume::find(&view, &volume.logical.name)?;
         let is_it = |now: &Volume| now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
         let Some(now) = now.filter(is_it) else { return Ok(None) };
-        now.ensure_no_snapshot()?;
+        if let Some(snapshot) = now.snapshots().next() {
+            return Err(Error::precondition(format!("{} still has snapshot {}", now.full_name(), snapshot.name)));
+        }
+        Ok(Some(now))
+    }
+
+    /// The volume, after it was parted from what it was a thick snapshot of: until then its device shows that volume, not what
+    /// it holds itself.
+    async fn split_off(&self, volume: Volume) -> Result<Option<Volume>> {
+        if !volume.is_thick_snapshot() {
+            return Ok(Some(volume));
+        }
+        let group = volume.group.name.clone();
+        let turn = self.writer.turn(&group).await;
+        let Some(volume) = self.still_to_be_wiped(&volume).await? else { return Ok(None) };
+        let split = self.writer.split(&turn, &volume.group, &volume.logical.name).await;
+        for origin in volume.logical.snapshot_of.iter().filter_map(|name| volume.group.logical_volume(name)) {
+            // Whoever uses it waits as long as its device is suspended.
+            self.keep_running(&turn, &volume.group, origin).await?;
+        }
+        self.reaper.changed(&group);
+        self.writer.flush(&volume.group).await?;
+        let Some(now) = self.still_to_be_wiped(&volume).await? else { return Ok(None) };
+        let uuid = now.logical.mapper_uuid(&now.group);
+        let shown = self.kernel.snapshot_status(&uuid).await;
+        let shown = shown.map_err(|source| Error::kernel("could not ask device-mapper about a snapshot", source))?;
+        if now.is_thick_snapshot() || shown.is_some() {
+            split?;
+            return Err(Error::Internal { problem: format!("{} is still a snapshot", volume.full_name()) });
+        }
         Ok(Some(now))
     }
 
     /// Makes the blocks unreadable; false when told to stop half-way, or when it is not to be deleted any more.
     async fn wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
         let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
+        let Some(now) = self.split_off(now).await? else { return Ok(false) };
         let device = self.activated(&now).await?;
         if self.stays_open(volume).await? {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));
@@ -253,8 +284,8 @@ impl Node {
             self.stays_open(volume).await?;
         }
         let turn = self.writer.turn(group).await;
-        let snapshot = self.groups.read().await?;
-        let Some(current) = snapshot.group(group) else { return Ok(false) };
+        let view = self.groups.read().await?;
+        let Some(current) = view.group(group) else { return Ok(false) };
         let devices = self.mapped_devices().await?;
         let names: Vec<String> = volumes
             .iter()
@@ -262,7 +293,7 @@ impl Node {
                 let now = Volume::of(current, current.logical_volume(&volume.logical.name)?)?;
                 let is_same = now.logical.uuid == volume.logical.uuid && now.tags.deleting.is_some();
                 let is_open = now.device(&devices).is_some_and(|device| device.open_count > 0);
-                let is_free = is_same && !is_open && now.ensure_no_snapshot().is_ok();
+                let is_free = is_same && !is_open && now.snapshots().next().is_none();
                 is_free.then(|| volume.logical.name.clone())
             })
             .collect();

@@ -14,7 +14,7 @@ use crate::host::file_system::FileSystem;
 use crate::host::kernel::{MappedDevice, Mount, MountEntry};
 use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
-use crate::lvm::tags::{BLOCK, FRESH};
+use crate::lvm::tags::{BLOCK, FRESH, SAME_UUID};
 use crate::node::Node;
 use crate::node::device::{is_read_only, mounted_at, resolved, shows_file_system};
 use crate::node::volume::{Volume, device_path};
@@ -46,7 +46,7 @@ impl Node {
 
     async fn stage_locked(&self, name: &str, stage: &Stage) -> Result<()> {
         let volume = self.volume(name).await?;
-        if volume.tags.fresh {
+        if volume.tags.fresh || volume.tags.copied.as_ref().is_some_and(|copied| copied.same_uuid) {
             // Its first use changes its tags; where that cannot be, nothing is begun.
             volume.ensure_writable()?;
         }
@@ -72,10 +72,11 @@ impl Node {
         if volume.tags.fresh {
             self.ensure_nobody_has_it_open(volume).await?;
             let (device, _held) = self.held(volume).await?;
-            self.zero_signatures(volume, &device).await?;
+            self.blank(volume, &device).await?;
         }
         if volume.tags.fresh || !volume.tags.block {
-            let remove = if volume.tags.fresh { vec![String::from(FRESH)] } else { Vec::new() };
+            // From now on its user's: nothing of it is written to any more.
+            let remove: Vec<String> = [FRESH, SAME_UUID].into_iter().map(String::from).collect();
             return self.change_tags(volume, &[String::from(BLOCK)], &remove).await;
         }
         // The tags may be those of a try that ended before they were flushed.
@@ -111,7 +112,8 @@ impl Node {
             }
         }
         let device = self.activated(volume).await?;
-        if let Some(mount) = mounted_at(&self.mounts().await?, path) {
+        let is_same = volume.tags.copied.as_ref().is_some_and(|copied| copied.same_uuid);
+        if let Some(mount) = mounted_at(&self.mounts().await?, path).filter(|_| !is_same) {
             already_staged(volume, mount, &device, wanted)?;
             // The try that mounted it may have ended before it grew.
             return if is_read_only(mount) {
@@ -135,6 +137,9 @@ impl Node {
                 other => return Err(unexpected(volume, wanted.file_system, &other)),
             }
         };
+        if is_same {
+            self.renew_uuid(volume, &device, &superblock, path).await?;
+        }
         let mount = Mount::FileSystem {
             device: device_path(&device),
             target: path.clone(),
@@ -194,9 +199,12 @@ fn not_mounted(volume: &Volume, path: &Path, options: &[String], source: io::Err
 }
 
 fn unexpected(volume: &Volume, wanted: FileSystem, content: &Content) -> Error {
+    let why = match &volume.tags.copied {
+        Some(copied) => format!("it is a copy of {}, and copies are not formatted, whatever they hold", copied.source),
+        None => String::from("it was in use before, so it is not formatted"),
+    };
     Error::precondition(format!(
-        "volume {} should hold {wanted} but holds {content}; it was in use before, so it is not formatted: ask for \
-         what it holds, or look at it with blkid",
+        "volume {} should hold {wanted} but holds {content}; {why}: ask for what it holds, or look at it with blkid",
         volume.full_name()
     ))
 }

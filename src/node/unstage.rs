@@ -19,14 +19,14 @@ impl Node {
 
     async fn unstage_locked(&self, name: &str, staging_path: &Path) -> Result<()> {
         let path = resolved(staging_path).await;
-        let snapshot = self.groups.read().await?;
+        let view = self.groups.read().await?;
         // The device of a volume that is being deleted belongs to its wipe.
-        let found = Volume::find(&snapshot, name)?;
+        let found = Volume::find(&view, name)?;
         let is_found = found.is_some();
         let volume = found.filter(|volume| volume.tags.deleting.is_none());
         let device = match &volume {
             Some(volume) => self.running_device(volume).await?,
-            None => self.remnant(&snapshot, name).await?,
+            None => self.remnant(&view, name).await?,
         };
         if let Some(device) = &device {
             let mounts = self.mounts().await?;
@@ -45,7 +45,7 @@ impl Node {
             (None, _) if is_found => Ok(()),
             // It may still be active on disks that cannot be read now; on disks that are gone it is not ours
             // to end.
-            (None, _) => why_unread(&snapshot, name).map_or(Ok(()), Err),
+            (None, _) => why_unread(&view, name).map_or(Ok(()), Err),
         }
     }
 
@@ -56,8 +56,8 @@ impl Node {
         let ran = self.writer.deactivate(&turn, group, name).await;
         drop(turn);
         if let Some(device) = self.active_device(volume).await? {
-            if device.open_count > 0 {
-                tracing::warn!(volume = volume.full_name(), "stays active: something has its device open");
+            if device.open_count > 0 || volume.group.snapshot_of(name).is_some() {
+                tracing::warn!(volume = volume.full_name(), "stays active: something has it open, or a snapshot of it");
                 return Ok(());
             }
             ran?;

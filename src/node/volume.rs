@@ -7,10 +7,11 @@ use crate::config::classes::Classes;
 use crate::csi::volume_facts::{Content, VolumeFacts};
 use crate::error::{Error, Result};
 use crate::host::kernel::MappedDevice;
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::tags::VolumeTags;
-use crate::node::placement::{why_not_ours, why_unwritable};
+use crate::lvm::tags::copy_source::CopySourceTags;
+use crate::node::placement::{ensure_writable, why_not_ours};
 
 /// A logical volume that carries our tags.
 #[derive(Debug, Clone)]
@@ -31,16 +32,16 @@ impl Volume {
     }
 
     /// All volumes of ours, those being deleted included, by name.
-    pub fn all(snapshot: &Snapshot) -> Vec<Self> {
-        let mut volumes: Vec<Self> = snapshot.groups.iter().flat_map(Self::in_group).collect();
+    pub fn all(view: &View) -> Vec<Self> {
+        let mut volumes: Vec<Self> = view.groups.iter().flat_map(Self::in_group).collect();
         volumes.sort_by(|left, right| left.logical.name.cmp(&right.logical.name));
         volumes
     }
 
     /// Those of ours in groups that are not there any more or cannot be used, as they were last.
-    pub fn out_of_reach(snapshot: &Snapshot) -> Vec<Self> {
-        let unusable = snapshot.unusable.iter().flat_map(|unusable| &unusable.told);
-        snapshot.vanished.iter().chain(unusable).flat_map(Self::in_group).collect()
+    pub fn out_of_reach(view: &View) -> Vec<Self> {
+        let unusable = view.unusable.iter().flat_map(|unusable| &unusable.told);
+        view.vanished.iter().chain(unusable).flat_map(Self::in_group).collect()
     }
 
     /// Those of ours in a group.
@@ -50,8 +51,8 @@ impl Volume {
 
     /// The volume of that logical name, being deleted or not. Two of them cannot be told apart by an id,
     /// so nothing is done to either.
-    pub fn find(snapshot: &Snapshot, logical_name: &str) -> Result<Option<Self>> {
-        let mut found = snapshot.logical_volumes(logical_name).filter_map(|(group, volume)| Self::of(group, volume));
+    pub fn find(view: &View, logical_name: &str) -> Result<Option<Self>> {
+        let mut found = view.logical_volumes(logical_name).filter_map(|(group, volume)| Self::of(group, volume));
         let first = found.next();
         if let (Some(first), Some(second)) = (&first, found.next()) {
             return Err(Error::precondition(format!(
@@ -77,7 +78,7 @@ impl Volume {
             claim: tags.claim.clone(),
             created: self.logical.created,
             content: if tags.block { Some(Content::Block) } else { file_system },
-            never_used: tags.fresh,
+            never_used: tags.is_unused(),
             single_user: tags.single_user,
             uuid: Some(self.logical.uuid.clone()),
             usable: Some(why_not_ours(&self.group).is_none()),
@@ -100,25 +101,41 @@ impl Volume {
 
     /// That its group takes changes. lvm would refuse every one; this says why in words that help.
     pub fn ensure_writable(&self) -> Result<()> {
-        let group = &self.group.name;
-        match why_unwritable(&self.group) {
-            None => Ok(()),
-            Some(reason) if self.group.is_partial() => {
-                Err(Error::Unavailable { problem: format!("volume group {group} cannot be changed now: {reason}") })
-            }
-            Some(reason) => Err(Error::precondition(format!("volume group {group} cannot be changed: {reason}"))),
-        }
+        ensure_writable(&self.group)
     }
 
-    /// That no snapshot hangs on it: an administrator's would be filled by its wipe, and go with it.
-    pub fn ensure_no_snapshot(&self) -> Result<()> {
-        let Some(snapshot) = self.group.snapshot_of(&self.logical.name) else { return Ok(()) };
+    /// That no snapshot hangs on it but such as are being deleted: with one it cannot be `done` this to.
+    pub fn ensure_no_snapshot(&self, done: &str) -> Result<()> {
+        let is_going =
+            |logical: &&LogicalVolume| VolumeTags::parse(&logical.tags).is_some_and(|tags| tags.deleting.is_some());
+        let Some(snapshot) = self.snapshots().find(|logical| !is_going(logical)) else { return Ok(()) };
+        if let Some(tags) = CopySourceTags::parse(&snapshot.tags) {
+            let (volume, copy) = (self.full_name(), tags.copy);
+            return Err(Error::precondition(format!("volume {volume} is not {done} while it is copied to {copy}")));
+        }
         Err(Error::precondition(format!(
-            "logical volume {}/{} is a snapshot of {}, and would be lost with it; remove the snapshot first",
+            "volume {} is not {done} while logical volume {}/{} is a snapshot of it; delete the snapshot first",
+            self.full_name(),
             self.group.name,
-            snapshot.name,
-            self.full_name()
+            snapshot.name
         )))
+    }
+
+    /// The snapshots that hang on it: they would go with it, or be filled by its wipe.
+    pub fn snapshots(&self) -> impl Iterator<Item = &LogicalVolume> {
+        let name = self.logical.name.as_str();
+        self.group.logical_volumes.iter().filter(move |logical| logical.snapshot_of.iter().any(|of| of == name))
+    }
+
+    /// Whether it is what is left of a thick snapshot, as long as that hangs on its volume: its device shows the volume then.
+    pub fn is_thick_snapshot(&self) -> bool {
+        self.logical.thin.is_none() && !self.logical.snapshot_of.is_empty()
+    }
+
+    /// Whether what was never written to it reads as zeroes, whoever had the disk before: its pool sees to that.
+    pub fn is_zeroed(&self) -> bool {
+        let pool = self.logical.thin.as_ref().and_then(|thin| self.group.logical_volume(&thin.pool));
+        pool.and_then(|pool| pool.pool.as_ref()).is_some_and(|pool| pool.zeroes)
     }
 
     /// Its device among the mapped ones; `None` while it is not active.

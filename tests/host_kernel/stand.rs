@@ -119,7 +119,7 @@ impl Stand {
         }
         let options: Vec<String> = options.split_whitespace().map(String::from).collect();
         mkfs_options::check(file_system, &options).unwrap();
-        match self.processes.run_ok(&file_system.mkfs(&self.device, &options)).await {
+        match self.processes.run_ok(&file_system.mkfs(&self.device, &options, false)).await {
             Ok(_) => true,
             Err(CommandError::Missing { program }) => {
                 eprintln!("SKIPPED: {program} is not installed");

@@ -12,7 +12,7 @@ use quarry::host::commands::{Command, CommandError, Commands, Output};
 use quarry::host::kernel::{
     BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
 };
-use quarry::lvm::groups::{Groups, Snapshot};
+use quarry::lvm::groups::{Groups, View};
 
 /// Loop devices with lvm on them; everything is taken away when it is dropped, also by a panic.
 pub(crate) struct Lab {
@@ -90,7 +90,7 @@ impl Lab {
     }
 
     /// What is read natively.
-    pub(crate) async fn read(&self) -> Arc<Snapshot> {
+    pub(crate) async fn read(&self) -> Arc<View> {
         self.groups.read().await.unwrap()
     }
 

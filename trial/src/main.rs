@@ -29,8 +29,11 @@ enum Trial {
     BenchController(bench::controller::Flags),
     /// Shows a volume's whole life, step by step
     Demo,
-    /// Runs csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
-    Sanity,
+    /// Runs csi-sanity for ext4, xfs, btrfs and block volumes, thick and thin; reports in target/sanity
+    Sanity {
+        /// These only, such as thin-ext4
+        variants: Vec<String>,
+    },
     /// Cuts a machine's power at random moments, and checks what is left
     PowerCuts(power_cuts::Options),
     /// Many clients at random on a few volumes; a model decides which answers are legal
@@ -78,8 +81,8 @@ fn main() -> anyhow::Result<()> {
         Trial::BenchCluster(flags) => bench::cluster::run(&flags),
         Trial::BenchController(flags) => bench::controller::run(&flags),
         Trial::Demo => demo::run(),
-        Trial::Sanity => {
-            for outcome in sanity::run(&site::target_folder()?.join("sanity"))? {
+        Trial::Sanity { variants } => {
+            for outcome in sanity::run(&site::target_folder()?.join("sanity"), &variants)? {
                 println!("{}: {} passed, {} skipped", outcome.name, outcome.passed, outcome.skipped.len());
                 sanity::judge(&outcome)?;
             }

@@ -11,9 +11,11 @@ use quarry_lab::{Command, Disk};
 
 use crate::site::{CONTROLLER_SOCKET, NODE_NAME, Plan, SOCKET, Site, programs_folder};
 
-/// The specs that may be skipped: those of calls that are not advertised (attach, snapshots, clones, groups,
-/// modify). One more or one less is a failure.
+/// The specs that may be skipped: those of calls that are not advertised (attach, groups, modify). One more or one less is a failure.
 const SKIPS: &str = include_str!("sanity_skips.txt");
+/// A spec that no driver which says where its snapshots are can pass: it compares Go's structures with `==` instead of what
+/// they say, and one of the two has the size of its encoding cached. `inside/cases/snapshots.rs` has the same done right.
+const BROKEN: &str = "should succeed when creating a snapshot with accessibility requirements";
 /// The machine's disk, bytes; sparse.
 const DISK_BYTES: u64 = 8 << 30;
 const MIB: u64 = 1 << 20;
@@ -22,6 +24,7 @@ const MIB: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 struct Variant {
     name: &'static str,
+    layout: &'static str,
     file_system: &'static str,
     access: &'static str,
     /// Bytes of its volumes: what the file system needs at least.
@@ -30,24 +33,24 @@ struct Variant {
     through_controller: bool,
 }
 
-const VARIANTS: [Variant; 5] = [
-    Variant { name: "ext4", file_system: "ext4", access: "mount", volume_bytes: 64 * MIB, through_controller: false },
-    Variant { name: "xfs", file_system: "xfs", access: "mount", volume_bytes: 320 * MIB, through_controller: false },
-    Variant {
-        name: "btrfs",
-        file_system: "btrfs",
-        access: "mount",
-        volume_bytes: 288 * MIB,
-        through_controller: false,
-    },
-    Variant { name: "block", file_system: "ext4", access: "block", volume_bytes: 64 * MIB, through_controller: false },
-    Variant {
-        name: "controller",
-        file_system: "ext4",
-        access: "mount",
-        volume_bytes: 64 * MIB,
-        through_controller: true,
-    },
+/// The one of which the others say in what they differ.
+const EXT4: Variant = Variant {
+    name: "ext4",
+    layout: "linear",
+    file_system: "ext4",
+    access: "mount",
+    volume_bytes: 64 * MIB,
+    through_controller: false,
+};
+
+const VARIANTS: [Variant; 7] = [
+    EXT4,
+    Variant { name: "xfs", file_system: "xfs", volume_bytes: 320 * MIB, ..EXT4 },
+    Variant { name: "btrfs", file_system: "btrfs", volume_bytes: 288 * MIB, ..EXT4 },
+    Variant { name: "block", access: "block", ..EXT4 },
+    Variant { name: "controller", through_controller: true, ..EXT4 },
+    Variant { name: "thin-ext4", layout: "thin", ..EXT4 },
+    Variant { name: "thin-block", layout: "thin", access: "block", ..EXT4 },
 ];
 
 /// What one variant gave.
@@ -63,14 +66,19 @@ pub struct Outcome {
     pub skipped: BTreeSet<String>,
 }
 
-/// Runs all variants on one machine; the reports are written to `folder` as `<variant>.xml`.
-pub fn run(folder: &Path) -> Result<Vec<Outcome>> {
+/// Runs these variants, or all, on one machine; the reports are written to `folder` as `<variant>.xml`.
+pub fn run(folder: &Path, variants: &[String]) -> Result<Vec<Outcome>> {
+    let known = VARIANTS.map(|variant| variant.name);
+    if let Some(unknown) = variants.iter().find(|name| !known.contains(&name.as_str())) {
+        bail!("{unknown:?} is no variant; there are {}", known.join(", "));
+    }
     build_csi_sanity()?;
     let plan = Plan { disks: vec![Disk::plain("disk", DISK_BYTES)], disk_folder: None, results: folder.to_owned() };
     let mut site = Site::boot(&plan)?;
     site.make_group("vg", "disk")?;
     let mut outcomes = Vec::new();
-    for variant in VARIANTS {
+    let is_wanted = |variant: &Variant| variants.is_empty() || variants.iter().any(|name| name == variant.name);
+    for variant in VARIANTS.into_iter().filter(is_wanted) {
         outcomes
             .push(run_variant(&mut site, folder, variant).with_context(|| format!("csi-sanity for {}", variant.name))?);
     }
@@ -90,8 +98,8 @@ pub fn judge(outcome: &Outcome) -> Result<()> {
 
 fn run_variant(site: &mut Site, folder: &Path, variant: Variant) -> Result<Outcome> {
     let classes = format!(
-        "classes:\n- name: sanity\n  default: true\n  volumeGroups: [vg]\n  fileSystem: {}\n",
-        variant.file_system
+        "classes:\n- name: sanity\n  default: true\n  volumeGroups: [vg]\n  layout: {}\n  fileSystem: {}\n",
+        variant.layout, variant.file_system
     );
     fs::write(folder.join("classes.yaml"), classes)?;
     let classes = site.shared("classes.yaml")?;
@@ -115,6 +123,7 @@ fn run_variant(site: &mut Site, folder: &Path, variant: Variant) -> Result<Outco
         .arg(format!("--csi.testvolumeexpandsize={}", 2 * variant.volume_bytes))
         .arg(format!("--csi.testvolumeaccesstype={}", variant.access))
         .arg(format!("--ginkgo.junit-report={report}"))
+        .arg(format!("--ginkgo.skip={BROKEN}"))
         .args(["--csi.mountdir=/tmp/csi-mount", "--csi.stagingdir=/tmp/csi-staging", "--ginkgo.no-color"])
         .limit(Duration::from_mins(10));
     let output = site.run(&sanity)?;

@@ -4,8 +4,8 @@ use quarry_trial::sanity;
 use quarry_trial::site::target_folder;
 
 #[test]
-fn csi_sanity_finds_nothing_for_ext4_xfs_btrfs_and_block() {
-    let outcomes = sanity::run(&target_folder().unwrap().join("sanity")).unwrap();
+fn csi_sanity_finds_nothing_for_ext4_xfs_btrfs_and_block_thick_and_thin() {
+    let outcomes = sanity::run(&target_folder().unwrap().join("sanity"), &[]).unwrap();
     for outcome in &outcomes {
         println!("csi-sanity {}: {} passed, {} skipped", outcome.name, outcome.passed, outcome.skipped.len());
     }

@@ -5,7 +5,7 @@ use crate::commands::words::size;
 use crate::config::classes::{Class, Classes};
 use crate::config::flags::{ClassesFlags, ClassesSource};
 use crate::host::check_options;
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::lvm::model::VolumeGroup;
 use crate::node::placement::{Room, metadata_free, room, why_unwritable};
 
@@ -44,12 +44,12 @@ pub(super) fn read(flags: &ClassesFlags) -> (Option<Classes>, Vec<Finding>) {
 }
 
 /// The groups that the classes name: there, usable, with room.
-pub(super) fn groups(classes: &Classes, snapshot: &Snapshot) -> Vec<Finding> {
+pub(super) fn groups(classes: &Classes, view: &View) -> Vec<Finding> {
     let mut findings = Vec::new();
     for class in classes {
         findings.extend(class.volume_groups.iter().filter_map(|pattern| {
-            let is_there = snapshot.groups.iter().any(|group| pattern.matches(&group.name))
-                || snapshot.unusable.iter().any(|unusable| pattern.matches(&unusable.name));
+            let is_there = view.groups.iter().any(|group| pattern.matches(&group.name))
+                || view.unusable.iter().any(|unusable| pattern.matches(&unusable.name));
             (!is_there).then(|| {
                 let found = format!("class {}: no volume group {pattern} here", class.name);
                 let advice = "make one (pvcreate, vgcreate) or attach its disks, or name another";
@@ -57,7 +57,7 @@ pub(super) fn groups(classes: &Classes, snapshot: &Snapshot) -> Vec<Finding> {
             })
         }));
     }
-    for group in snapshot.groups.iter().filter(|group| classes.use_group(&group.name)) {
+    for group in view.groups.iter().filter(|group| classes.use_group(&group.name)) {
         let users: Vec<&Class> = classes.iter().filter(|class| class.uses(&group.name)).collect();
         findings.extend(group_findings(group, &users));
     }
@@ -86,7 +86,7 @@ fn group_findings(group: &VolumeGroup, classes: &[&Class]) -> Vec<Finding> {
     if largest.iter().any(|extents| *extents > 0) {
         return vec![Finding::ok(GROUPS, found), metadata];
     }
-    let has_extents = classes.iter().any(|class| class.largest_extents(group) > 0);
+    let has_extents = classes.iter().any(|class| class.largest_extents(group).is_ok_and(|extents| extents > 0));
     let advice = if has_extents { MORE_METADATA } else { "vgextend it, delete volumes, or lower the reserve" };
     vec![Finding::warn(GROUPS, found, advice), metadata]
 }

@@ -7,7 +7,7 @@ use super::finding::Finding;
 use crate::commands::machine::Machine;
 use crate::config::classes::Classes;
 use crate::host::kernel::{Kernel, MappedDevice};
-use crate::lvm::groups::Snapshot;
+use crate::lvm::groups::View;
 use crate::node::volume::Volume;
 
 const GROUPS: &str = "groups";
@@ -17,28 +17,28 @@ const LVM: &str = "lvm";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Groups and devices that cannot be understood; those of a class are worse.
-pub(super) fn unclear(classes: Option<&Classes>, snapshot: &Snapshot) -> Vec<Finding> {
-    let groups = snapshot.unusable.iter().map(|unusable| {
+pub(super) fn unclear(classes: Option<&Classes>, view: &View) -> Vec<Finding> {
+    let groups = view.unusable.iter().map(|unusable| {
         let is_ours = classes.is_some_and(|classes| classes.use_group(&unusable.name));
         let found = format!("{} cannot be used: {}", unusable.name, unusable.reason);
         Finding::lacking(is_ours, GROUPS, found, "see what vgs and pvs say about it")
     });
-    let devices = snapshot.unreadable.iter().map(|unreadable| {
+    let devices = view.unreadable.iter().map(|unreadable| {
         let found = format!("{} cannot be read: {}", unreadable.device.display(), unreadable.reason);
         Finding::warn(GROUPS, found, "see the kernel's log (dmesg); volumes on it are out of reach")
     });
     groups.chain(devices).collect()
 }
 
-pub(super) async fn examine(machine: &Machine, snapshot: &Snapshot) -> Vec<Finding> {
-    let mut findings = duplicates(snapshot);
+pub(super) async fn examine(machine: &Machine, view: &View) -> Vec<Finding> {
+    let mut findings = duplicates(view);
     match machine.kernel.mapped_devices().await {
-        Ok(devices) => findings.extend(suspended(snapshot, &devices)),
+        Ok(devices) => findings.extend(suspended(view, &devices)),
         Err(error) => {
             findings.push(Finding::fail(VOLUMES, format!("device-mapper: {error}"), "see the kernel's log (dmesg)"));
         }
     }
-    let count = Volume::all(snapshot).len();
+    let count = Volume::all(view).len();
     if findings.is_empty() {
         findings.push(Finding::ok(VOLUMES, format!("{count} here, none suspended, no name twice")));
     }
@@ -55,9 +55,9 @@ pub(super) async fn examine(machine: &Machine, snapshot: &Snapshot) -> Vec<Findi
 }
 
 /// A volume id names only the logical volume, so two of one name cannot be told apart.
-fn duplicates(snapshot: &Snapshot) -> Vec<Finding> {
+fn duplicates(view: &View) -> Vec<Finding> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for volume in Volume::all(snapshot) {
+    for volume in Volume::all(view) {
         groups.entry(volume.logical.name.clone()).or_default().push(volume.group.name.clone());
     }
     let twice = groups.into_iter().filter(|(_, groups)| groups.len() > 1);
@@ -69,8 +69,8 @@ fn duplicates(snapshot: &Snapshot) -> Vec<Finding> {
         .collect()
 }
 
-fn suspended(snapshot: &Snapshot, devices: &[MappedDevice]) -> Vec<Finding> {
-    let volumes = Volume::all(snapshot);
+fn suspended(view: &View, devices: &[MappedDevice]) -> Vec<Finding> {
+    let volumes = Volume::all(view);
     let suspended = volumes.iter().filter(|volume| volume.device(devices).is_some_and(|device| device.suspended));
     suspended
         .map(|volume| {
@@ -110,6 +110,8 @@ mod tests {
             segment_types: Vec::new(),
             on_physical_volumes: Vec::new(),
             snapshot_of: Vec::new(),
+            pool: None,
+            thin: None,
         };
         VolumeGroup { logical_volumes: vec![volume], ..sample::group(name, &[]) }
     }
@@ -125,24 +127,24 @@ mod tests {
             suspended: true,
             read_only: false,
         };
-        let snapshot = Snapshot { groups: groups.to_vec(), ..Snapshot::default() };
-        let twice = duplicates(&snapshot);
+        let view = View { groups: groups.to_vec(), ..View::default() };
+        let twice = duplicates(&view);
         assert!(twice.len() == 1 && twice[0].found.contains("one, two"), "{twice:?}");
-        let stuck = suspended(&snapshot, &[device]);
+        let stuck = suspended(&view, &[device]);
         assert!(stuck.len() == 1 && stuck[0].found.starts_with("two/data is suspended"), "{stuck:?}");
     }
 
     #[test]
     fn what_cannot_be_understood_fails_only_where_a_class_needs_it() {
-        let snapshot = Snapshot {
+        let view = View {
             unusable: ["vg", "other"]
                 .map(|name| Unusable { name: name.into(), reason: "torn".into(), told: Vec::new() })
                 .to_vec(),
             unreadable: vec![Unreadable { device: "/dev/x".into(), reason: "input/output error".into() }],
-            ..Snapshot::default()
+            ..View::default()
         };
         let classes = Classes::single(&[String::from("vg")]).unwrap();
-        let levels: Vec<_> = unclear(Some(&classes), &snapshot).iter().map(|finding| finding.level).collect();
+        let levels: Vec<_> = unclear(Some(&classes), &view).iter().map(|finding| finding.level).collect();
         assert_eq!(levels, [Level::Fail, Level::Warn, Level::Warn]);
     }
 

@@ -17,6 +17,8 @@ fn logical(name: &str, tags: &[&str]) -> LogicalVolume {
         segment_types: vec![String::from("striped")],
         on_physical_volumes: vec![String::from("pv0")],
         snapshot_of: Vec::new(),
+        pool: None,
+        thin: None,
     }
 }
 
@@ -24,8 +26,8 @@ fn group(name: &str, logical_volumes: Vec<LogicalVolume>) -> VolumeGroup {
     VolumeGroup { logical_volumes, ..sample::group(name, &[(10_000, 1_000)]) }
 }
 
-fn snapshot(groups: Vec<VolumeGroup>) -> Snapshot {
-    Snapshot { groups: groups.into_iter().map(Arc::new).collect(), ..Snapshot::default() }
+fn view(groups: Vec<VolumeGroup>) -> View {
+    View { groups: groups.into_iter().map(Arc::new).collect(), ..View::default() }
 }
 
 fn device(group: &VolumeGroup, name: &str, minor: u32, open_count: u32) -> MappedDevice {
@@ -76,7 +78,7 @@ fn states_follow_from_tags_devices_and_mounts() {
         mount(number(1), "/", "/pods/2", "ext4"),
         mount(DeviceNumber { major: 0, minor: 6 }, "/dm-3", "/pods/block", "devtmpfs"),
     ];
-    let inventory = inventory("n1", &snapshot(vec![group]), &devices, &mounts);
+    let inventory = inventory("n1", &view(vec![group]), &devices, &mounts);
     let states: Vec<_> = inventory.rows.iter().map(|row| (row.id.as_str(), row.state.word())).collect();
     let expected = [
         ("n1/a-new", "new"),
@@ -104,7 +106,7 @@ fn the_table_has_a_line_for_each_place_and_a_sum() {
     let device = device(&group, "data", 0, 2);
     let number = device.number;
     let mounts = [mount(number, "/", "/staging", "ext4"), mount(number, "/", "/pods/with\nnewline", "ext4")];
-    let text = table::in_words(&inventory("n1", &snapshot(vec![group]), &[device], &mounts));
+    let text = table::in_words(&inventory("n1", &view(vec![group]), &[device], &mounts));
     let expected = "\
 ID       CLASS  SIZE   CONTENT  STATE                  GROUP  CLAIM    MOUNTED AT
 n1/data  fast   1 GiB  ext4     published              vg     shop/db  /staging
@@ -120,13 +122,9 @@ fn what_is_wrong_or_unseen_is_told_below_the_table() {
     let (mut one, other) = (group("one", vec![logical("a", &[])]), group("other", vec![logical("a", &[])]));
     let device = device(&one, "a", 0, 1);
     one.physical_volumes[0].device = None;
-    let mut snapshot = snapshot(vec![one, other]);
-    snapshot.unusable.push(Unusable {
-        name: String::from("bad"),
-        reason: String::from("two of them"),
-        told: Vec::new(),
-    });
-    let text = table::in_words(&inventory("n1", &snapshot, &[device], &[]));
+    let mut view = view(vec![one, other]);
+    view.unusable.push(Unusable { name: String::from("bad"), reason: String::from("two of them"), told: Vec::new() });
+    let text = table::in_words(&inventory("n1", &view, &[device], &[]));
     for sentence in [
         "n1/a: volume group other has a volume of this name too; nothing is done to either: rename one (lvrename other/a NEW)\n",
         "n1/a: volume group one has a volume of this name too",
@@ -141,7 +139,7 @@ fn what_is_wrong_or_unseen_is_told_below_the_table() {
 #[test]
 fn an_empty_node_says_so_and_programs_get_all_keys() {
     assert_eq!(table::in_words(&Inventory::default()), "no volumes of this driver here\n");
-    let rows = inventory("n1", &snapshot(vec![group("vg", vec![logical("a", &["quarry.fresh"])])]), &[], &[]).rows;
+    let rows = inventory("n1", &view(vec![group("vg", vec![logical("a", &["quarry.fresh"])])]), &[], &[]).rows;
     let expected = json!([{
         "id": "n1/a", "name": "x", "claim": null, "class": "fast", "volumeGroup": "vg", "bytes": 1_u64 << 30,
         "content": null, "state": "new", "wipe": null, "stagedAt": null, "publishedAt": [], "device": null,

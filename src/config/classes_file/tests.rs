@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::reserve::Reserve;
 use crate::lvm::layout::Layout;
+use crate::lvm::portion::Portion;
 use crate::lvm::wipe::Wipe;
 
 fn parse(text: &str) -> Result<Classes, ClassesError> {
@@ -39,7 +39,8 @@ classes:
         default: true,
         volume_groups: vec!["nvme-*".parse().unwrap(), "spare".parse().unwrap()],
         layout: Layout::Linear,
-        reserve: Reserve::Share(500),
+        reserve: Portion::Share(500),
+        snapshot_reserve: Portion::Share(2_000),
         wipe: Wipe::Discard,
         file_system: String::from("xfs"),
         mkfs_options: vec![String::from("-m"), String::from("0")],
@@ -56,7 +57,7 @@ classes:
 fn what_is_left_out_takes_the_safe_default() {
     let classes = parse(&with("")).unwrap();
     let class = classes.default_class().unwrap();
-    assert_eq!((class.wipe, class.reserve, class.layout), (Wipe::Zero, Reserve::NONE, Layout::Linear));
+    assert_eq!((class.wipe, class.reserve, &class.layout), (Wipe::Zero, Portion::NONE, &Layout::Linear));
     assert_eq!((class.file_system.as_str(), class.default_size, class.default), ("ext4", 1 << 30, false));
 }
 
@@ -64,7 +65,7 @@ fn what_is_left_out_takes_the_safe_default() {
 fn numbers_may_stand_without_quotes() {
     let classes = parse(&with("  reserve: 1073741824\n  defaultSize: 2147483648\n  mkfsOptions: [-m, 0]\n")).unwrap();
     let class = classes.default_class().unwrap();
-    assert_eq!((class.reserve, class.default_size), (Reserve::Bytes(1 << 30), 2 << 30));
+    assert_eq!((class.reserve, class.default_size), (Portion::Bytes(1 << 30), 2 << 30));
     assert_eq!(class.mkfs_options, ["-m", "0"]);
 }
 
@@ -88,7 +89,7 @@ fn every_wrong_file_is_refused_with_its_place_and_reason() {
             with("  volumegroup: x\n"),
             4,
             3,
-            "the keys are name, default, volumeGroups, layout, reserve, wipe, fileSystem, ",
+            "the keys are name, default, volumeGroups, layout, thinPool, reserve, snapshotReserve, wipe, ",
         ),
         (String::from("classes:\n- name: a\n"), 2, 3, "the key \"volumeGroups\" is missing"),
         (String::from("classes:\n- volumeGroups: [a]\n"), 2, 3, "the key \"name\" is missing"),
@@ -178,7 +179,25 @@ proptest! {
         let classes = parse(&text).unwrap();
         let class = classes.class(&name).unwrap();
         prop_assert!(class.uses(&group));
-        prop_assert_eq!(class.reserve, Reserve::Share(share * 100));
+        prop_assert_eq!(class.reserve, Portion::Share(share * 100));
         prop_assert_eq!(class.default_size, mebibytes << 20);
     }
+}
+
+#[test]
+fn classes_that_share_a_thin_pool_agree_on_it() {
+    let thin =
+        |name: &str, pool: &str| format!("- {{name: {name}, volumeGroups: [vg], layout: thin, thinPool: {pool}}}\n");
+    let two = |pool: &str| format!("classes:\n{}{}", thin("a", "{overcommit: 2}"), thin("b", pool));
+    assert!(parse(&two("{overcommit: 2}")).is_ok());
+    assert!(parse(&two("{name: own}")).is_ok());
+    let error = parse(&two("{overcommit: 3}")).unwrap_err();
+    assert_eq!(error.line, Some(3));
+    assert!(error.reason.contains("thin pool is that of class \"a\""), "{error}");
+}
+
+#[test]
+fn a_thin_pool_is_for_thin_classes() {
+    let error = parse(&with("  thinPool: {overcommit: 2}\n")).unwrap_err();
+    assert!(error.reason.contains("for `layout: thin` only"), "{error}");
 }

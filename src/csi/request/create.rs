@@ -6,12 +6,13 @@ use crate::csi::request::capability::{Access, AccessMode, Capability};
 use crate::csi::request::size::SizeRange;
 use crate::csi::request::text;
 use crate::csi::v1;
+use crate::csi::v1::volume_content_source::Type;
 use crate::error::{Error, Result};
 use crate::lvm::names::check_csi_name;
 use crate::lvm::tags::Claim;
 
 /// What orchestrators add to the parameters for drivers that want it; never refused.
-const ORCHESTRATOR_PREFIX: &str = "csi.storage.k8s.io/";
+pub(super) const ORCHESTRATOR_PREFIX: &str = "csi.storage.k8s.io/";
 const CLAIM_NAME: &str = "csi.storage.k8s.io/pvc/name";
 const CLAIM_NAMESPACE: &str = "csi.storage.k8s.io/pvc/namespace";
 const CLASS: &str = "class";
@@ -74,6 +75,40 @@ pub struct CreateVolume {
     pub parameters: Parameters,
     /// The topologies it may be in, as key and value, the preferred ones first; none means anywhere.
     pub topologies: Vec<HashMap<String, String>>,
+    /// What it shall be a copy of.
+    pub source: Option<ContentSource>,
+}
+
+/// What a volume is copied from, by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentSource {
+    /// A snapshot.
+    Snapshot(String),
+    /// A volume.
+    Volume(String),
+}
+
+impl ContentSource {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Snapshot(id) | Self::Volume(id) => id,
+        }
+    }
+
+    fn parse(source: &v1::VolumeContentSource) -> Result<Self> {
+        match &source.r#type {
+            Some(Type::Snapshot(source)) => {
+                let field = "volume_content_source.snapshot.snapshot_id";
+                Ok(Self::Snapshot(text::required(field, &source.snapshot_id)?.to_owned()))
+            }
+            Some(Type::Volume(source)) => {
+                let field = "volume_content_source.volume.volume_id";
+                Ok(Self::Volume(text::required(field, &source.volume_id)?.to_owned()))
+            }
+            None => Err(Error::invalid("volume_content_source.type", "is missing; give a snapshot or a volume")),
+        }
+    }
 }
 
 impl CreateVolume {
@@ -89,18 +124,13 @@ impl CreateVolume {
                 "is no parameter of this driver; volumes have none that can be changed later",
             ));
         }
-        if request.volume_content_source.is_some() {
-            return Err(Error::invalid(
-                "volume_content_source",
-                "is not supported yet: volumes are made empty, not from snapshots or other volumes",
-            ));
-        }
         Ok(Self {
             name,
             size: SizeRange::parse(request.capacity_range.as_ref())?,
             capabilities,
             parameters: Parameters::parse(&request.parameters)?,
             topologies: topologies(request.accessibility_requirements.as_ref()),
+            source: request.volume_content_source.as_ref().map(ContentSource::parse).transpose()?,
         })
     }
 
@@ -120,7 +150,7 @@ impl CreateVolume {
     }
 }
 
-fn topologies(requirement: Option<&v1::TopologyRequirement>) -> Vec<HashMap<String, String>> {
+pub(super) fn topologies(requirement: Option<&v1::TopologyRequirement>) -> Vec<HashMap<String, String>> {
     let Some(requirement) = requirement else { return Vec::new() };
     requirement.preferred.iter().chain(&requirement.requisite).map(|topology| topology.segments.clone()).collect()
 }

@@ -4,4 +4,5 @@
 pub mod capability;
 pub mod create;
 pub mod size;
+pub mod snapshot;
 pub mod text;

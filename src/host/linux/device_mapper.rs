@@ -88,7 +88,7 @@ pub(super) fn logical_volumes(control: &Path) -> io::Result<HashSet<String>> {
     Ok(volumes.map(|listed| format!("dm-{}", number(listed.device).minor)).collect())
 }
 
-fn open(control: &Path) -> io::Result<Option<File>> {
+pub(super) fn open(control: &Path) -> io::Result<Option<File>> {
     match OpenOptions::new().read(true).write(true).open(control) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => Ok(None),
@@ -109,7 +109,7 @@ fn list(control: &File) -> io::Result<Vec<Listed>> {
     let mut size = FIRST_BUFFER;
     while size <= LAST_BUFFER {
         let answer = ask(control, LIST_DEVICES, Request { flags: WITH_UUIDS, ..Request::default() }, size)?;
-        if u32_at(&answer, std::mem::offset_of!(Header, flags))? & BUFFER_FULL == 0 {
+        if !has_more(&answer)? {
             return listed(&answer);
         }
         size *= 4;
@@ -117,15 +117,25 @@ fn list(control: &File) -> io::Result<Vec<Listed>> {
     Err(nonsense())
 }
 
-/// What is asked: all devices, or one by its number or its UUID.
-#[derive(Debug, Clone, Copy, Default)]
-struct Request<'r> {
-    flags: u32,
-    device: u64,
-    uuid: &'r str,
+/// Whether the buffer was too small for the answer.
+pub(super) fn has_more(answer: &[u8]) -> io::Result<bool> {
+    Ok(u32_at(answer, std::mem::offset_of!(Header, flags))? & BUFFER_FULL != 0)
 }
 
-fn ask(control: &File, command: u8, request: Request<'_>, size: usize) -> io::Result<Vec<u8>> {
+/// Where in an answer what it says begins.
+pub(super) fn data_start(answer: &[u8]) -> io::Result<usize> {
+    usize_at(answer, std::mem::offset_of!(Header, data_start))
+}
+
+/// What is asked: all devices, or one by its number or its UUID.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Request<'r> {
+    pub(super) flags: u32,
+    pub(super) device: u64,
+    pub(super) uuid: &'r str,
+}
+
+pub(super) fn ask(control: &File, command: u8, request: Request<'_>, size: usize) -> io::Result<Vec<u8>> {
     let mut buffer = request.packed(size)?;
     system_calls::device_mapper(control, command, &mut buffer)?;
     Ok(buffer.into_iter().flat_map(u64::to_ne_bytes).collect())
@@ -161,7 +171,7 @@ struct Listed {
 fn listed(answer: &[u8]) -> io::Result<Vec<Listed>> {
     let mut devices = Vec::new();
     let tells_uuids = u32_at(answer, 4)? >= VERSION_WITH_UUIDS;
-    let mut at = usize_at(answer, std::mem::offset_of!(Header, data_start))?;
+    let mut at = data_start(answer)?;
     loop {
         let device = u64_at(answer, at)?;
         // A list without devices is one entry of zeroes.
@@ -199,7 +209,7 @@ fn number(packed: u64) -> DeviceNumber {
     DeviceNumber { major: u32::try_from(major).unwrap_or(0), minor: u32::try_from(minor).unwrap_or(0) }
 }
 
-fn text_at(answer: &[u8], offset: usize, size: usize) -> io::Result<String> {
+pub(super) fn text_at(answer: &[u8], offset: usize, size: usize) -> io::Result<String> {
     let field = answer.get(offset..).ok_or_else(nonsense)?;
     let field = &field[..field.len().min(size)];
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -220,7 +230,7 @@ fn u64_at(answer: &[u8], offset: usize) -> io::Result<u64> {
     bytes.map(u64::from_ne_bytes).ok_or_else(nonsense)
 }
 
-fn nonsense() -> io::Error {
+pub(super) fn nonsense() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "device-mapper's answer is not understood")
 }
 

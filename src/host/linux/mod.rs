@@ -1,19 +1,22 @@
 //! The real [`Kernel`]: system calls, `/proc` and `/sys`.
 
 mod block;
+mod copy;
 pub mod descriptors;
 mod device_mapper;
 mod lanes;
 pub(crate) mod mountinfo;
 mod mounts;
 pub(crate) mod system_calls;
+mod target_status;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::kernel::{
-    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+    BlockDevice, Copying, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, PoolStatus,
+    SnapshotStatus, Stretch,
 };
 use lanes::Lanes;
 use tokio::sync::Semaphore;
@@ -149,5 +152,19 @@ impl Kernel for Linux {
     async fn mapped_device(&self, uuid: &str) -> io::Result<Option<MappedDevice>> {
         let uuid = uuid.to_owned();
         brief(move || device_mapper::device(Path::new(MAPPER), &uuid)).await
+    }
+
+    async fn pool_status(&self, uuid: &str) -> io::Result<Option<PoolStatus>> {
+        let uuid = uuid.to_owned();
+        brief(move || target_status::pool(Path::new(MAPPER), &uuid)).await
+    }
+
+    async fn snapshot_status(&self, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
+        let uuid = uuid.to_owned();
+        brief(move || target_status::snapshot(Path::new(MAPPER), &uuid)).await
+    }
+
+    async fn copy(&self, copying: Copying) -> io::Result<()> {
+        waiting(move || copy::copy(&copying)).await
     }
 }

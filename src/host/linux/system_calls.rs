@@ -43,9 +43,10 @@ pub(crate) fn hold_little_memory() {}
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_memory_back() {}
 
-/// Gives back the pages of code that only the start needed, half of what a node maps. What is needed again is mapped again,
-/// from the page cache or the file. A failure costs only memory.
-pub(crate) fn forget_the_start() {
+/// Gives back the pages of the program's own code: half of what a node maps after its start it never needs again, nor what a
+/// rare call brought in with its neighbours. What is needed is mapped again, from the page cache or the file. A failure
+/// costs only memory.
+pub(crate) fn give_code_back() {
     let (Ok(program), Ok(maps)) = (fs::read_link("/proc/self/exe"), fs::read_to_string("/proc/self/maps")) else {
         return;
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assemble::{Assembly, assemble};
 use super::scan::Scan;
-use super::{Snapshot, Unreadable, Unusable};
+use super::{Unreadable, Unusable, View};
 use crate::host::kernel::BlockDevice;
 
 /// The groups seen so far, by UUID.
@@ -37,19 +37,19 @@ enum Fate {
 
 impl Memory {
     /// Everything known after a scan.
-    pub(super) fn snapshot(&mut self, scan: &Scan) -> Snapshot {
+    pub(super) fn view(&mut self, scan: &Scan) -> View {
         let assembled = assemble(&scan.found, &self.assemblies, |volume| self.group_of(volume));
         let mut told: HashSet<&str> = HashSet::new();
         for found in &scan.found {
             told.extend(found.copies().map(|(_, description, _)| description.group.uuid.as_str()));
         }
-        let mut snapshot = Snapshot { unusable: assembled.unusable, ..Snapshot::default() };
+        let mut view = View { unusable: assembled.unusable, ..View::default() };
         for mut assembly in assembled.groups {
             if self.own_system.is_some() && assembly.group.system_id == self.own_system {
                 Arc::make_mut(&mut assembly.group).system_id = None;
             }
             let uuid = assembly.group.uuid.clone();
-            snapshot.groups.push(Arc::clone(&assembly.group));
+            view.groups.push(Arc::clone(&assembly.group));
             let mut carriers = carriers(scan, &uuid);
             carriers.extend(self.absent_carriers(&assembly, &carriers, scan));
             self.carriers.insert(uuid.clone(), carriers);
@@ -57,15 +57,15 @@ impl Memory {
         }
         let lost: Vec<String> = self.assemblies.keys().filter(|uuid| !told.contains(uuid.as_str())).cloned().collect();
         for uuid in lost {
-            self.settle(&uuid, scan, &mut snapshot);
+            self.settle(&uuid, scan, &mut view);
         }
-        snapshot.unusable.sort_by(|one, other| one.name.cmp(&other.name));
-        snapshot.vanished.sort_by(|one, other| one.name.cmp(&other.name));
+        view.unusable.sort_by(|one, other| one.name.cmp(&other.name));
+        view.vanished.sort_by(|one, other| one.name.cmp(&other.name));
         let silent = scan.found.iter().filter_map(|found| Some((&found.device, found.unreadable()?.to_owned())));
         let unreadable = scan.unreadable.iter().map(|(device, reason)| (device, reason.clone())).chain(silent);
-        snapshot.unreadable =
+        view.unreadable =
             unreadable.map(|(device, reason)| Unreadable { device: device.path.clone(), reason }).collect();
-        snapshot
+        view
     }
 
     /// Those that carried the group earlier, do not now, and still belong to it.
@@ -88,7 +88,7 @@ impl Memory {
         Some(group.name.clone())
     }
 
-    fn settle(&mut self, uuid: &str, scan: &Scan, snapshot: &mut Snapshot) {
+    fn settle(&mut self, uuid: &str, scan: &Scan, view: &mut View) {
         let Some(assembly) = self.assemblies.get(uuid) else { return };
         let fate = fate(self.carriers.get(uuid).map_or(&[][..], Vec::as_slice), scan);
         let name = assembly.group.name.clone();
@@ -98,12 +98,12 @@ impl Memory {
                 self.carriers.remove(uuid);
                 return;
             }
-            Fate::Unreadable(reason) if snapshot.why_unusable(&name).is_none() => {
+            Fate::Unreadable(reason) if view.why_unusable(&name).is_none() => {
                 let told = vec![Arc::clone(&assembly.group)];
-                snapshot.unusable.push(Unusable { name, reason, told });
+                view.unusable.push(Unusable { name, reason, told });
             }
             Fate::Unreadable(_) => {}
-            Fate::Vanished => snapshot.vanished.push(Arc::clone(&assembly.group)),
+            Fate::Vanished => view.vanished.push(Arc::clone(&assembly.group)),
         }
         for carrier in self.carriers.get_mut(uuid).into_iter().flatten() {
             carrier.leave_if_gone(scan);

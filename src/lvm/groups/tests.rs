@@ -50,10 +50,10 @@ async fn a_change_is_seen_by_the_next_call() {
     let (machine, groups) = pair();
     groups.read().await.unwrap();
     commit(&machine, "renamed", 2);
-    let snapshot = groups.read().await.unwrap();
-    assert_eq!(names(&snapshot.groups), ["renamed"]);
-    assert_eq!(snapshot.groups[0].seqno, 2);
-    assert!(snapshot.vanished.is_empty());
+    let view = groups.read().await.unwrap();
+    assert_eq!(names(&view.groups), ["renamed"]);
+    assert_eq!(view.groups[0].seqno, 2);
+    assert!(view.vanished.is_empty());
 }
 
 #[tokio::test]
@@ -73,9 +73,9 @@ async fn a_read_torn_by_a_writer_is_repeated_until_it_is_whole() {
     let (machine, groups) = pair();
     machine.tear("a", 2);
     machine.tear("b", 3);
-    let snapshot = groups.read().await.unwrap();
-    assert_eq!(names(&snapshot.groups), ["pair"]);
-    assert!(snapshot.unusable.is_empty());
+    let view = groups.read().await.unwrap();
+    assert_eq!(names(&view.groups), ["pair"]);
+    assert!(view.unusable.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,12 +84,12 @@ async fn damage_that_stays_costs_its_repetitions_once() {
     groups.read().await.unwrap();
     machine.tear("a", usize::MAX);
     machine.tear("b", usize::MAX);
-    let snapshot = groups.read().await.unwrap();
-    assert!(snapshot.groups.is_empty() && snapshot.vanished.is_empty());
-    assert!(snapshot.why_unusable("pair").unwrap().contains("checksum"), "{snapshot:?}");
+    let view = groups.read().await.unwrap();
+    assert!(view.groups.is_empty() && view.vanished.is_empty());
+    assert!(view.why_unusable("pair").unwrap().contains("checksum"), "{view:?}");
     machine.forget_calls();
     let again = groups.read().await.unwrap();
-    assert_eq!(again.unusable, snapshot.unusable);
+    assert_eq!(again.unusable, view.unusable);
     assert_eq!(machine.calls().len(), 1);
     machine.tear("a", 0);
     assert_eq!(names(&groups.read().await.unwrap().groups), ["pair"]);
@@ -100,12 +100,12 @@ async fn a_device_that_does_not_answer_is_missing_until_it_does() {
     let (machine, groups) = pair();
     groups.read().await.unwrap();
     machine.hang("b");
-    let snapshot = groups.read().await.unwrap();
-    assert!(snapshot.group("pair").unwrap().is_partial(), "what does not answer is not there to be used");
-    assert_eq!(snapshot.unreadable[0].device, PathBuf::from("/dev/b"));
+    let view = groups.read().await.unwrap();
+    assert!(view.group("pair").unwrap().is_partial(), "what does not answer is not there to be used");
+    assert_eq!(view.unreadable[0].device, PathBuf::from("/dev/b"));
     machine.wake("b");
-    let snapshot = groups.read().await.unwrap();
-    assert!(!snapshot.group("pair").unwrap().is_partial() && snapshot.unreadable.is_empty());
+    let view = groups.read().await.unwrap();
+    assert!(!view.group("pair").unwrap().is_partial() && view.unreadable.is_empty());
 }
 
 #[tokio::test]
@@ -114,9 +114,9 @@ async fn a_group_whose_devices_do_not_answer_is_neither_gone_nor_usable() {
     groups.read().await.unwrap();
     machine.hang("a");
     machine.hang("b");
-    let snapshot = groups.read().await.unwrap();
-    assert!(snapshot.groups.is_empty() && snapshot.vanished.is_empty());
-    assert!(snapshot.why_unusable("pair").unwrap().contains("does not answer"), "{snapshot:?}");
+    let view = groups.read().await.unwrap();
+    assert!(view.groups.is_empty() && view.vanished.is_empty());
+    assert!(view.why_unusable("pair").unwrap().contains("does not answer"), "{view:?}");
 }
 
 #[tokio::test]
@@ -124,16 +124,16 @@ async fn a_group_whose_devices_are_gone_is_remembered_until_they_return() {
     let (machine, groups) = pair();
     groups.read().await.unwrap();
     let disks: HashMap<_, _> = ["a", "b"].map(|name| (name, machine.unplug(name))).into();
-    let snapshot = groups.read().await.unwrap();
-    assert_eq!((names(&snapshot.groups), names(&snapshot.vanished)), (vec![], vec!["pair"]));
+    let view = groups.read().await.unwrap();
+    assert_eq!((names(&view.groups), names(&view.vanished)), (vec![], vec!["pair"]));
     // Other disks take over the names; the group is as gone as before.
     machine.plug("a", Disk::blank());
     machine.plug("b", Disk::blank());
     assert_eq!(names(&groups.read().await.unwrap().vanished), ["pair"]);
     machine.plug("x", disks["a"].clone());
     machine.plug("y", disks["b"].clone());
-    let snapshot = groups.read().await.unwrap();
-    assert_eq!((names(&snapshot.groups), names(&snapshot.vanished)), (vec!["pair"], vec![]));
+    let view = groups.read().await.unwrap();
+    assert_eq!((names(&view.groups), names(&view.vanished)), (vec!["pair"], vec![]));
 }
 
 #[tokio::test]
@@ -144,8 +144,8 @@ async fn a_group_that_was_removed_is_forgotten_whether_or_not_the_labels_stay() 
         for name in ["a", "b"] {
             machine.change(name, |disk| if label_stays { disk.without_group() } else { Disk::blank() });
         }
-        let snapshot = groups.read().await.unwrap();
-        assert!(snapshot.groups.is_empty() && snapshot.vanished.is_empty() && snapshot.unusable.is_empty());
+        let view = groups.read().await.unwrap();
+        assert!(view.groups.is_empty() && view.vanished.is_empty() && view.unusable.is_empty());
     }
 }
 
@@ -194,10 +194,10 @@ async fn callers_who_wait_together_share_a_read_that_began_after_they_asked() {
         })
         .collect();
     first.await.unwrap();
-    let mut snapshots = Vec::new();
+    let mut views = Vec::new();
     for caller in later {
-        snapshots.push(caller.await.unwrap());
+        views.push(caller.await.unwrap());
     }
-    assert!(snapshots.iter().all(|snapshot| Arc::ptr_eq(snapshot, &snapshots[0])));
-    assert_eq!(snapshots[0].groups[0].seqno, 2);
+    assert!(views.iter().all(|view| Arc::ptr_eq(view, &views[0])));
+    assert_eq!(views[0].groups[0].seqno, 2);
 }

@@ -38,6 +38,15 @@ fn every_kind_of_segment_takes_what_it_lies_on_and_nothing_else() {
     assert_eq!((group.name.as_str(), group.seqno, group.extent_bytes), ("kinds", 42, 4 << 20));
     assert_eq!(group.tags, ["rack/7"]);
     assert_eq!(group.logical_volumes.len(), 13);
+    let pool = Pool {
+        metadata: String::from("pool_tmeta"),
+        data: String::from("pool_tdata"),
+        chunk_bytes: 64 << 10,
+        zeroes: true,
+    };
+    let thin = ThinVolume { pool: String::from("pool"), device_id: 1, origin: None };
+    assert_eq!((&volume("pool").pool, &volume("thin").thin), (&Some(pool), &Some(thin)));
+    assert_eq!((&volume("pool").thin, &volume("one").pool), (&None, &None));
 }
 
 #[test]
@@ -49,8 +58,8 @@ fn a_snapshot_is_known_by_its_origin() {
         volume("data", "type = \"striped\" stripes = [\"pv0\", 0]"),
         volume("backup", "type = \"striped\" stripes = [\"pv0\", 1]"),
         volume("snapshot0", "type = \"snapshot\" origin = \"data\" cow_store = \"backup\""),
-        volume("clone", "type = \"thin\" external_origin = \"base\""),
-        volume("later", "type = \"thin\" origin = \"clone\""),
+        volume("clone", "type = \"thin\" thin_pool = \"pool\" device_id = 1 external_origin = \"base\""),
+        volume("later", "type = \"thin\" thin_pool = \"pool\" device_id = 2 origin = \"clone\""),
     ];
     let group = describe(group("", &volumes.concat()).as_bytes()).unwrap().group;
     let snapshot_of = |origin| group.snapshot_of(origin).map(|volume| volume.name.as_str());

@@ -7,19 +7,19 @@ use crate::lvm::metadata::describe;
 const REPORT: &str = include_str!("../../../tests/fixtures/lvm/fullreport.json");
 const TEXT: &str = include_str!("../../../tests/fixtures/lvm/test.vg");
 
-fn snapshot() -> Snapshot {
+fn view() -> View {
     let mut group = describe(TEXT.as_bytes()).unwrap().group;
     for volume in &mut group.physical_volumes {
         volume.device = Some("/dev/loop0".into());
     }
-    Snapshot { groups: vec![Arc::new(group)], ..Snapshot::default() }
+    View { groups: vec![Arc::new(group)], ..View::default() }
 }
 
 /// The sentences about a group that was changed after it was read.
 fn sentences(change: impl FnOnce(&mut VolumeGroup)) -> Vec<String> {
-    let mut snapshot = snapshot();
-    change(Arc::get_mut(&mut snapshot.groups[0]).unwrap());
-    differences(&snapshot, &parse(REPORT.as_bytes()).unwrap())
+    let mut view = view();
+    change(Arc::get_mut(&mut view.groups[0]).unwrap());
+    differences(&view, &parse(REPORT.as_bytes()).unwrap())
 }
 
 #[test]
@@ -48,10 +48,10 @@ fn every_difference_is_told() {
 #[test]
 fn a_group_only_one_of_both_knows_is_told() {
     let reported = parse(REPORT.as_bytes()).unwrap();
-    let unknown = differences(&snapshot(), &[]);
+    let unknown = differences(&view(), &[]);
     assert_eq!(unknown, ["volume group test was found, but lvm does not report it"]);
     let unusable = vec![crate::lvm::groups::Unusable { name: "test".into(), reason: "torn".into(), told: Vec::new() }];
-    let unusable = differences(&Snapshot { unusable, ..Snapshot::default() }, &reported);
+    let unusable = differences(&View { unusable, ..View::default() }, &reported);
     assert_eq!(unusable, ["lvm reports volume group test, but it cannot be used: torn"]);
 }
 

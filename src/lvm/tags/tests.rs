@@ -26,6 +26,7 @@ fn the_tags_of_a_volume_are_readable() {
         claim: Some(Claim { namespace: String::from("shop"), name: String::from("data-db-0") }),
         single_user: true,
         driver: Some(String::from("lvm.quarry.storage")),
+        copied: Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: true, ungrown: true }),
     };
     let expected = [
         "quarry.kind=volume",
@@ -39,6 +40,10 @@ fn the_tags_of_a_volume_are_readable() {
         "quarry.single-user",
         "quarry.pvc=shop/data-db-0",
         "quarry.driver=lvm.quarry.storage",
+        "quarry.source=snap-1",
+        "quarry.same-uuid",
+        "quarry.unfinished",
+        "quarry.ungrown",
     ];
     assert_eq!(volume.to_tags(), expected);
     assert_eq!(VolumeTags::parse(&tags(&expected)), Some(volume));
@@ -87,18 +92,28 @@ fn any_volume() -> impl Strategy<Value = VolumeTags> {
     let optional = || proptest::option::of(text());
     let texts = (text(), text(), optional(), proptest::option::of(claim), optional());
     let words = proptest::collection::vec("[a-zA-Z0-9=,-]{1,12}", 0..4);
-    (texts, any::<bool>(), wipe, any::<[bool; 2]>(), words).prop_map(
-        |((name, class, file_system, claim, driver), fresh, deleting, [block, single_user], mkfs_options)| VolumeTags {
-            name,
-            class,
-            fresh,
-            deleting,
-            file_system,
-            mkfs_options,
-            block,
-            claim,
-            single_user,
-            driver,
+    let copied = (text(), any::<[bool; 3]>()).prop_map(|(source, [same_uuid, unfinished, ungrown])| CopiedFrom {
+        source,
+        same_uuid,
+        unfinished,
+        ungrown,
+    });
+    let of_life = (any::<bool>(), wipe, proptest::option::of(copied));
+    (texts, of_life, any::<[bool; 2]>(), words).prop_map(
+        |((name, class, file_system, claim, driver), (fresh, deleting, copied), [block, single_user], mkfs_options)| {
+            VolumeTags {
+                name,
+                class,
+                fresh,
+                deleting,
+                file_system,
+                mkfs_options,
+                block,
+                claim,
+                single_user,
+                driver,
+                copied,
+            }
         },
     )
 }

@@ -17,12 +17,12 @@ fn judged(names: &[&str], groups_here: Vec<VolumeGroup>, unusable: &[&str]) -> V
         reason: String::from("torn"),
         told: Vec::new(),
     });
-    let snapshot = Snapshot {
+    let view = View {
         groups: groups_here.into_iter().map(Arc::new).collect(),
         unusable: unusable.collect(),
-        ..Snapshot::default()
+        ..View::default()
     };
-    let findings = groups(&Classes::single(&names).unwrap(), &snapshot);
+    let findings = groups(&Classes::single(&names).unwrap(), &view);
     findings.into_iter().map(|finding| (finding.level, finding.found)).collect()
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use quarry::csi::v1;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessType, BlockVolume, MountVolume};
-use tonic::Code::{FailedPrecondition, InvalidArgument, Unimplemented};
+use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, Unimplemented};
 
 use crate::client::{block, capability, create, mounted};
 use crate::inside::check::{Ground, MIB, answered, refused};
@@ -21,7 +21,7 @@ cases! {
     "block and mount for the same volume are refused" => both_access_types,
     "an access mode for many nodes, or none of the protocol, is refused with those that work" => wrong_access_modes,
     "a volume group for mounting is refused" => mount_group,
-    "a source of content is refused" => content_source,
+    "a source of content that is missing is told as such" => content_source,
     "a parameter that could be changed later is refused" => mutable_parameters,
     "maps and options larger than the protocol allows are refused" => too_large,
     "what is not offered says so" => not_offered,
@@ -217,7 +217,7 @@ async fn content_source(ground: &Ground) -> Result<()> {
         volume_content_source: Some(v1::VolumeContentSource { r#type: Some(source) }),
         ..create("copy", 4 * MIB, block())
     };
-    refused(ground.client().controller.create_volume(request).await, InvalidArgument, &["volume_content_source"])
+    refused(ground.client().controller.create_volume(request).await, NotFound, &["lab-node/other"])
 }
 
 async fn mutable_parameters(ground: &Ground) -> Result<()> {
@@ -242,8 +242,6 @@ async fn not_offered(ground: &Ground) -> Result<()> {
     let mut controller = ground.client().controller;
     let publish = v1::ControllerPublishVolumeRequest::default();
     refused(controller.controller_publish_volume(publish).await, Unimplemented, &["ControllerPublishVolume"])?;
-    let snapshot = v1::CreateSnapshotRequest::default();
-    refused(controller.create_snapshot(snapshot).await, Unimplemented, &["CreateSnapshot"])?;
     let modify = v1::ControllerModifyVolumeRequest::default();
     refused(controller.controller_modify_volume(modify).await, Unimplemented, &["ControllerModifyVolume"])
 }

@@ -33,6 +33,7 @@ mod names;
 mod paths;
 mod restart;
 mod sizes;
+mod snapshots;
 mod targets;
 mod users;
 
@@ -57,6 +58,7 @@ pub fn themes() -> Vec<Theme> {
         theme("foreign-data", foreign_data::cases()),
         theme("groups", groups::cases()),
         theme("lvm-failures", lvm_failures::cases()),
+        theme("snapshots", snapshots::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),

@@ -36,6 +36,8 @@ classes:
 - {name: unwiped, volumeGroups: [main], wipe: none}
 - {name: discarded, volumeGroups: [main], wipe: discard}
 - {name: tuned, volumeGroups: [main], mkfsOptions: [-m, '0'], mountOptions: [noatime, nodev]}
+- {name: thin, volumeGroups: [own], layout: thin}
+- {name: little, volumeGroups: [own], snapshotReserve: 4MiB}
 - {name: absent, volumeGroups: ['absent-*']}
 ";
 

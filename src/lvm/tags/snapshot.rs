@@ -1,0 +1,140 @@
+//! What is remembered about a snapshot.
+
+use super::{
+    BLOCK, BYTES, CLASS, CopiedFrom, DRIVER, FILE_SYSTEM, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape,
+    file_system_tag, source_tag, value_of,
+};
+
+/// Marks a snapshot of a volume that had never been used.
+const EMPTY: &str = "quarry.empty";
+
+/// What the tags of a snapshot say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SnapshotTags {
+    /// The name that the CSI request gave it; at most 128 bytes.
+    pub name: String,
+    /// The logical volume that it is a snapshot of; that may be gone.
+    pub source: String,
+    /// The class of that volume.
+    pub class: String,
+    /// The file system that is on it.
+    pub file_system: Option<String>,
+    /// Whether it is its user's as a block device.
+    pub block: bool,
+    /// Whether the volume had never been used, so that nothing is on it.
+    pub empty: bool,
+    /// The name of the driver that made it.
+    pub driver: Option<String>,
+    /// Bytes of the volume then, where the logical volume itself does not tell: a thick one's holds only what changed.
+    pub bytes: Option<u64>,
+}
+
+impl SnapshotTags {
+    /// Of a snapshot of that name of a volume.
+    pub fn of_volume(name: &str, logical_name: &str, volume: &VolumeTags, driver: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: logical_name.to_owned(),
+            class: volume.class.clone(),
+            file_system: volume.file_system.clone(),
+            block: volume.block,
+            empty: volume.fresh,
+            driver: Some(driver.to_owned()),
+            bytes: None,
+        }
+    }
+
+    /// The tags that say all this.
+    pub fn to_tags(&self) -> Vec<String> {
+        let mut tags =
+            vec![String::from(KIND_SNAPSHOT), format!("{NAME}{}", escape(&self.name)), source_tag(&self.source)];
+        if !self.class.is_empty() {
+            tags.push(format!("{CLASS}{}", escape(&self.class)));
+        }
+        tags.extend(self.file_system.as_deref().map(file_system_tag));
+        tags.extend(self.driver.as_deref().map(driver_tag));
+        tags.extend(self.bytes.map(|bytes| format!("{BYTES}{bytes}")));
+        let words = [(self.block, BLOCK), (self.empty, EMPTY)];
+        tags.extend(words.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
+        tags
+    }
+
+    /// What the tags of a logical volume say; `None` when it is no snapshot of ours.
+    pub fn parse(tags: &[String]) -> Option<Self> {
+        let value = |prefix: &str| value_of(tags, prefix);
+        let has = |word: &str| tags.iter().any(|tag| tag == word);
+        has(KIND_SNAPSHOT).then_some(())?;
+        Some(Self {
+            name: value(NAME)?,
+            source: value(SOURCE)?,
+            class: value(CLASS).unwrap_or_default(),
+            file_system: value(FILE_SYSTEM),
+            block: has(BLOCK),
+            empty: has(EMPTY),
+            driver: value(DRIVER),
+            bytes: value(BYTES).and_then(|bytes| bytes.parse().ok()),
+        })
+    }
+
+    /// Those of a volume that is copied from it, as far as the source decides: never `fresh`, whatever it holds.
+    pub fn of_copy(&self, logical_name: &str) -> VolumeTags {
+        copy(logical_name, self.file_system.as_ref(), self.block)
+    }
+}
+
+impl VolumeTags {
+    /// Those of a volume that is copied from the one with these.
+    #[must_use]
+    pub fn of_copy(&self, logical_name: &str) -> Self {
+        copy(logical_name, self.file_system.as_ref(), self.block)
+    }
+}
+
+fn copy(source: &str, file_system: Option<&String>, block: bool) -> VolumeTags {
+    let copied =
+        CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some(), unfinished: false, ungrown: false };
+    VolumeTags { file_system: file_system.cloned(), block, copied: Some(copied), ..VolumeTags::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Claim, TAG_LIMIT};
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again_and_is_no_volume() {
+        let volume = VolumeTags {
+            name: String::from("pvc-1"),
+            class: String::from("fast"),
+            file_system: Some(String::from("xfs")),
+            claim: Some(Claim { namespace: String::from("shop"), name: String::from("data") }),
+            ..VolumeTags::default()
+        };
+        let snapshot = SnapshotTags::of_volume("snäp 1", "pvc-1", &volume, "lvm.quarry.storage");
+        let tags = snapshot.to_tags();
+        assert!(tags.iter().all(|tag| tag.len() <= TAG_LIMIT));
+        assert_eq!(SnapshotTags::parse(&tags), Some(snapshot.clone()));
+        assert_eq!(VolumeTags::parse(&tags), None);
+        assert_eq!(SnapshotTags::parse(&volume.to_tags()), None);
+        let copy = snapshot.of_copy("snap-1");
+        assert!(!copy.fresh);
+        assert_eq!(
+            copy.copied,
+            Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: false, ungrown: false })
+        );
+        assert_eq!(copy.file_system.as_deref(), Some("xfs"));
+        assert_eq!(
+            VolumeTags::parse(&VolumeTags { name: String::from("c"), ..copy.clone() }.to_tags()).unwrap().copied,
+            copy.copied
+        );
+        assert_eq!(volume.of_copy("snap-1"), copy);
+    }
+
+    #[test]
+    fn a_copy_of_a_volume_that_nobody_used_is_never_fresh() {
+        let new = VolumeTags { name: String::from("a"), fresh: true, ..VolumeTags::default() };
+        assert!(!new.of_copy("a").fresh);
+        let snapshot = SnapshotTags::of_volume("s", "a", &new, "d");
+        assert!(snapshot.empty && !snapshot.of_copy("snap-s").fresh);
+    }
+}

@@ -1,0 +1,198 @@
+//! What is read while a volume is copied block by block: a snapshot as it is, or a copy source, a snapshot that is made for that
+//! since the volume's user may be writing to it. Nobody else sees a copy source, and it goes when the copy is whole or not
+//! wanted any more.
+
+use std::sync::Arc;
+
+use super::Source;
+use crate::error::{Error, Result};
+use crate::host::kernel::{Held, MappedDevice};
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::names::copy_source_name;
+use crate::lvm::tags::KIND_COPY_SOURCE;
+use crate::lvm::tags::copy_source::CopySourceTags;
+use crate::node::Node;
+use crate::node::locks;
+use crate::node::pools::cut::Origin;
+use crate::node::volume::Volume;
+
+/// What is read.
+pub(super) struct Reading {
+    pub(super) origin: Origin,
+    /// How much of it, from the start.
+    pub(super) bytes: u64,
+    /// Keeps a snapshot from being deleted meanwhile.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(super) lock: Option<locks::Held>,
+    /// Whether it was made for this copy.
+    pub(super) own: bool,
+}
+
+impl Node {
+    /// What is read for a copy that an earlier try began.
+    pub(super) async fn reading(&self, copy: &Volume, source: &Source) -> Result<Reading> {
+        let lock = self.locks.take(source.logical_name(), "being copied")?;
+        let view = self.groups.read().await?;
+        let reading = match source {
+            Source::Snapshot(_) => {
+                let (origin, bytes, _) = self.origin(&view, source).await?;
+                self.ensure_kept(&origin).await?;
+                Reading { origin, bytes, lock: Some(lock), own: false }
+            }
+            Source::Volume(of) => self.copy_source(&copy.logical.name, of).await?,
+        };
+        if reading.bytes > copy.bytes() {
+            return Err(Error::precondition(format!(
+                "the source has grown to {} bytes meanwhile, and {} has {}; delete it and make it anew",
+                reading.bytes,
+                copy.full_name(),
+                copy.bytes()
+            )));
+        }
+        Ok(reading)
+    }
+
+    /// The copy source of a volume, made if it is not there. The caller has the volume's lock and the copy's.
+    pub(super) async fn copy_source(&self, copy: &str, of: &str) -> Result<Reading> {
+        let (volume, name) = (self.volume(of).await?, copy_source_name(copy));
+        let view = self.groups.read().await?;
+        if let Some((group, logical)) = in_group(&view, &volume.group.name, &name) {
+            return self.copy_source_there(copy, &volume, group, logical).await;
+        }
+        let tags = CopySourceTags {
+            of: volume.logical.uuid.clone(),
+            class: volume.tags.class.clone(),
+            bytes: volume.bytes(),
+            copy: copy.to_owned(),
+            driver: self.identity.driver.clone(),
+        };
+        let (group, bytes) = (volume.group.name.clone(), tags.bytes);
+        let view = if volume.logical.thin.is_none() {
+            self.keep(&volume, &name, &tags.to_tags()).await?
+        } else {
+            let extents = volume.logical.extents;
+            let origin = Origin { group: volume.group, logical: volume.logical };
+            self.cut(&origin, extents, &name, &tags.to_tags()).await?
+        };
+        let missing = || Error::Internal { problem: format!("{name} is not there after it was made") };
+        let (group, logical) = in_group(&view, &group, &name).ok_or_else(missing)?;
+        Ok(Reading { origin: Origin { group, logical }, bytes, lock: None, own: true })
+    }
+
+    /// What lies under the name of a copy source: that of an earlier try if it is still good for this one.
+    async fn copy_source_there(
+        &self,
+        copy: &str,
+        of: &Volume,
+        group: Arc<VolumeGroup>,
+        logical: LogicalVolume,
+    ) -> Result<Reading> {
+        let Some(tags) = CopySourceTags::parse(&logical.tags) else {
+            return Err(self.in_the_way(&group, &logical));
+        };
+        let origin = Origin { group, logical };
+        let is_of_it = tags.of == of.logical.uuid && origin.logical.is_snapshot();
+        if is_of_it && self.ensure_kept(&origin).await.is_ok() {
+            return Ok(Reading { origin, bytes: tags.bytes, lock: None, own: true });
+        }
+        self.remove_copy_source(&origin.group, &origin.logical, &tags).await?;
+        let operation = String::from("what an earlier try was copied from is being removed");
+        Err(Error::Busy { volume: copy.to_owned(), operation })
+    }
+
+    /// The device of what is read, activated and kept from going away.
+    pub(super) async fn held_origin(&self, origin: &Origin) -> Result<(MappedDevice, Held)> {
+        let (group, logical) = (&origin.group, &origin.logical);
+        let (uuid, name) = (logical.mapper_uuid(group), format!("{}/{}", group.name, logical.name));
+        if self.device_of(&uuid).await?.is_none() {
+            let turn = self.writer.turn(&group.name).await;
+            let activation = self.activation(group, logical).await?;
+            self.writer.activate(&turn, group, &logical.name, activation).await?;
+        }
+        let missing = || Error::Internal { problem: format!("{name} was activated, but has no device") };
+        let device = self.device_of(&uuid).await?.ok_or_else(missing)?;
+        let held = self.hold(&device, &name).await?;
+        self.ensure_readable(origin).await?;
+        Ok((device, held))
+    }
+
+    /// Takes away what was made for the copy, and the device of what was read. What fails here is left: a copy source to the
+    /// next look for such, a device to whoever uses it next.
+    pub(super) async fn let_go(&self, reading: &Reading) {
+        let Origin { group, logical } = &reading.origin;
+        let tags = CopySourceTags::parse(&logical.tags).filter(|_| reading.own);
+        let done = match tags {
+            Some(tags) => self.remove_copy_source(group, logical, &tags).await,
+            // A thick one is active as long as its volume is, whose user may need it.
+            None if logical.thin.is_some() => {
+                self.deactivate_quietly(group, &logical.name).await;
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, volume = logical.name, "could not remove what a volume was copied from; trying again later");
+        }
+    }
+
+    /// An inactive volume cannot be written by mistake; one that somebody has open stays active.
+    pub(super) async fn deactivate_quietly(&self, group: &VolumeGroup, name: &str) {
+        let turn = self.writer.turn(&group.name).await;
+        if let Err(error) = self.writer.deactivate(&turn, group, name).await {
+            tracing::debug!(%error, volume = name, "stays active");
+        }
+    }
+
+    /// Takes away what was made for the copy of that name, if it is there: the copy is whole, or not wanted any more.
+    pub(in crate::node) async fn drop_copy_source(&self, view: &View, copy: &str) {
+        for (group, logical, tags) in copy_sources(view).filter(|(_, _, tags)| tags.copy == copy) {
+            if let Err(error) = self.remove_copy_source(&group, &logical, &tags).await {
+                tracing::warn!(%error, volume = logical.name, "could not remove what a volume was copied from");
+            }
+        }
+    }
+
+    /// Takes away the copy sources that no copy needs any more.
+    pub(in crate::node) async fn drop_stale_copy_sources(&self, view: &View) {
+        let mut stale: Vec<String> = copy_sources(view).map(|(_, _, tags)| tags.copy).collect();
+        stale.retain(|copy| {
+            let is_needed = view.logical_volumes(copy).any(|(group, logical)| {
+                Volume::of(group, logical).is_some_and(|volume| volume.tags.incomplete().is_some())
+            });
+            !is_needed && !self.locks.is_taken(copy)
+        });
+        for copy in stale {
+            self.drop_copy_source(view, &copy).await;
+        }
+    }
+
+    async fn remove_copy_source(
+        &self,
+        group: &VolumeGroup,
+        logical: &LogicalVolume,
+        tags: &CopySourceTags,
+    ) -> Result<()> {
+        if logical.thin.is_none() {
+            return self.discard_thick(group, &logical.name, &tags.class, KIND_COPY_SOURCE).await;
+        }
+        let turn = self.writer.turn(&group.name).await;
+        self.writer.remove(&turn, group, std::slice::from_ref(&logical.name)).await?;
+        drop(turn);
+        self.reaper.changed(&group.name);
+        self.writer.flush(group).await
+    }
+}
+
+fn in_group(view: &View, group: &str, name: &str) -> Option<(Arc<VolumeGroup>, LogicalVolume)> {
+    let group = view.group(group)?;
+    Some((Arc::clone(group), group.logical_volume(name)?.clone()))
+}
+
+fn copy_sources(view: &View) -> impl Iterator<Item = (Arc<VolumeGroup>, LogicalVolume, CopySourceTags)> {
+    view.groups.iter().flat_map(|group| {
+        let of =
+            |logical: &LogicalVolume| Some((Arc::clone(group), logical.clone(), CopySourceTags::parse(&logical.tags)?));
+        group.logical_volumes.iter().filter_map(of)
+    })
+}

@@ -1,0 +1,72 @@
+//! Thin pools: making them, and what the rules of the classes say of one.
+
+pub mod cut;
+pub mod state;
+
+use std::sync::Arc;
+
+use crate::config::classes::Class;
+use crate::error::{Error, Result};
+use crate::lvm::groups::View;
+use crate::lvm::layout::Layout;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::pool::PoolRules;
+use crate::lvm::tags::pool_tags;
+use crate::lvm::writer::Turn;
+use crate::node::Node;
+
+impl Node {
+    /// What the classes say of the pool that a thin volume is in; where none does, that nothing more is promised of it.
+    pub(super) fn pool_rules(&self, group: &str, logical: &LogicalVolume) -> Option<PoolRules> {
+        let pool = &logical.thin.as_ref()?.pool;
+        Some(self.rules_of(group, pool).unwrap_or_else(|| PoolRules {
+            name: pool.clone(),
+            grow_at: 100,
+            ..PoolRules::default()
+        }))
+    }
+
+    /// What the classes say of the pool of that name in a group.
+    fn rules_of(&self, group: &str, pool: &str) -> Option<PoolRules> {
+        let classes = self.classes.current();
+        let of_class = |class: &Class| match &class.layout {
+            Layout::Thin(rules) if rules.name == pool && class.uses(group) => Some(rules.clone()),
+            _ => None,
+        };
+        classes.iter().find_map(of_class)
+    }
+
+    /// The group with the pool of the class in it, which is made if it is not there.
+    pub(super) async fn with_pool(
+        &self,
+        turn: &Turn,
+        group: &Arc<VolumeGroup>,
+        class: &Class,
+    ) -> Result<Arc<VolumeGroup>> {
+        let Layout::Thin(rules) = &class.layout else { return Ok(Arc::clone(group)) };
+        if group.logical_volume(&rules.name).is_some() {
+            return Ok(Arc::clone(group));
+        }
+        let Some(size) = rules.new_pool(group, class.usable_extents(group)) else {
+            return Err(Error::NoRoom {
+                reason: format!("there is no room for thin pool {}/{}", group.name, rules.name),
+            });
+        };
+        let made = self.writer.create_pool(turn, group, rules, size, &pool_tags(&self.identity.driver)).await;
+        self.reaper.changed(&group.name);
+        let after = self.groups.read().await?;
+        let pool = |view: &View| {
+            let group = view.group(&group.name)?;
+            group.logical_volume(&rules.name)?.pool.as_ref()?;
+            Some(Arc::clone(group))
+        };
+        let Some(now) = pool(&after) else {
+            made?;
+            let problem = format!("lvcreate ended well, but there is no thin pool {}/{}", group.name, rules.name);
+            return Err(Error::Internal { problem });
+        };
+        self.writer.flush(&now).await?;
+        tracing::info!(group = now.name, pool = rules.name, ?size, "made a thin pool");
+        Ok(now)
+    }
+}

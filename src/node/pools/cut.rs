@@ -1,0 +1,104 @@
+//! Thin snapshots as device-mapper has them, of which CSI's snapshots and the copies within a pool are made.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::names::fits_device_mapper;
+use crate::lvm::pool;
+use crate::lvm::writer::{Activation, Turn};
+use crate::node::Node;
+use crate::node::placement::why_closed_to_new;
+
+/// What a thin snapshot is made of: a volume or another snapshot.
+#[derive(Debug, Clone)]
+pub(in crate::node) struct Origin {
+    /// The group it is in.
+    pub(in crate::node) group: Arc<VolumeGroup>,
+    /// The logical volume.
+    pub(in crate::node) logical: LogicalVolume,
+}
+
+impl Node {
+    /// Makes a thin snapshot of so many extents, not less than its origin has, under a name that is free; answers with the
+    /// groups after it.
+    pub(in crate::node) async fn cut(
+        &self,
+        origin: &Origin,
+        extents: u64,
+        logical_name: &str,
+        tags: &[String],
+    ) -> Result<Arc<View>> {
+        let group = origin.group.name.as_str();
+        if !fits_device_mapper(group, logical_name) {
+            return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
+        }
+        let turn = self.writer.turn(group).await;
+        let view = self.groups.read().await?;
+        let now = view.group(group).and_then(|now| Some((now, now.logical_volume(&origin.logical.name)?)));
+        let Some((now, logical)) = now.filter(|(_, logical)| logical.uuid == origin.logical.uuid) else {
+            return Err(Error::Unavailable {
+                problem: format!("{group}/{} was there, but is not now", origin.logical.name),
+            });
+        };
+        let Some(rules) = self.pool_rules(group, logical) else {
+            return Err(Error::precondition(format!(
+                "{group}/{} is not in a thin pool; only thin volumes have snapshots and clones yet",
+                logical.name
+            )));
+        };
+        if let Some(there) = now.logical_volume(logical_name) {
+            return Err(self.in_the_way(now, there));
+        }
+        let (trouble, activation) = self.readiness(now, &rules).await?;
+        let room = why_closed_to_new(now).map_or_else(|| pool::room(now, &rules, 0), Err);
+        let reason = trouble.or_else(|| match room {
+            Ok(most) if extents <= most => None,
+            Ok(most) => Some(format!(
+                "{} bytes may be needed, and thin pool {group}/{} takes {} more at most",
+                extents * now.extent_bytes,
+                rules.name,
+                most * now.extent_bytes
+            )),
+            Err(reason) => Some(reason),
+        });
+        if let Some(reason) = reason {
+            return Err(Error::NoRoom { reason });
+        }
+        let mut made = self.writer.snapshot(&turn, now, &logical.name, logical_name, tags, activation).await;
+        if made.is_ok() && extents > logical.extents {
+            made = self.writer.extend(&turn, now, logical_name, extents, Activation::default()).await;
+        }
+        self.reaper.changed(group);
+        self.keep_running(&turn, now, logical).await?;
+        drop(turn);
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(now));
+        let after = after?;
+        let cut = after.group(group).and_then(|group| group.logical_volume(logical_name));
+        if cut.is_none_or(|cut| cut.extents < extents) {
+            made?;
+            return Err(Error::Internal {
+                problem: format!("lvcreate ended well, but {logical_name} is not as it should be"),
+            });
+        }
+        flushed?;
+        Ok(after)
+    }
+
+    /// Sets a device going that a command which broke off has left suspended: whoever uses it would wait for ever.
+    pub(in crate::node) async fn keep_running(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        logical: &LogicalVolume,
+    ) -> Result<()> {
+        let device = self.kernel.mapped_device(&logical.mapper_uuid(group)).await;
+        let device = device.map_err(|source| Error::kernel("could not ask device-mapper", source))?;
+        if device.is_some_and(|device| device.suspended) {
+            let activation = self.activation(group, logical).await?;
+            self.writer.refresh(turn, group, &logical.name, activation).await?;
+        }
+        Ok(())
+    }
+}

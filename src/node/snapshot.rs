@@ -1,0 +1,95 @@
+//! Snapshots of volumes.
+//!
+//! - [`create`], [`delete`], [`list`]: the calls
+//! - [`thick`]: what is other about those of thick volumes
+
+pub mod create;
+pub mod delete;
+pub mod list;
+pub mod thick;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::tags::snapshot::SnapshotTags;
+use crate::node::Node;
+
+/// A logical volume that carries the tags of a snapshot.
+#[derive(Debug, Clone)]
+pub struct VolumeSnapshot {
+    /// The group it is in.
+    pub group: Arc<VolumeGroup>,
+    /// The logical volume.
+    pub logical: LogicalVolume,
+    /// What its tags say.
+    pub tags: SnapshotTags,
+}
+
+impl VolumeSnapshot {
+    fn of(group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Option<Self> {
+        // What a try that broke off leaves of a thick one holds nothing.
+        let tags = SnapshotTags::parse(&logical.tags).filter(|_| logical.is_snapshot())?;
+        Some(Self { group: Arc::clone(group), logical: logical.clone(), tags })
+    }
+
+    /// All of them, by name.
+    pub fn all(view: &View) -> Vec<Self> {
+        let in_group = |group: &Arc<VolumeGroup>| {
+            let group = Arc::clone(group);
+            group.logical_volumes.iter().filter_map(|logical| Self::of(&group, logical)).collect::<Vec<_>>()
+        };
+        let mut snapshots: Vec<Self> = view.groups.iter().flat_map(in_group).collect();
+        snapshots.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
+        snapshots
+    }
+
+    /// The one of that logical name. Two cannot be told apart by an id, so nothing is done to either.
+    pub fn find(view: &View, logical_name: &str) -> Result<Option<Self>> {
+        let mut found = view.logical_volumes(logical_name).filter_map(|(group, logical)| Self::of(group, logical));
+        match (found.next(), found.next()) {
+            (Some(first), Some(second)) => Err(Error::precondition(format!(
+                "snapshot {logical_name} exists in volume group {} and in {}; rename one of them",
+                first.group.name, second.group.name
+            ))),
+            (first, _) => Ok(first),
+        }
+    }
+
+    /// Its size, which a volume that is restored from it has at least; bytes.
+    pub fn bytes(&self) -> u64 {
+        self.tags.bytes.unwrap_or(self.logical.extents * self.group.extent_bytes)
+    }
+
+    /// Whether it is of a thick volume, and so not without that.
+    pub fn is_thick(&self) -> bool {
+        self.logical.thin.is_none()
+    }
+}
+
+impl Node {
+    /// A snapshot that is there.
+    pub(super) async fn snapshot(&self, logical_name: &str) -> Result<VolumeSnapshot> {
+        let view = self.groups.read().await?;
+        match VolumeSnapshot::find(&view, logical_name)? {
+            Some(snapshot) => Ok(snapshot),
+            None => Err(self.no_snapshot(&view, logical_name).await),
+        }
+    }
+
+    /// Why a snapshot was not found: its group is out of reach, or it does not exist.
+    pub(super) async fn no_snapshot(&self, view: &View, logical_name: &str) -> Error {
+        let unknown = self.why_no_snapshot(view, logical_name).await;
+        unknown.unwrap_or_else(|| Error::NotFound { what: format!("snapshot {:?}", self.volume_id(logical_name)) })
+    }
+
+    /// Why a snapshot that was not found may exist all the same.
+    async fn why_no_snapshot(&self, view: &View, logical_name: &str) -> Option<Error> {
+        let counts = |tags: &[String]| SnapshotTags::parse(tags).is_some();
+        match self.why_out_of_reach(view, logical_name, counts).await {
+            None => super::why_unread(view, logical_name),
+            out_of_reach => out_of_reach,
+        }
+    }
+}

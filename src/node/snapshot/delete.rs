@@ -1,0 +1,57 @@
+//! `DeleteSnapshot`: a thin one is gone at once, for its pool zeroes what it hands out; what a thick one holds is wiped.
+
+use std::sync::Arc;
+
+use super::VolumeSnapshot;
+use crate::error::{Error, Result};
+use crate::lvm::tags::KIND_SNAPSHOT;
+use crate::lvm::volume_id::VolumeId;
+use crate::node::Node;
+use crate::node::placement::ensure_writable;
+
+impl Node {
+    /// Deletes the snapshot; one that is known to be gone is fine, one that is out of reach is not.
+    pub async fn delete_snapshot(self: &Arc<Self>, snapshot_id: &str) -> Result<()> {
+        // An id that no node can have given out names nothing that could be lost.
+        let Some(id) = VolumeId::parse(snapshot_id) else { return Ok(()) };
+        if id.node != self.identity.topology {
+            return Err(Error::Unavailable {
+                problem: format!(
+                    "snapshot {snapshot_id} is on node {:?}; this is node {:?}",
+                    id.node, self.identity.topology
+                ),
+            });
+        }
+        let node = Arc::clone(self);
+        let name = id.logical_volume;
+        self.mutate(&name.clone(), "deleting", async move { node.delete_snapshot_locked(&name).await }).await
+    }
+
+    async fn delete_snapshot_locked(&self, name: &str) -> Result<()> {
+        let view = self.groups.read().await?;
+        let Some(snapshot) = VolumeSnapshot::find(&view, name)? else {
+            return self.why_no_snapshot(&view, name).await.map_or(Ok(()), Err);
+        };
+        let group = &snapshot.group;
+        ensure_writable(group)?;
+        if self.device_stays_open(&snapshot.logical.mapper_uuid(group)).await? {
+            return Err(Error::precondition(format!(
+                "snapshot {}/{name} is in use: something has its device open; close it",
+                group.name
+            )));
+        }
+        if snapshot.is_thick() {
+            return self.discard_thick(group, name, &snapshot.tags.class, KIND_SNAPSHOT).await;
+        }
+        let turn = self.writer.turn(&group.name).await;
+        let removed = self.writer.remove(&turn, group, &[name.to_owned()]).await;
+        drop(turn);
+        self.reaper.changed(&group.name);
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));
+        if VolumeSnapshot::find(&*after?, name)?.is_some() {
+            removed?;
+            return Err(Error::Internal { problem: format!("lvremove ended well, but {name} is still there") });
+        }
+        flushed
+    }
+}

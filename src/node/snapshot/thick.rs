@@ -1,0 +1,159 @@
+//! Snapshots of thick volumes: LVM keeps in them what the volume held where it was overwritten since. They hang on their
+//! volume, slow its writes, and are lost when they are full.
+
+use std::sync::Arc;
+
+use super::VolumeSnapshot;
+use crate::error::{Error, Result};
+use crate::host::kernel::SnapshotStatus;
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::names::fits_device_mapper;
+use crate::lvm::tags::copy_source::CopySourceTags;
+use crate::lvm::tags::snapshot::SnapshotTags;
+use crate::lvm::tags::{KIND_VOLUME, deleting_tag, name_tag};
+use crate::lvm::wipe::Wipe;
+use crate::lvm::writer::Turn;
+use crate::node::Node;
+use crate::node::placement::{Room, room_to_grow, why_closed_to_new};
+use crate::node::pools::cut::Origin;
+use crate::node::volume::Volume;
+
+impl Node {
+    /// Makes a snapshot of a thick volume under a name that is free; answers with the groups after it.
+    pub(in crate::node) async fn keep(&self, volume: &Volume, name: &str, tags: &[String]) -> Result<Arc<View>> {
+        let (group, origin) = (&volume.group.name, &volume.logical.name);
+        if !fits_device_mapper(group, name) {
+            return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
+        }
+        let turn = self.writer.turn(group).await;
+        let view = self.groups.read().await?;
+        let Some(volume) = Volume::find(&view, origin)?.filter(|now| now.logical.uuid == volume.logical.uuid) else {
+            return Err(Error::no_volume(&self.volume_id(origin)));
+        };
+        volume.ensure_writable()?;
+        if let Some(logical) = volume.group.logical_volume(name) {
+            self.remove_broken_off(&turn, &volume.group, logical).await?;
+        }
+        let class = self.class(&volume.tags.class);
+        let reserve = class.as_ref().map_or_else(Default::default, |class| class.snapshot_reserve);
+        let extents = reserve.extents(volume.logical.extents, volume.group.extent_bytes).max(1);
+        let room = match why_closed_to_new(&volume.group) {
+            Some(reason) => Room::None(reason),
+            None => room_to_grow(&volume.group, class.as_ref(), None),
+        };
+        let reason = match room {
+            Room::Extents(most) if extents <= most => None,
+            Room::Extents(most) => Some(format!(
+                "a snapshot of {} needs {} bytes (snapshotReserve), and volume group {group} lets it have {}",
+                volume.full_name(),
+                extents * volume.group.extent_bytes,
+                most * volume.group.extent_bytes
+            )),
+            Room::None(reason) => Some(format!("volume group {group}: {reason}")),
+        };
+        if let Some(reason) = reason {
+            return Err(Error::NoRoom { reason });
+        }
+        let made = self.writer.snapshot_thick(&turn, &volume.group, origin, name, extents, tags).await;
+        self.reaper.changed(group);
+        self.keep_running(&turn, &volume.group, &volume.logical).await?;
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
+        let after = after?;
+        let kept = after.group(group).and_then(|group| Some((group, group.logical_volume(name)?)));
+        if kept.is_none_or(|(_, logical)| !logical.snapshot_of.contains(origin)) {
+            if let Some((group, logical)) = kept {
+                self.remove_broken_off(&turn, group, logical).await?;
+            }
+            made?;
+            return Err(Error::Internal { problem: format!("lvcreate ended well, but {group}/{name} is not there") });
+        }
+        flushed?;
+        Ok(after)
+    }
+
+    /// Removes what a try that broke off left of a thick snapshot: lvm makes its store first, and hangs it on the volume then.
+    /// Anything else under the name is in the way.
+    async fn remove_broken_off(&self, turn: &Turn, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Result<()> {
+        let is_ours = SnapshotTags::parse(&logical.tags).is_some() || CopySourceTags::parse(&logical.tags).is_some();
+        if !is_ours || logical.is_snapshot() {
+            return Err(self.in_the_way(group, logical));
+        }
+        Ok(self.writer.remove(turn, group, std::slice::from_ref(&logical.name)).await?)
+    }
+
+    /// Makes of the snapshot a volume that is being deleted: what it holds is its volume's, and is wiped like it.
+    pub(in crate::node) async fn discard_thick(
+        &self,
+        group: &VolumeGroup,
+        name: &str,
+        class: &str,
+        kind: &str,
+    ) -> Result<()> {
+        let wipe = self.class(class).map_or(Wipe::Zero, |class| class.wipe);
+        let add = [String::from(KIND_VOLUME), name_tag(name), deleting_tag(wipe)];
+        let remove = [kind.to_owned()];
+        let turn = self.writer.turn(&group.name).await;
+        let marked = self.writer.change_tags(&turn, group, name, &add, &remove).await;
+        drop(turn);
+        self.reaper.changed(&group.name);
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));
+        let is_marked = |group: &Arc<VolumeGroup>| {
+            let logical = group.logical_volume(name);
+            logical.is_none_or(|logical| !logical.tags.iter().any(|tag| tag == kind))
+        };
+        if !after?.group(&group.name).is_some_and(is_marked) {
+            marked?;
+            return Err(Error::Internal { problem: format!("{}/{name} took no tag", group.name) });
+        }
+        flushed?;
+        self.reaper.wake();
+        Ok(())
+    }
+
+    /// Whether the snapshot holds what its volume held. One that is not active was whole when it was last.
+    pub(in crate::node) async fn is_whole(&self, snapshot: &VolumeSnapshot) -> Result<bool> {
+        self.is_kept(&snapshot.group, &snapshot.logical).await
+    }
+
+    /// That a snapshot is whole, as far as can be told while it is not active.
+    pub(in crate::node) async fn ensure_kept(&self, origin: &Origin) -> Result<()> {
+        if self.is_kept(&origin.group, &origin.logical).await? { Ok(()) } else { Err(lost(origin)) }
+    }
+
+    /// That what is read, and so is active, is whole and still what it was.
+    pub(in crate::node) async fn ensure_readable(&self, origin: &Origin) -> Result<()> {
+        let (group, logical) = (&origin.group, &origin.logical);
+        let is_whole = match self.snapshot_status(group, logical).await? {
+            Some(SnapshotStatus::Kept { used_sectors, total_sectors }) => used_sectors < total_sectors,
+            Some(SnapshotStatus::Lost) => false,
+            None => logical.thin.is_some(),
+        };
+        if is_whole { Ok(()) } else { Err(lost(origin)) }
+    }
+
+    async fn snapshot_status(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<Option<SnapshotStatus>> {
+        if logical.thin.is_some() {
+            return Ok(None);
+        }
+        let status = self.kernel.snapshot_status(&logical.mapper_uuid(group)).await;
+        status.map_err(|source| Error::kernel("could not ask device-mapper about a snapshot", source))
+    }
+
+    async fn is_kept(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<bool> {
+        Ok(match self.snapshot_status(group, logical).await? {
+            None => true,
+            Some(SnapshotStatus::Lost) => false,
+            Some(SnapshotStatus::Kept { used_sectors, total_sectors }) => used_sectors < total_sectors,
+        })
+    }
+}
+
+fn lost(origin: &Origin) -> Error {
+    let (group, logical) = (&origin.group, &origin.logical);
+    Error::precondition(format!(
+        "snapshot {}/{} is lost: more of its volume was overwritten than its reserve holds; make a new one, with a larger \
+         snapshotReserve",
+        group.name, logical.name
+    ))
+}
