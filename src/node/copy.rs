@@ -66,6 +66,7 @@ impl Node {
         let lock = self.locks.take(source.logical_name(), "being copied")?;
         let view = self.groups.read().await?;
         let (origin, bytes, content) = self.origin(&view, source).await?;
+        let is_empty = content.file_system.is_none() && !content.block;
         if let (Some(held), Some(wanted)) = (&content.file_system, &new.file_system)
             && held != wanted
         {
@@ -85,7 +86,7 @@ impl Node {
         let reading = match source {
             Source::Snapshot(_) => {
                 self.ensure_kept(&origin).await?;
-                Reading { origin, bytes, lock: Some(lock), own: false }
+                Reading { origin, bytes, holds_nothing: is_empty, lock: Some(lock), own: false }
             }
             Source::Volume(of) => {
                 let reading = self.copy_source(name, of).await?;
@@ -125,8 +126,8 @@ impl Node {
         if volume.tags.incomplete().is_some_and(|copied| copied.unfinished) {
             return match self.reading(&volume, source).await {
                 Ok(reading) => self.fill(volume, reading, false).await,
-                Err(error @ (Error::NotFound { .. } | Error::FailedPrecondition { .. })) => {
-                    // It will never be whole, and the caller does not ask again.
+                Err(error @ (Error::NotFound { .. } | Error::FailedPrecondition { .. } | Error::NoRoom { .. })) => {
+                    // It will never be whole, or may stand in its own way, and the caller need not ask again.
                     self.mark_deleting(&volume).await?;
                     Err(error)
                 }

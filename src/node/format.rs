@@ -80,14 +80,23 @@ impl Node {
     /// reads as zeroes now. A thin one is given back to its pool, where zeroes would only take room.
     pub(super) async fn blank(&self, volume: &Volume, device: &MappedDevice) -> Result<bool> {
         let whole = Stretch { device: device_path(device), offset: 0, length: volume.bytes() };
-        if volume.is_zeroed() && self.kernel.discard(whole).await.is_ok() {
+        if volume.is_zeroed() && self.give_back(volume, whole).await {
             return Ok(true);
         }
         self.zero_signatures(volume, device).await?;
         Ok(false)
     }
 
-    async fn zero_signatures(&self, volume: &Volume, device: &MappedDevice) -> Result<()> {
+    /// Gives all of a thin volume back to its pool; answers whether it reads as zeroes now. The kernel gives back whole pieces
+    /// only, and says nothing of the rest.
+    pub(super) async fn give_back(&self, volume: &Volume, whole: Stretch) -> bool {
+        let pool = volume.logical.thin.as_ref().and_then(|thin| volume.group.logical_volume(&thin.pool));
+        let chunk = pool.and_then(|pool| pool.pool.as_ref()).map_or(0, |pool| pool.chunk_bytes);
+        let is_whole = chunk.is_power_of_two() && volume.bytes().is_multiple_of(chunk);
+        is_whole && self.kernel.discard(whole).await.is_ok()
+    }
+
+    pub(super) async fn zero_signatures(&self, volume: &Volume, device: &MappedDevice) -> Result<()> {
         let path = device_path(device);
         let head = SIGNATURE_BYTES.min(volume.bytes());
         let tail = SIGNATURE_BYTES.min(volume.bytes() - head);

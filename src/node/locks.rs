@@ -31,13 +31,6 @@ impl Locks {
     }
 }
 
-impl Locks {
-    /// Whether something is running on the volume.
-    pub fn is_taken(&self, volume: &str) -> bool {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(volume)
-    }
-}
-
 impl Drop for Held {
     fn drop(&mut self) {
         self.locks.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.volume);

@@ -144,7 +144,12 @@ impl Node {
     async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
         let view = self.groups.read().await?;
         self.note_old_backups(&view).await;
-        self.drop_stale_copy_sources(&view).await;
+        let (node, seen) = (Arc::clone(self), Arc::clone(&view));
+        // For itself: a command of one group that hangs must not keep the others waiting.
+        self.detached.spawn(async move {
+            node.drop_broken_off(&seen).await;
+            node.drop_stale_copy_sources(&seen).await;
+        });
         let deleting: Vec<Volume> =
             Volume::all(&view).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
         // A volume whose mark an administrator took away may be written to, and be deleted again.

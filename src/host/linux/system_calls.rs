@@ -43,9 +43,9 @@ pub(crate) fn hold_little_memory() {}
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn give_memory_back() {}
 
-/// Gives back the pages of the program's own code: half of what a node maps after its start it never needs again, nor what a
-/// rare call brought in with its neighbours. What is needed is mapped again, from the page cache or the file. A failure
-/// costs only memory.
+/// Gives back the pages of the program's own code and constants: half of what a node maps at its start it never needs again,
+/// nor what a rare call brought in with its neighbours. What is needed is mapped again, from the page cache or the file. A
+/// failure costs only memory.
 pub(crate) fn give_code_back() {
     let (Ok(program), Ok(maps)) = (fs::read_link("/proc/self/exe"), fs::read_to_string("/proc/self/maps")) else {
         return;
@@ -53,12 +53,15 @@ pub(crate) fn give_code_back() {
     // proc_pid_maps(5): `START-END PERMISSIONS OFFSET DEVICE INODE PATH`, the addresses in hexadecimal.
     for map in maps.lines() {
         let words: Vec<&str> = map.split_whitespace().collect();
-        let [range, "r-xp", _, _, _, path] = words[..] else { continue };
+        // The code, and the first segment: constants, and tables that only a panic reads. What the loader has written to
+        // (relocations) lies in later segments.
+        let ([range, "r-xp", _, _, _, path] | [range, "r--p", "00000000", _, _, path]) = words[..] else { continue };
         let address = |text: &str| usize::from_str_radix(text, 16).ok();
         let range = range.split_once('-').and_then(|(start, end)| Some((address(start)?, address(end)?)));
         let Some((start, end)) = range.filter(|_| Path::new(path) == program) else { continue };
-        // SAFETY: a private mapping of a file that was never written to (it is not writable, and code is not relocated):
-        // MADV_DONTNEED (madvise(2)) leaves it mapped, and the same pages of the file come back when they are touched.
+        // SAFETY: a private mapping of a file that was never written to (it is not writable, and neither code nor constants
+        // are relocated): MADV_DONTNEED (madvise(2)) leaves it mapped, and the same pages of the file come back when they
+        // are touched.
         unsafe { libc::madvise(ptr::without_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
     }
 }

@@ -70,7 +70,7 @@ impl Node {
         let to = device_path(&written);
         let whole = Stretch { device: to.clone(), offset: 0, length: volume.bytes() };
         // What an earlier try wrote is of another moment, perhaps, and must not shine through where there are zeroes now.
-        let is_zeroed = volume.is_zeroed() && (is_new || self.kernel.discard(whole).await.is_ok());
+        let is_zeroed = volume.is_zeroed() && (is_new || self.give_back(volume, whole).await);
         let mut offset = 0;
         while offset < reading.bytes {
             if self.detached.is_closed() {
@@ -82,6 +82,10 @@ impl Node {
             self.kernel.copy(Copying { from, to: to.clone(), is_zeroed }).await.map_err(failed)?;
             offset += length;
             self.copies.note(&volume.logical.name, offset, reading.bytes);
+        }
+        if reading.holds_nothing && !volume.is_zeroed() {
+            // It must not be taken for what another tenant of the disk had there.
+            self.zero_signatures(volume, &written).await?;
         }
         let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
         self.kernel.flush(&to).await.map_err(failed)?;

@@ -2,6 +2,7 @@
 //! since the volume's user may be writing to it. Nobody else sees a copy source, and it goes when the copy is whole or not
 //! wanted any more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Source;
@@ -22,6 +23,8 @@ pub(super) struct Reading {
     pub(super) origin: Origin,
     /// How much of it, from the start.
     pub(super) bytes: u64,
+    /// Whether nobody ever used it, so that what is at its ends is of another tenant of the disk.
+    pub(super) holds_nothing: bool,
     /// Keeps a snapshot from being deleted meanwhile.
     #[expect(dead_code, reason = "held, not read")]
     pub(super) lock: Option<locks::Held>,
@@ -36,9 +39,10 @@ impl Node {
         let view = self.groups.read().await?;
         let reading = match source {
             Source::Snapshot(_) => {
-                let (origin, bytes, _) = self.origin(&view, source).await?;
+                let (origin, bytes, content) = self.origin(&view, source).await?;
                 self.ensure_kept(&origin).await?;
-                Reading { origin, bytes, lock: Some(lock), own: false }
+                let holds_nothing = content.file_system.is_none() && !content.block;
+                Reading { origin, bytes, holds_nothing, lock: Some(lock), own: false }
             }
             Source::Volume(of) => self.copy_source(&copy.logical.name, of).await?,
         };
@@ -60,6 +64,7 @@ impl Node {
         if let Some((group, logical)) = in_group(&view, &volume.group.name, &name) {
             return self.copy_source_there(copy, &volume, group, logical).await;
         }
+        let holds_nothing = volume.tags.file_system.is_none() && !volume.tags.block;
         let tags = CopySourceTags {
             of: volume.logical.uuid.clone(),
             class: volume.tags.class.clone(),
@@ -77,7 +82,7 @@ impl Node {
         };
         let missing = || Error::Internal { problem: format!("{name} is not there after it was made") };
         let (group, logical) = in_group(&view, &group, &name).ok_or_else(missing)?;
-        Ok(Reading { origin: Origin { group, logical }, bytes, lock: None, own: true })
+        Ok(Reading { origin: Origin { group, logical }, bytes, holds_nothing, lock: None, own: true })
     }
 
     /// What lies under the name of a copy source: that of an earlier try if it is still good for this one.
@@ -94,7 +99,8 @@ impl Node {
         let origin = Origin { group, logical };
         let is_of_it = tags.of == of.logical.uuid && origin.logical.is_snapshot();
         if is_of_it && self.ensure_kept(&origin).await.is_ok() {
-            return Ok(Reading { origin, bytes: tags.bytes, lock: None, own: true });
+            let holds_nothing = of.tags.file_system.is_none() && !of.tags.block;
+            return Ok(Reading { origin, bytes: tags.bytes, holds_nothing, lock: None, own: true });
         }
         self.remove_copy_source(&origin.group, &origin.logical, &tags).await?;
         let operation = String::from("what an earlier try was copied from is being removed");
@@ -105,10 +111,15 @@ impl Node {
     pub(super) async fn held_origin(&self, origin: &Origin) -> Result<(MappedDevice, Held)> {
         let (group, logical) = (&origin.group, &origin.logical);
         let (uuid, name) = (logical.mapper_uuid(group), format!("{}/{}", group.name, logical.name));
-        if self.device_of(&uuid).await?.is_none() {
+        let found = self.device_of(&uuid).await?;
+        if found.as_ref().is_none_or(|device| device.suspended) {
             let turn = self.writer.turn(&group.name).await;
-            let activation = self.activation(group, logical).await?;
-            self.writer.activate(&turn, group, &logical.name, activation).await?;
+            if found.is_some() {
+                self.keep_running(&turn, group, logical).await?;
+            } else {
+                let activation = self.activation(group, logical).await?;
+                self.writer.activate(&turn, group, &logical.name, activation).await?;
+            }
         }
         let missing = || Error::Internal { problem: format!("{name} was activated, but has no device") };
         let device = self.device_of(&uuid).await?.ok_or_else(missing)?;
@@ -155,15 +166,20 @@ impl Node {
 
     /// Takes away the copy sources that no copy needs any more.
     pub(in crate::node) async fn drop_stale_copy_sources(&self, view: &View) {
-        let mut stale: Vec<String> = copy_sources(view).map(|(_, _, tags)| tags.copy).collect();
-        stale.retain(|copy| {
-            let is_needed = view.logical_volumes(copy).any(|(group, logical)| {
-                Volume::of(group, logical).is_some_and(|volume| volume.tags.incomplete().is_some())
+        let is_ours = |tags: &CopySourceTags| tags.driver == self.identity.driver;
+        let copies: BTreeSet<String> =
+            copy_sources(view).filter(|(_, _, tags)| is_ours(tags)).map(|(_, _, tags)| tags.copy).collect();
+        for copy in copies {
+            // Who makes the copy has its lock, from before the copy source is made.
+            let Ok(_lock) = self.locks.take(&copy, "looking for what it was copied from") else { continue };
+            let Ok(view) = self.groups.read().await else { return };
+            let is_needed = view.logical_volumes(&copy).any(|(group, logical)| {
+                let volume = Volume::of(group, logical).filter(|volume| volume.tags.deleting.is_none());
+                volume.is_some_and(|volume| volume.tags.incomplete().is_some())
             });
-            !is_needed && !self.locks.is_taken(copy)
-        });
-        for copy in stale {
-            self.drop_copy_source(view, &copy).await;
+            if !is_needed {
+                self.drop_copy_source(&view, &copy).await;
+            }
         }
     }
 

@@ -82,6 +82,21 @@ impl Node {
         Ok(self.writer.remove(turn, group, std::slice::from_ref(&logical.name)).await?)
     }
 
+    /// Removes all that tries which broke off left of thick snapshots; nobody asks for them by name any more, perhaps.
+    pub(in crate::node) async fn drop_broken_off(&self, view: &View) {
+        for (group, logical) in broken_off(view, &self.identity.driver) {
+            let turn = self.writer.turn(&group.name).await;
+            // While nobody has the group's turn none is just being made.
+            let Ok(now) = self.groups.read().await else { return };
+            let found = broken_off(&now, &self.identity.driver).find(|(_, now)| now.uuid == logical.uuid);
+            let Some((group, logical)) = found else { continue };
+            if let Err(error) = self.remove_broken_off(&turn, &group, &logical).await {
+                tracing::warn!(%error, volume = logical.name, "could not remove what is left of a snapshot");
+            }
+            self.reaper.changed(&group.name);
+        }
+    }
+
     /// Makes of the snapshot a volume that is being deleted: what it holds is its volume's, and is wiped like it.
     pub(in crate::node) async fn discard_thick(
         &self,
@@ -147,6 +162,18 @@ impl Node {
             Some(SnapshotStatus::Kept { used_sectors, total_sectors }) => used_sectors < total_sectors,
         })
     }
+}
+
+/// Logical volumes with the tags of a driver's snapshots that are none.
+fn broken_off<'v>(view: &'v View, driver: &'v str) -> impl Iterator<Item = (Arc<VolumeGroup>, LogicalVolume)> + 'v {
+    let is_broken_off = move |logical: &&LogicalVolume| {
+        let snapshot = SnapshotTags::parse(&logical.tags).and_then(|tags| tags.driver);
+        let maker = snapshot.or_else(|| CopySourceTags::parse(&logical.tags).map(|tags| tags.driver));
+        maker.is_some_and(|maker| maker == driver) && !logical.is_snapshot()
+    };
+    view.groups.iter().flat_map(move |group| {
+        group.logical_volumes.iter().filter(is_broken_off).map(|logical| (Arc::clone(group), logical.clone()))
+    })
 }
 
 fn lost(origin: &Origin) -> Error {

@@ -37,6 +37,8 @@ cases! {
     "a copy that was used as a raw device is not written to by a later mount" => raw_then_mounted,
     "a thick copy without room for what it is copied from leaves nothing" => no_room,
     "the name of a deleted snapshot can be used again, at the latest a moment later" => name_again,
+    "what a broken off snapshot left is removed, and so is what no copy is made of any more" => left_behind,
+    "a copy of a thick volume that nobody used shows nothing of an earlier tenant" => earlier_tenant,
     "a thin pool takes no more than was promised" => promised,
     "a snapshot that hangs leaves no device suspended" => nothing_suspended,
 }
@@ -557,6 +559,46 @@ async fn name_again(ground: &Ground) -> Result<()> {
         end(group)?;
     }
     Ok(())
+}
+
+async fn left_behind(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 100)?;
+    let source = ground.volume_in("own", "own", "source", 8, block()).await?;
+    let driver = "quarry.driver=lvm.quarry.storage";
+    let tags = ["--addtag", "quarry.kind=snapshot", "--addtag", "quarry.name=x", "--addtag", "quarry.source=y"];
+    // As lvm leaves it between its two commits.
+    let wreck = ["lvcreate", "-qq", "-y", "-an", "-Zn", "-Wn", "-l", "1", "-n", "snap-wreck", "--addtag", driver];
+    lvm(&[&wreck[..], &tags, &["own"]].concat())?;
+    let uuid = lvm(&["lvs", "--noheadings", "-o", "lv_uuid", &source.full_name()])?;
+    let stale = format!("quarry.of={uuid}");
+    let tags = ["quarry.kind=copy-source", "quarry.copy=nobody", "quarry.bytes=8388608", driver, &stale];
+    let tags: Vec<&str> = tags.iter().flat_map(|tag| ["--addtag", tag]).collect();
+    let words = ["lvcreate", "-qq", "-y", "-s", "-l", "1", "-n", "snap-stale"];
+    lvm(&[&words[..], &tags, &[&source.full_name()]].concat())?;
+    ground.crash().await?;
+    crate::inside::check::eventually("both are gone", || async {
+        let names = lvm(&["lvs", "--noheadings", "-o", "lv_name", "own"])?;
+        Ok(!names.contains("snap-wreck") && !names.contains("snap-stale"))
+    })
+    .await?;
+    source.remove().await?;
+    end(group)
+}
+
+async fn earlier_tenant(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 120)?;
+    // Somebody else's, on the same blocks; removed by hand.
+    lvm(&["lvcreate", "-qq", "-y", "-l", "4", "-n", "theirs", "own"])?;
+    run(&["udevadm", "settle"])?;
+    run(&["mkfs.ext4", "-q", "-F", "/dev/own/theirs"])?;
+    lvm(&["lvremove", "-qq", "-y", "own/theirs"])?;
+    let source = ground.volume_in("own", "own", "source", 16, mounted("ext4")).await?;
+    let made = copy(ground, "own", of_volume(&source), 16 * MIB, &source).await?;
+    let answer = ground.client().node.node_stage_volume(made.stage_request()?).await;
+    refused(answer, FailedPrecondition, &["is a copy of", "copies are not formatted"])?;
+    made.remove().await?;
+    source.remove().await?;
+    end(group)
 }
 
 async fn promised(ground: &Ground) -> Result<()> {
