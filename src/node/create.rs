@@ -205,7 +205,7 @@ impl Node {
             },
             None => Error::AlreadyExists {
                 what: format!("logical volume {}/{}", group.name, logical.name),
-                difference: String::from("it is not what was asked for, so it is not touched; rename or remove it"),
+                difference: String::from("it is not of this driver, so it is not touched; rename or remove it"),
             },
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-const LIMIT: Duration = Duration::from_millis(500);
+const LIMIT: Duration = Duration::from_secs(2);
 
 fn stretch(device: &Path, offset: u64) -> Stretch {
     Stretch { device: device.to_owned(), offset, length: 4096 }

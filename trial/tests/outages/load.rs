@@ -35,7 +35,9 @@ fn come_and_go(space: &Namespace<'_>, node: &str, name: &str) {
     let script = "[ ! -e /data/f ]; echo mine >/data/f; sync /data/f";
     space.apply(&[claim(name, "quarry", "64Mi"), on_node(plain_pod(name, name, script), node)]).unwrap();
     space.running(&[name]).unwrap();
-    assert_eq!(space.field(&format!("pod/{name}"), "{.status.containerStatuses[0].restartCount}").unwrap(), "0");
+    // Not the number of its starts: a kubelet that is killed between making a container and starting it makes another one.
+    let ended = "{.status.containerStatuses[0].lastState.terminated.exitCode}";
+    assert_ne!(space.field(&format!("pod/{name}"), ended).unwrap(), "1", "the script of {name} failed");
     space.delete(&[&format!("pod/{name}"), &format!("pvc/{name}")]).unwrap();
 }
 
