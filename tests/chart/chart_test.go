@@ -133,9 +133,11 @@ func container(t *testing.T, pod corev1.PodSpec, name string) corev1.Container {
 }
 
 var settings = map[string][]string{
-	"defaults":          nil,
-	"lvm of the host":   {"lvm.onHost=true"},
-	"lvm settings":      {"lvm.settingsFolder=/var/etc/lvm"},
+	"defaults":        nil,
+	"lvm of the host": {"lvm.onHost=true"},
+	"lvm settings":    {"lvm.settingsFolder=/var/etc/lvm"},
+	"a thin class": {"classes[0].name=thin", "classes[0].volumeGroups={nvme}", "classes[0].layout=thin",
+		"classes[0].thinPool.size=80%", "classes[0].thinPool.overcommit=2.5", "classes[0].snapshotReserve=1GiB"},
 	"node deployment":   {"provisioner.nodeDeployment=true"},
 	"cert-manager":      {"tls.source=certManager"},
 	"an issuer":         {"tls.source=certManager", "tls.certManager.issuer.name=ours", "tls.certManager.issuer.kind=ClusterIssuer"},
