@@ -75,12 +75,10 @@ fn class_in_words(class: &Class) -> String {
 fn layout_in_words(layout: &Layout) -> String {
     let Layout::Thin(rules) = layout else { return layout.to_string() };
     format!(
-        "thin, pool {}: {} of what the class may use, at most {} times promised, grows at {}% by {}%",
+        "thin, pool {}: {} of what the class may use, at most {} times promised",
         rules.name,
         rules.size,
-        rules.overcommit_factor(),
-        rules.grow_at,
-        rules.grow_by
+        rules.overcommit_factor()
     )
 }
 
