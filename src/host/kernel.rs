@@ -163,6 +163,16 @@ pub enum SnapshotStatus {
     Lost,
 }
 
+impl SnapshotStatus {
+    /// Whether what it holds can be read, and goes on to be: a full one is lost with the next write.
+    pub fn is_whole(self) -> bool {
+        match self {
+            Self::Kept { used_sectors, total_sectors } => used_sectors < total_sectors,
+            Self::Lost => false,
+        }
+    }
+}
+
 /// What is copied from one device to another, at the same place in both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copying {

@@ -138,7 +138,12 @@ impl VolumeGroup {
 
     /// A snapshot of the logical volume of that name; it goes when its origin does.
     pub fn snapshot_of(&self, origin: &str) -> Option<&LogicalVolume> {
-        self.logical_volumes.iter().find(|volume| volume.snapshot_of.iter().any(|name| name == origin))
+        self.snapshots_of(origin).next()
+    }
+
+    /// All such snapshots.
+    pub fn snapshots_of(&self, origin: &str) -> impl Iterator<Item = &LogicalVolume> {
+        self.logical_volumes.iter().filter(move |volume| volume.snapshot_of.iter().any(|name| name == origin))
     }
 
     /// Whether the status says so.

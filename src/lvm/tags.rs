@@ -173,6 +173,26 @@ impl VolumeTags {
         is_ours.then_some(())?;
         Some(Self { name: name?, ..volume })
     }
+
+    /// Whether no user ever put anything on it: it has neither a file system nor been a raw device.
+    pub fn holds_nothing(&self) -> bool {
+        self.file_system.is_none() && !self.block
+    }
+
+    /// Whether its file system still has the UUID of what it was copied from.
+    pub fn has_same_uuid(&self) -> bool {
+        self.copied.as_ref().is_some_and(|copied| copied.same_uuid)
+    }
+
+    /// Whether nobody ever had it.
+    pub fn is_unused(&self) -> bool {
+        self.fresh || self.incomplete().is_some()
+    }
+
+    /// What it is a copy of, as long as it is not all there.
+    pub fn incomplete(&self) -> Option<&CopiedFrom> {
+        self.copied.as_ref().filter(|copied| copied.unfinished || copied.ungrown)
+    }
 }
 
 /// The tags of a thin pool that a driver made.

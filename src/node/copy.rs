@@ -66,7 +66,6 @@ impl Node {
         let lock = self.locks.take(source.logical_name(), "being copied")?;
         let view = self.groups.read().await?;
         let (origin, bytes, content) = self.origin(&view, source).await?;
-        let is_empty = content.file_system.is_none() && !content.block;
         if let (Some(held), Some(wanted)) = (&content.file_system, &new.file_system)
             && held != wanted
         {
@@ -86,7 +85,7 @@ impl Node {
         let reading = match source {
             Source::Snapshot(_) => {
                 self.ensure_kept(&origin).await?;
-                Reading { origin, bytes, holds_nothing: is_empty, lock: Some(lock), own: false }
+                Reading { origin, bytes, holds_nothing: content.holds_nothing(), lock: Some(lock), own: false }
             }
             Source::Volume(of) => {
                 let reading = self.copy_source(name, of).await?;

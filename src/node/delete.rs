@@ -14,19 +14,22 @@ use crate::node::volume::Volume;
 impl Node {
     /// Deletes the volume, if it is one of those; one that is known to be gone is fine, one that is out of reach is not.
     pub async fn delete(self: &Arc<Self>, volume_id: &str, deletable: Deletable) -> Result<()> {
-        // An id that no node can have given out names nothing that could be lost.
-        let Some(id) = VolumeId::parse(volume_id) else { return Ok(()) };
-        if id.node != self.identity.topology {
+        let Some(name) = self.deletable("volume", volume_id)? else { return Ok(()) };
+        let node = Arc::clone(self);
+        self.mutate(&name.clone(), "deleting", async move { node.delete_locked(&name, deletable).await }).await
+    }
+
+    /// The logical name in the id of `what` is to be deleted; `None` where no node can have given out the id: it names nothing
+    /// that could be lost.
+    pub(super) fn deletable(&self, what: &str, id: &str) -> Result<Option<String>> {
+        let Some(parsed) = VolumeId::parse(id) else { return Ok(None) };
+        let (there, here) = (parsed.node, &self.identity.topology);
+        if there != *here {
             return Err(Error::Unavailable {
-                problem: format!(
-                    "volume {volume_id} is on node {:?}; this is node {:?}",
-                    id.node, self.identity.topology
-                ),
+                problem: format!("{what} {id} is on node {there:?}; this is node {here:?}"),
             });
         }
-        let node = Arc::clone(self);
-        let name = id.logical_volume.clone();
-        self.mutate(&id.logical_volume, "deleting", async move { node.delete_locked(&name, deletable).await }).await
+        Ok(Some(parsed.logical_volume))
     }
 
     async fn delete_locked(&self, name: &str, deletable: Deletable) -> Result<()> {

@@ -78,25 +78,13 @@ mod tests {
     use crate::csi::page::{LIMIT, bytes};
     use crate::csi::v1;
     use crate::csi::v1::list_volumes_response::Entry;
-    use crate::lvm::model::{LogicalVolume, sample};
+    use crate::lvm::model::sample;
     use crate::lvm::tags::VolumeTags;
 
     fn volumes(count: usize) -> Vec<Volume> {
         let (group, tags) = (Arc::new(sample::group("vg", &[(1, 0)])), VolumeTags::default());
         let volume = |number: usize| {
-            let logical = LogicalVolume {
-                name: format!("pvc-{number:036}"),
-                uuid: String::new(),
-                created: None,
-                extents: 1,
-                status: Vec::new(),
-                tags: Vec::new(),
-                segment_types: Vec::new(),
-                on_physical_volumes: Vec::new(),
-                snapshot_of: Vec::new(),
-                pool: None,
-                thin: None,
-            };
+            let logical = sample::volume(&format!("pvc-{number:036}"), 1);
             Volume { group: Arc::clone(&group), logical, tags: tags.clone() }
         };
         (0..count).map(volume).collect()

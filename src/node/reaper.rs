@@ -225,9 +225,7 @@ impl Node {
         self.reaper.changed(&group);
         self.writer.flush(&volume.group).await?;
         let Some(now) = self.still_to_be_wiped(&volume).await? else { return Ok(None) };
-        let uuid = now.logical.mapper_uuid(&now.group);
-        let shown = self.kernel.snapshot_status(&uuid).await;
-        let shown = shown.map_err(|source| Error::kernel("could not ask device-mapper about a snapshot", source))?;
+        let shown = self.snapshot_status(&now.group, &now.logical).await?;
         if now.is_thick_snapshot() || shown.is_some() {
             split?;
             return Err(Error::Internal { problem: format!("{} is still a snapshot", volume.full_name()) });

@@ -36,13 +36,13 @@ impl VolumeSnapshot {
 
     /// All of them, by name.
     pub fn all(view: &View) -> Vec<Self> {
-        let in_group = |group: &Arc<VolumeGroup>| {
-            let group = Arc::clone(group);
-            group.logical_volumes.iter().filter_map(|logical| Self::of(&group, logical)).collect::<Vec<_>>()
-        };
-        let mut snapshots: Vec<Self> = view.groups.iter().flat_map(in_group).collect();
+        let mut snapshots: Vec<Self> = view.groups.iter().flat_map(Self::in_group).collect();
         snapshots.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
         snapshots
+    }
+
+    fn in_group(group: &Arc<VolumeGroup>) -> impl Iterator<Item = Self> {
+        group.logical_volumes.iter().filter_map(|logical| Self::of(group, logical))
     }
 
     /// The one of that logical name. Two cannot be told apart by an id, so nothing is done to either.

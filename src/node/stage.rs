@@ -46,7 +46,7 @@ impl Node {
 
     async fn stage_locked(&self, name: &str, stage: &Stage) -> Result<()> {
         let volume = self.volume(name).await?;
-        if volume.tags.fresh || volume.tags.copied.as_ref().is_some_and(|copied| copied.same_uuid) {
+        if volume.tags.fresh || volume.tags.has_same_uuid() {
             // Its first use changes its tags; where that cannot be, nothing is begun.
             volume.ensure_writable()?;
         }
@@ -112,7 +112,7 @@ impl Node {
             }
         }
         let device = self.activated(volume).await?;
-        let is_same = volume.tags.copied.as_ref().is_some_and(|copied| copied.same_uuid);
+        let is_same = volume.tags.has_same_uuid();
         if let Some(mount) = mounted_at(&self.mounts().await?, path).filter(|_| !is_same) {
             already_staged(volume, mount, &device, wanted)?;
             // The try that mounted it may have ended before it grew.

@@ -123,8 +123,7 @@ impl Volume {
 
     /// The snapshots that hang on it: they would go with it, or be filled by its wipe.
     pub fn snapshots(&self) -> impl Iterator<Item = &LogicalVolume> {
-        let name = self.logical.name.as_str();
-        self.group.logical_volumes.iter().filter(move |logical| logical.snapshot_of.iter().any(|of| of == name))
+        self.group.snapshots_of(&self.logical.name)
     }
 
     /// Whether it is what is left of a thick snapshot, as long as that hangs on its volume: its device shows the volume then.

@@ -101,17 +101,9 @@ mod tests {
 
     fn group(name: &str) -> VolumeGroup {
         let volume = LogicalVolume {
-            name: String::from("data"),
             uuid: format!("data-{name}"),
-            extents: 1,
-            created: None,
-            status: Vec::new(),
             tags: vec![String::from("quarry.kind=volume"), String::from("quarry.name=data")],
-            segment_types: Vec::new(),
-            on_physical_volumes: Vec::new(),
-            snapshot_of: Vec::new(),
-            pool: None,
-            thin: None,
+            ..sample::volume("data", 1)
         };
         VolumeGroup { logical_volumes: vec![volume], ..sample::group(name, &[]) }
     }

@@ -8,17 +8,11 @@ use crate::lvm::model::{LogicalVolume, VolumeGroup, sample};
 fn logical(name: &str, tags: &[&str]) -> LogicalVolume {
     let tags = [&["quarry.kind=volume", "quarry.name=x", "quarry.class=fast"], tags].concat();
     LogicalVolume {
-        name: name.to_owned(),
         uuid: format!("{name}-uuid"),
-        extents: 256,
-        created: None,
-        status: Vec::new(),
         tags: tags.into_iter().map(String::from).collect(),
         segment_types: vec![String::from("striped")],
         on_physical_volumes: vec![String::from("pv0")],
-        snapshot_of: Vec::new(),
-        pool: None,
-        thin: None,
+        ..sample::volume(name, 256)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{MetadataArea, PhysicalVolume, VolumeGroup};
+use super::{LogicalVolume, MetadataArea, PhysicalVolume, VolumeGroup};
 
 /// A sound group without logical volumes, on physical volumes `pv0`, `pv1`… of so many extents, in all and free.
 pub(crate) fn group(name: &str, extents_and_free: &[(u64, u64)]) -> VolumeGroup {
@@ -26,5 +26,22 @@ pub(crate) fn group(name: &str, extents_and_free: &[(u64, u64)]) -> VolumeGroup 
         physical_volumes: physical_volumes.collect(),
         logical_volumes: Vec::new(),
         metadata_area: MetadataArea { size: 1 << 20, used: 1 << 10 },
+    }
+}
+
+/// A logical volume without anything but a name and a size; a test that needs one otherwise takes it by `..volume(…)`.
+pub(crate) fn volume(name: &str, extents: u64) -> LogicalVolume {
+    LogicalVolume {
+        name: name.to_owned(),
+        uuid: String::new(),
+        extents,
+        created: None,
+        status: Vec::new(),
+        tags: Vec::new(),
+        segment_types: Vec::new(),
+        on_physical_volumes: Vec::new(),
+        snapshot_of: Vec::new(),
+        pool: None,
+        thin: None,
     }
 }

@@ -1,29 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::lvm::model::{Pool, ThinVolume, sample};
+use crate::lvm::model::sample::{self, volume};
+use crate::lvm::model::{Pool, ThinVolume};
 
 /// 4 MiB extents.
 const GIB: u64 = 256;
 
 fn rules() -> PoolRules {
     PoolRules::default()
-}
-
-fn volume(name: &str, extents: u64) -> LogicalVolume {
-    LogicalVolume {
-        name: name.to_owned(),
-        uuid: String::new(),
-        extents,
-        created: None,
-        status: Vec::new(),
-        tags: Vec::new(),
-        segment_types: Vec::new(),
-        on_physical_volumes: Vec::new(),
-        snapshot_of: Vec::new(),
-        pool: None,
-        thin: None,
-    }
 }
 
 fn with_pool(data: u64, promised: &[u64]) -> VolumeGroup {

@@ -1,6 +1,6 @@
 //! What is remembered of a snapshot that is made only to copy a volume from, which its user may be writing to.
 
-use super::{BYTES, CLASS, CopiedFrom, DRIVER, KIND_COPY_SOURCE, VolumeTags, driver_tag, escape, value_of};
+use super::{BYTES, CLASS, DRIVER, KIND_COPY_SOURCE, driver_tag, escape, value_of};
 
 const COPY: &str = "quarry.copy=";
 const OF: &str = "quarry.of=";
@@ -48,20 +48,9 @@ impl CopySourceTags {
     }
 }
 
-impl VolumeTags {
-    /// Whether nobody ever had it.
-    pub fn is_unused(&self) -> bool {
-        self.fresh || self.incomplete().is_some()
-    }
-
-    /// What it is a copy of, as long as it is not all there.
-    pub fn incomplete(&self) -> Option<&CopiedFrom> {
-        self.copied.as_ref().filter(|copied| copied.unfinished || copied.ungrown)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::VolumeTags;
     use super::super::snapshot::SnapshotTags;
     use super::*;
 

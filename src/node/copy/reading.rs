@@ -41,7 +41,7 @@ impl Node {
             Source::Snapshot(_) => {
                 let (origin, bytes, content) = self.origin(&view, source).await?;
                 self.ensure_kept(&origin).await?;
-                let holds_nothing = content.file_system.is_none() && !content.block;
+                let holds_nothing = content.holds_nothing();
                 Reading { origin, bytes, holds_nothing, lock: Some(lock), own: false }
             }
             Source::Volume(of) => self.copy_source(&copy.logical.name, of).await?,
@@ -64,7 +64,7 @@ impl Node {
         if let Some((group, logical)) = in_group(&view, &volume.group.name, &name) {
             return self.copy_source_there(copy, &volume, group, logical).await;
         }
-        let holds_nothing = volume.tags.file_system.is_none() && !volume.tags.block;
+        let holds_nothing = volume.tags.holds_nothing();
         let tags = CopySourceTags {
             of: volume.logical.uuid.clone(),
             class: volume.tags.class.clone(),
@@ -99,7 +99,7 @@ impl Node {
         let origin = Origin { group, logical };
         let is_of_it = tags.of == of.logical.uuid && origin.logical.is_snapshot();
         if is_of_it && self.ensure_kept(&origin).await.is_ok() {
-            let holds_nothing = of.tags.file_system.is_none() && !of.tags.block;
+            let holds_nothing = of.tags.holds_nothing();
             return Ok(Reading { origin, bytes: tags.bytes, holds_nothing, lock: None, own: true });
         }
         self.remove_copy_source(&origin.group, &origin.logical, &tags).await?;

@@ -93,8 +93,7 @@ impl Node {
         group: &VolumeGroup,
         logical: &LogicalVolume,
     ) -> Result<()> {
-        let device = self.kernel.mapped_device(&logical.mapper_uuid(group)).await;
-        let device = device.map_err(|source| Error::kernel("could not ask device-mapper", source))?;
+        let device = self.device_of(&logical.mapper_uuid(group)).await?;
         if device.is_some_and(|device| device.suspended) {
             let activation = self.activation(group, logical).await?;
             self.writer.refresh(turn, group, &logical.name, activation).await?;

@@ -5,25 +5,14 @@ use std::sync::Arc;
 use super::VolumeSnapshot;
 use crate::error::{Error, Result};
 use crate::lvm::tags::KIND_SNAPSHOT;
-use crate::lvm::volume_id::VolumeId;
 use crate::node::Node;
 use crate::node::placement::ensure_writable;
 
 impl Node {
     /// Deletes the snapshot; one that is known to be gone is fine, one that is out of reach is not.
     pub async fn delete_snapshot(self: &Arc<Self>, snapshot_id: &str) -> Result<()> {
-        // An id that no node can have given out names nothing that could be lost.
-        let Some(id) = VolumeId::parse(snapshot_id) else { return Ok(()) };
-        if id.node != self.identity.topology {
-            return Err(Error::Unavailable {
-                problem: format!(
-                    "snapshot {snapshot_id} is on node {:?}; this is node {:?}",
-                    id.node, self.identity.topology
-                ),
-            });
-        }
+        let Some(name) = self.deletable("snapshot", snapshot_id)? else { return Ok(()) };
         let node = Arc::clone(self);
-        let name = id.logical_volume;
         self.mutate(&name.clone(), "deleting", async move { node.delete_snapshot_locked(&name).await }).await
     }
 

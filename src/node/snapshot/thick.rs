@@ -140,14 +140,18 @@ impl Node {
     pub(in crate::node) async fn ensure_readable(&self, origin: &Origin) -> Result<()> {
         let (group, logical) = (&origin.group, &origin.logical);
         let is_whole = match self.snapshot_status(group, logical).await? {
-            Some(SnapshotStatus::Kept { used_sectors, total_sectors }) => used_sectors < total_sectors,
-            Some(SnapshotStatus::Lost) => false,
+            Some(status) => status.is_whole(),
             None => logical.thin.is_some(),
         };
         if is_whole { Ok(()) } else { Err(lost(origin)) }
     }
 
-    async fn snapshot_status(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<Option<SnapshotStatus>> {
+    /// What the kernel says of a thick snapshot; nothing while it is not active, or is none.
+    pub(in crate::node) async fn snapshot_status(
+        &self,
+        group: &VolumeGroup,
+        logical: &LogicalVolume,
+    ) -> Result<Option<SnapshotStatus>> {
         if logical.thin.is_some() {
             return Ok(None);
         }
@@ -156,11 +160,7 @@ impl Node {
     }
 
     async fn is_kept(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<bool> {
-        Ok(match self.snapshot_status(group, logical).await? {
-            None => true,
-            Some(SnapshotStatus::Lost) => false,
-            Some(SnapshotStatus::Kept { used_sectors, total_sectors }) => used_sectors < total_sectors,
-        })
+        Ok(self.snapshot_status(group, logical).await?.is_none_or(SnapshotStatus::is_whole))
     }
 }
 
