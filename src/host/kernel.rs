@@ -124,6 +124,8 @@ pub struct PoolStatus {
     pub needs_check: bool,
     /// Counts lvm's changes of it.
     pub transaction_id: u64,
+    /// Pieces that are left when the kernel tells that it fills; 0 when it does not.
+    pub low_water: u64,
     /// Pieces in use.
     pub used_data: u64,
     /// Pieces in all.
@@ -257,6 +259,29 @@ pub trait Kernel: Send + Sync {
     async fn snapshot_status(&self, _uuid: &str) -> io::Result<Option<SnapshotStatus>> {
         Ok(None)
     }
+
+    /// Waits until something happened to a device of device-mapper's that it tells of: a pool fills, a device appears. What
+    /// happened between two calls counts; the first call answers at once.
+    async fn mapper_event(&self) -> io::Result<()> {
+        std::future::pending().await
+    }
+
+    /// Sends a message to the target of the device of that UUID (a thin pool's are in the kernel's thin-provisioning.rst).
+    async fn message(&self, _uuid: &str, _message: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Holds back the writes to the device of that UUID, after what was written so far has reached the disk; a file system that is
+    /// mounted from it is frozen. Waits as long as that takes.
+    async fn suspend(&self, _uuid: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sets a suspended device going again.
+    async fn resume(&self, _uuid: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Copies from one device to another, past the page cache; not flushed.
     async fn copy(&self, _copying: Copying) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())

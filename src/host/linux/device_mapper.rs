@@ -133,6 +133,8 @@ pub(super) struct Request<'r> {
     pub(super) flags: u32,
     pub(super) device: u64,
     pub(super) uuid: &'r str,
+    /// What stands behind the header.
+    pub(super) data: &'r [u8],
 }
 
 pub(super) fn ask(control: &File, command: u8, request: Request<'_>, size: usize) -> io::Result<Vec<u8>> {
@@ -153,6 +155,7 @@ impl Request<'_> {
         put(std::mem::offset_of!(Header, flags), &self.flags.to_ne_bytes());
         put(std::mem::offset_of!(Header, device), &self.device.to_ne_bytes());
         put(std::mem::offset_of!(Header, uuid), self.uuid.as_bytes());
+        put(MAPPER_HEADER, self.data);
         let (words, _) = bytes.as_chunks();
         Ok(words.iter().map(|word| u64::from_ne_bytes(*word)).collect())
     }

@@ -5,13 +5,16 @@ mod copy;
 pub mod descriptors;
 mod device_mapper;
 mod lanes;
+mod mapper_events;
 pub(crate) mod mountinfo;
 mod mounts;
+mod suspension;
 pub(crate) mod system_calls;
 mod target_status;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::kernel::{
@@ -19,6 +22,7 @@ use super::kernel::{
     SnapshotStatus, Stretch,
 };
 use lanes::Lanes;
+use mapper_events::MapperEvents;
 use tokio::sync::Semaphore;
 
 /// Where device-mapper takes requests.
@@ -30,6 +34,7 @@ const READ_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Linux {
     lanes: Lanes,
+    mapper_events: Arc<MapperEvents>,
 }
 
 impl Default for Linux {
@@ -41,7 +46,7 @@ impl Default for Linux {
 impl Linux {
     /// The kernel that this process runs on.
     pub fn new() -> Self {
-        Self { lanes: Lanes::new(READ_LIMIT) }
+        Self { lanes: Lanes::new(READ_LIMIT), mapper_events: Arc::default() }
     }
 
     /// The version of the kernel's device-mapper; `None` where it has none.
@@ -162,6 +167,25 @@ impl Kernel for Linux {
     async fn snapshot_status(&self, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
         let uuid = uuid.to_owned();
         brief(move || target_status::snapshot(Path::new(MAPPER), &uuid)).await
+    }
+
+    async fn mapper_event(&self) -> io::Result<()> {
+        self.mapper_events.next(Path::new(MAPPER)).await
+    }
+
+    async fn message(&self, uuid: &str, message: &str) -> io::Result<()> {
+        let (uuid, message) = (uuid.to_owned(), message.to_owned());
+        waiting(move || suspension::message(Path::new(MAPPER), &uuid, &message)).await
+    }
+
+    async fn suspend(&self, uuid: &str) -> io::Result<()> {
+        let uuid = uuid.to_owned();
+        waiting(move || suspension::suspend(Path::new(MAPPER), &uuid)).await
+    }
+
+    async fn resume(&self, uuid: &str) -> io::Result<()> {
+        let uuid = uuid.to_owned();
+        waiting(move || suspension::resume(Path::new(MAPPER), &uuid)).await
     }
 
     async fn copy(&self, copying: Copying) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The system calls for which `nix` has no safe function: ioctls on block devices and on device-mapper,
-//! the two calls that give a mount its flags before anybody can see it, and the settings of the allocator
-//! and of the program's own pages. Nothing else is unsafe.
+//! the two calls that give a mount its flags before anybody can see it, the settings of the allocator
+//! and of the program's own pages, and waiting for a file. Nothing else is unsafe.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int, c_long};
@@ -13,6 +13,8 @@ use std::ptr;
 
 use nix::errno::Errno;
 use nix::libc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Keeps the C library from holding on to memory that is free: one heap for all threads instead of eight per processor,
 /// and large buffers (the metadata of a group, a list of volumes) go back at once. Before other threads run.
@@ -109,6 +111,12 @@ pub(super) fn device_mapper(control: &File, command: u8, buffer: &mut [u64]) -> 
     let result = unsafe { libc::ioctl(control.as_raw_fd(), request, buffer.as_mut_ptr()) };
     Errno::result(result)?;
     Ok(())
+}
+
+/// Lets tasks wait until a file that the kernel can poll is readable.
+pub(super) fn readable(file: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: a file has the same open descriptor as long as it lives, and the answer owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }?)
 }
 
 /// `struct mount_attr` of linux/mount.h.

@@ -10,6 +10,8 @@ use super::super::kernel::{PoolMode, PoolStatus, SnapshotStatus};
 use super::device_mapper::{Request, ask, data_start, has_more, nonsense, open, text_at};
 
 const TABLE_STATUS: u8 = 12;
+/// The table itself instead of the state.
+const TABLE: u32 = 1 << 4;
 /// Without it the pool would first commit what it has in memory, with a flush of the disk.
 const NO_FLUSH: u32 = 1 << 11;
 /// Bytes of `struct dm_target_spec`, behind which the text stands.
@@ -21,20 +23,21 @@ const BUFFER: usize = 2 << 10;
 
 /// What the pool of that UUID says of itself; nothing when it is not active.
 pub(super) fn pool(control: &Path, uuid: &str) -> io::Result<Option<PoolStatus>> {
-    let text = text(control, uuid, "thin-pool")?;
-    text.map(|text| parse_pool(&text).ok_or_else(nonsense)).transpose()
+    let (state, table) = (text(control, uuid, "thin-pool", 0)?, text(control, uuid, "thin-pool", TABLE)?);
+    let parsed = state.zip(table).map(|(state, table)| parse_pool(&state, &table).ok_or_else(nonsense));
+    parsed.transpose()
 }
 
 /// What the thick snapshot of that UUID says of itself; nothing when it is not active.
 pub(super) fn snapshot(control: &Path, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
-    let text = text(control, uuid, "snapshot")?;
+    let text = text(control, uuid, "snapshot", 0)?;
     text.map(|text| parse_snapshot(&text).ok_or_else(nonsense)).transpose()
 }
 
 /// The text of the device of that UUID, if it has one target and that is of this type.
-fn text(control: &Path, uuid: &str, target: &str) -> io::Result<Option<String>> {
+fn text(control: &Path, uuid: &str, target: &str, flags: u32) -> io::Result<Option<String>> {
     let Some(control) = open(control)? else { return Ok(None) };
-    let request = Request { flags: NO_FLUSH, uuid, ..Request::default() };
+    let request = Request { flags: NO_FLUSH | flags, uuid, ..Request::default() };
     match ask(&control, TABLE_STATUS, request, BUFFER) {
         Ok(answer) => told(&answer, target),
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
@@ -60,20 +63,26 @@ fn parse_snapshot(text: &str) -> Option<SnapshotStatus> {
     Some(SnapshotStatus::Kept { used_sectors: used.parse().ok()?, total_sectors: total.parse().ok()? })
 }
 
+/// `<metadata device> <data device> <sectors of a piece> <low-water mark> …`
+fn low_water(table: &str) -> Option<u64> {
+    table.split_whitespace().nth(3)?.parse().ok()
+}
+
 /// `<transaction id> <used>/<total metadata blocks> <used>/<total data blocks> <held metadata root> ro|rw|out_of_data_space
 /// [no_]discard_passdown … <needs_check>|- …`, or the one word of a pool that has failed.
-fn parse_pool(text: &str) -> Option<PoolStatus> {
+fn parse_pool(state: &str, table: &str) -> Option<PoolStatus> {
     let failed = PoolStatus {
         mode: PoolMode::Failed,
         needs_check: false,
         transaction_id: 0,
+        low_water: 0,
         used_data: 0,
         total_data: 0,
         used_metadata: 0,
         total_metadata: 0,
         has_metadata_snapshot: false,
     };
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let words: Vec<&str> = state.split_whitespace().collect();
     let [transaction_id, metadata, data, held, mode, ref rest @ ..] = words[..] else {
         return matches!(words[..], ["Fail" | "Error"]).then_some(failed);
     };
@@ -91,6 +100,7 @@ fn parse_pool(text: &str) -> Option<PoolStatus> {
         },
         needs_check: rest.contains(&"needs_check"),
         transaction_id: transaction_id.parse().ok()?,
+        low_water: low_water(table)?,
         used_data,
         total_data,
         used_metadata,
@@ -103,13 +113,17 @@ fn parse_pool(text: &str) -> Option<PoolStatus> {
 mod tests {
     use super::*;
 
+    const TABLE_TEXT: &str = "252:0 252:1 128 1280 1 error_if_no_space";
+
     #[test]
     fn the_text_of_a_pool_is_understood() {
-        let sound = parse_pool("2 116/1024 342/6400 - rw no_discard_passdown error_if_no_space - 256 ").unwrap();
+        let sound =
+            parse_pool("2 116/1024 342/6400 - rw no_discard_passdown error_if_no_space - 256 ", TABLE_TEXT).unwrap();
         let expected = PoolStatus {
             mode: PoolMode::Writable,
             needs_check: false,
             transaction_id: 2,
+            low_water: 1280,
             used_data: 342,
             total_data: 6400,
             used_metadata: 116,
@@ -117,14 +131,22 @@ mod tests {
             has_metadata_snapshot: false,
         };
         assert_eq!(sound, expected);
-        let broken = parse_pool("7 1024/1024 1/2 - ro discard_passdown error_if_no_space needs_check 256").unwrap();
+        let broken =
+            parse_pool("7 1024/1024 1/2 - ro discard_passdown error_if_no_space needs_check 256", TABLE_TEXT).unwrap();
         assert_eq!((broken.mode, broken.needs_check), (PoolMode::ReadOnly, true));
-        let full = parse_pool("7 1/1024 2/2 99 out_of_data_space discard_passdown error_if_no_space - 256").unwrap();
+        let full = parse_pool("7 1/1024 2/2 99 out_of_data_space discard_passdown error_if_no_space - 256", TABLE_TEXT)
+            .unwrap();
         assert_eq!((full.mode, full.has_metadata_snapshot), (PoolMode::OutOfDataSpace, true));
-        assert_eq!(parse_pool("Fail").unwrap().mode, PoolMode::Failed);
+        assert_eq!(parse_pool("Fail", TABLE_TEXT).unwrap().mode, PoolMode::Failed);
         for text in ["", "1", "a 1/2 3/4 - rw", "1 1 3/4 - rw", "1 1/2 3/4 - new_mode"] {
-            assert_eq!(parse_pool(text), None, "{text}");
+            assert_eq!(parse_pool(text, TABLE_TEXT), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_mark_of_a_pool_is_in_its_table() {
+        assert_eq!(low_water(TABLE_TEXT), Some(1280));
+        assert_eq!((low_water("252:0 252:1 128"), low_water("a b c d")), (None, None));
     }
 
     #[test]

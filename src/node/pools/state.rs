@@ -112,6 +112,7 @@ mod tests {
             mode: PoolMode::Writable,
             needs_check: false,
             transaction_id: 1,
+            low_water: 0,
             used_data: 9,
             total_data: 10,
             used_metadata: 9,
