@@ -29,7 +29,7 @@ use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::node_service::NodeService;
-use crate::node::{Identity, Node, reaper, remote};
+use crate::node::{Identity, Node, pools, reaper, remote, snapshot, trim};
 use crate::telemetry::{Metrics, http, logs};
 use crate::tls::{self, expiry, folder};
 
@@ -96,6 +96,9 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     }
     end_on_signal(stop.clone())?;
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
+    detached.spawn(pools::watch::run(Arc::clone(&node), stop.clone()));
+    detached.spawn(snapshot::reserve::run(Arc::clone(&node), stop.clone()));
+    detached.spawn(trim::run(Arc::clone(&node), stop.clone()));
     tokio::spawn(judge(Arc::clone(&node)));
     tokio::spawn(keep_house(settings));
 

@@ -83,6 +83,7 @@ impl Source for NodeSource {
         let wipes_pending = u64::try_from(Node::wipes_pending(&all)).ok();
         Gauges {
             volume_groups: volume_groups.collect(),
+            thin_pools: self.node.pool_figures(&view).await,
             volumes,
             wipes_pending,
             stuck_commands,

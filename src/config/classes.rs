@@ -1,6 +1,7 @@
 //! Classes: what a storage class may ask for by name, and where such volumes lie.
 
 use crate::config::pattern::Pattern;
+use crate::config::trim_schedule::TrimSchedule;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::VolumeGroup;
 use crate::lvm::portion::Portion;
@@ -33,6 +34,8 @@ pub struct Class {
     pub snapshot_reserve: Portion,
     /// What is done to the blocks of its deleted volumes.
     pub wipe: Wipe,
+    /// How often its mounted volumes are trimmed (fstrim(8)).
+    pub trim: TrimSchedule,
     /// The file system of its volumes when the request names none: one of [`FILE_SYSTEMS`].
     pub file_system: String,
     /// Further arguments for `mkfs`, one word each.
@@ -54,6 +57,7 @@ impl Class {
             reserve: Portion::NONE,
             snapshot_reserve: Portion::Share(2_000),
             wipe: Wipe::Zero,
+            trim: TrimSchedule::NEVER,
             file_system: String::from(FILE_SYSTEMS[0]),
             mkfs_options: Vec::new(),
             mount_options: Vec::new(),

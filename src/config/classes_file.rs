@@ -10,6 +10,7 @@ use serde_saphyr::{Error as YamlError, Location, MessageFormatter, Spanned, User
 
 use crate::config::classes::{Class, Classes, DEFAULT_SIZE_BYTES, FILE_SYSTEMS};
 use crate::config::thin_pool::{RawThinPool, misplaced};
+use crate::config::trim_schedule::TrimSchedule;
 use crate::lvm::layout::Layout;
 use crate::lvm::size::Bytes;
 
@@ -63,6 +64,7 @@ struct RawClass {
     reserve: Option<Spanned<String>>,
     snapshot_reserve: Option<Spanned<String>>,
     wipe: Option<Spanned<String>>,
+    trim_every: Option<Spanned<String>>,
     file_system: Option<Spanned<String>>,
     mkfs_options: Option<Spanned<Vec<String>>>,
     mount_options: Option<Spanned<Vec<String>>>,
@@ -173,12 +175,15 @@ impl RawClass {
         let (mkfs_options, mount_options) = (words(&self.mkfs_options), words(&self.mount_options));
         judge("mkfsOptions", &self.mkfs_options, check_options(&file_system, &mkfs_options, &[]))?;
         judge("mountOptions", &self.mount_options, check_options(&file_system, &[], &mount_options))?;
+        let layout = layout(self.layout.as_ref(), self.thin_pool)?;
+        let trim = if matches!(layout, Layout::Thin(_)) { TrimSchedule::DAILY } else { defaults.trim };
         Ok(Class {
             default: self.default.is_some_and(|default| default.value),
-            layout: layout(self.layout.as_ref(), self.thin_pool)?,
+            layout,
             reserve: value_or("reserve", self.reserve.as_ref(), defaults.reserve)?,
             snapshot_reserve: value_or("snapshotReserve", self.snapshot_reserve.as_ref(), defaults.snapshot_reserve)?,
             wipe: value_or("wipe", self.wipe.as_ref(), defaults.wipe)?,
+            trim: value_or("trimEvery", self.trim_every.as_ref(), trim)?,
             default_size: default_size(self.default_size.as_ref())?,
             file_system,
             mkfs_options,

@@ -8,4 +8,5 @@ pub mod node_address;
 pub mod node_name;
 pub mod pattern;
 pub mod thin_pool;
+pub mod trim_schedule;
 pub mod watch;

@@ -1,5 +1,8 @@
 //! What a thin pool holds, and how much may be promised of it. Pure arithmetic, in extents unless a name says bytes;
-//! [`room`] is asked by all that make, grow or copy thin volumes and by `GetCapacity`, so that they agree.
+//! [`room`] is asked by all that make, grow or copy thin volumes and by `GetCapacity`, so that they agree. [`growth`] is how
+//! far a pool itself grows, and when.
+
+pub mod growth;
 
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::portion::Portion;
@@ -102,30 +105,32 @@ impl PoolRules {
     }
 
     fn sized(&self, data: u64, extent_bytes: u64, spare: u64) -> PoolSize {
-        let promised = u128::from(self.limit(data)) * u128::from(extent_bytes);
-        let metadata_bytes = |chunk_bytes: u64| {
-            let chunks = promised.div_ceil(u128::from(chunk_bytes));
-            u64::try_from(chunks * u128::from(METADATA_PER_CHUNK)).unwrap_or(u64::MAX)
-        };
         let mut chunk_bytes = self.chunk_bytes.unwrap_or(LEAST_CHUNK);
-        while self.chunk_bytes.is_none() && metadata_bytes(chunk_bytes) > MOST_METADATA && chunk_bytes < MOST_CHUNK {
+        let is_too_much = |chunk_bytes| self.metadata_bytes_for(data, chunk_bytes, extent_bytes) > MOST_METADATA;
+        while self.chunk_bytes.is_none() && is_too_much(chunk_bytes) && chunk_bytes < MOST_CHUNK {
             chunk_bytes *= 2;
         }
-        let bytes = self.metadata_bytes.unwrap_or_else(|| metadata_bytes(chunk_bytes));
-        let bytes = bytes.clamp(LEAST_METADATA, MOST_METADATA);
-        let metadata = bytes.div_ceil(extent_bytes);
+        let metadata = self.metadata_extents(data, chunk_bytes, extent_bytes);
         PoolSize { data, metadata, spare: metadata.saturating_sub(spare), chunk_bytes }
+    }
+
+    /// Extents of metadata that a pool of so many extents of data has at its making.
+    fn metadata_extents(&self, data: u64, chunk_bytes: u64, extent_bytes: u64) -> u64 {
+        let promised = || self.metadata_bytes_for(data, chunk_bytes, extent_bytes);
+        let bytes = self.metadata_bytes.unwrap_or_else(promised);
+        bytes.clamp(LEAST_METADATA, MOST_METADATA).div_ceil(extent_bytes)
+    }
+
+    /// Bytes of metadata for all that may be promised of so many extents of data.
+    fn metadata_bytes_for(&self, data: u64, chunk_bytes: u64, extent_bytes: u64) -> u64 {
+        let promised = u128::from(self.limit(data)) * u128::from(extent_bytes);
+        let chunks = promised.div_ceil(u128::from(chunk_bytes));
+        u64::try_from(chunks * u128::from(METADATA_PER_CHUNK)).unwrap_or(u64::MAX)
     }
 
     /// What may be promised as a factor, such as `2.5`.
     pub fn overcommit_factor(&self) -> String {
         format!("{}.{:02}", self.overcommit / 100, self.overcommit % 100)
-    }
-
-    /// How many extents its data grows by when it is due: at most so many as the class may still use.
-    pub fn growth(&self, data: u64, usable: u64) -> u64 {
-        let wanted = (u128::from(data) * u128::from(self.grow_by)).div_ceil(100);
-        u64::try_from(wanted).unwrap_or(u64::MAX).min(usable)
     }
 }
 
@@ -134,8 +139,9 @@ fn spare(group: &VolumeGroup) -> u64 {
     group.logical_volumes.iter().filter(|volume| volume.name.ends_with(SPARE)).map(|volume| volume.extents).sum()
 }
 
-/// The extents of all thin volumes in a pool, whoever made them, each in whole pieces.
-fn promised(group: &VolumeGroup, pool: &str, step: u64) -> u64 {
+/// The extents of all thin volumes in a pool, whoever made them, each in whole pieces of so many bytes.
+pub fn promised(group: &VolumeGroup, pool: &str, chunk_bytes: u64) -> u64 {
+    let step = step(chunk_bytes, group.extent_bytes);
     let is_in = |volume: &&LogicalVolume| volume.thin.as_ref().is_some_and(|thin| thin.pool == pool);
     let whole = |volume: &LogicalVolume| volume.extents.checked_next_multiple_of(step).unwrap_or(u64::MAX);
     group.logical_volumes.iter().filter(is_in).fold(0, |sum, volume| sum.saturating_add(whole(volume)))
@@ -168,7 +174,8 @@ pub fn room(group: &VolumeGroup, rules: &PoolRules, usable: u64) -> Result<u64, 
         ));
     }
     let step = step(pool.chunk_bytes, group.extent_bytes);
-    Ok(whole(rules.limit(there.extents).saturating_sub(promised(group, name, step)), step))
+    let left = rules.limit(there.extents).saturating_sub(promised(group, name, pool.chunk_bytes));
+    Ok(whole(left, step))
 }
 
 fn whole(extents: u64, step: u64) -> u64 {

@@ -236,6 +236,23 @@ impl Writer {
         self.commands.run_ok(&command).await.map(drop)
     }
 
+    /// Grows a thin pool's metadata to so many extents in all, and the group's spare with it.
+    pub async fn extend_metadata(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        pool: &str,
+        extents: u64,
+        activation: Activation,
+    ) -> Result<(), CommandError> {
+        let bytes = extents.saturating_mul(group.extent_bytes);
+        let command = lvm("lvextend", group)
+            .arguments(activation.arguments())
+            .arguments(["--poolmetadatasize", &format!("{bytes}b")])
+            .argument(full_name(group, pool));
+        self.commands.run_ok(&command).await.map(drop)
+    }
+
     /// Adds and takes away tags in one commit.
     pub async fn change_tags(
         &self,

@@ -187,9 +187,11 @@ impl Node {
             return Err(Error::AlreadyExists { what: format!("volume {:?}", volume.tags.name), difference });
         }
         if let (Some(_), Some(source)) = (incomplete, &new.source) {
+            self.ensure_settled(&volume.group, &volume.logical).await?;
             return self.go_on(volume, source, new).await;
         }
-        // A crash may have come between the commit and the flush of the first try.
+        // A crash may have come between the commit and the flush of the first try, or what the pool does for it.
+        self.ensure_settled(&volume.group, &volume.logical).await?;
         self.writer.flush(&volume.group).await?;
         Ok(volume)
     }

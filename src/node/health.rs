@@ -58,6 +58,10 @@ impl Node {
         let mut conditions = conditions(&volume, device.as_ref(), &mounts);
         let heads = self.recorded_errors(&[(&volume, device.as_ref())]).await;
         conditions.extend(heads.into_iter().flatten());
+        if let Some(pool) = volume.pool() {
+            conditions.extend(self.pool_health(&volume.group, pool).await?);
+        }
+        conditions.extend(self.lost_snapshots(&volume).await?);
         if let (None, Some(path)) = (&device, shown_at) {
             conditions.push(Condition {
                 severity: Severity::Inaccessible,
@@ -78,6 +82,7 @@ impl Node {
         let (devices, mounts) = (self.mapped_devices().await?, self.mounts().await?);
         let looked_at: Vec<_> = page.volumes.iter().map(|volume| (volume, volume.device(&devices))).collect();
         let heads = self.recorded_errors(&looked_at).await;
+        let pools = self.health_of_pools(&page.volumes).await?;
         let mut unhealthy = Vec::new();
         for ((volume, device), head) in looked_at.into_iter().zip(heads) {
             let mut conditions = if is_away(volume) {
@@ -86,6 +91,8 @@ impl Node {
                 conditions(volume, device, &mounts)
             };
             conditions.extend(head);
+            conditions.extend(volume.pool().and_then(|pool| pools.get(&pool.uuid)).into_iter().flatten().cloned());
+            conditions.extend(self.lost_snapshots(volume).await?);
             if !conditions.is_empty() {
                 unhealthy.push((volume.clone(), conditions));
             }
@@ -125,6 +132,7 @@ impl Node {
             reason: "VolumeGroupMissing",
             message: format!("volume group {} is not there any more; attach its disks", group.name),
         }));
+        conditions.extend(self.pools_health(&view).await?);
         Ok(conditions)
     }
 

@@ -7,6 +7,7 @@
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
 //! - [`reaper`], [`group_backup`]: in the background, wiping and removing deleted volumes, and lvm's backups
+//! - [`trim`]: in the background, giving back what file systems do not use any more
 //! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
 //! - [`pools`]: thin pools
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
@@ -36,6 +37,7 @@ pub mod snapshot;
 pub mod stage;
 pub mod stats;
 pub mod topology;
+pub mod trim;
 pub mod unstage;
 pub mod uses;
 pub mod volume;
@@ -47,7 +49,9 @@ use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
 use self::locks::Locks;
+use self::pools::watch::PoolWatch;
 use self::reaper::Reaper;
+use self::snapshot::reserve::ReserveWatch;
 use self::volume::Volume;
 use crate::config::classes::Class;
 use crate::config::watch::ClassesInForce;
@@ -95,10 +99,12 @@ pub struct Node {
     locks: Locks,
     reaper: Reaper,
     copies: Copies,
+    pool_watch: PoolWatch,
+    reserve_watch: ReserveWatch,
 }
 
 impl Node {
-    /// A node over the two seams. [`reaper::run`] must be started beside it.
+    /// A node over the two seams. [`reaper::run`], [`pools::watch::run`], [`snapshot::reserve::run`] and [`trim::run`] must be started beside it.
     pub fn new(
         identity: Identity,
         classes: Arc<ClassesInForce>,
@@ -119,6 +125,8 @@ impl Node {
             locks: Locks::default(),
             reaper: Reaper::default(),
             copies: Copies::default(),
+            pool_watch: PoolWatch::default(),
+            reserve_watch: ReserveWatch::default(),
         })
     }
 

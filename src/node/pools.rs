@@ -1,7 +1,17 @@
 //! Thin pools: making them, and what the rules of the classes say of one.
+//!
+//! - [`cut`]: thin snapshots
+//! - [`state`], [`trouble`], [`health`]: how a pool is, what of it keeps volumes away and what its users are told
+//! - [`figures`]: what is measured
+//! - [`watch`], [`grow`]: waiting for the kernel's word that one fills, and growing it
 
 pub mod cut;
+pub mod figures;
+pub mod grow;
+pub mod health;
 pub mod state;
+pub mod trouble;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -28,9 +38,14 @@ impl Node {
 
     /// What the classes say of the pool of that name in a group.
     fn rules_of(&self, group: &str, pool: &str) -> Option<PoolRules> {
+        self.class_of_pool(group, pool).map(|(_, rules)| rules)
+    }
+
+    /// The class whose volumes are in the pool of that name, and its rules: those that share a pool say the same of it.
+    fn class_of_pool(&self, group: &str, pool: &str) -> Option<(Class, PoolRules)> {
         let classes = self.classes.current();
         let of_class = |class: &Class| match &class.layout {
-            Layout::Thin(rules) if rules.name == pool && class.uses(group) => Some(rules.clone()),
+            Layout::Thin(rules) if rules.name == pool && class.uses(group) => Some((class.clone(), rules.clone())),
             _ => None,
         };
         classes.iter().find_map(of_class)
@@ -66,6 +81,7 @@ impl Node {
             return Err(Error::Internal { problem });
         };
         self.writer.flush(&now).await?;
+        self.pool_watch.wake();
         tracing::info!(group = now.name, pool = rules.name, ?size, "made a thin pool");
         Ok(now)
     }

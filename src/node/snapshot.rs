@@ -1,11 +1,12 @@
 //! Snapshots of volumes.
 //!
 //! - [`create`], [`delete`], [`list`]: the calls
-//! - [`thick`]: what is other about those of thick volumes
+//! - [`thick`], [`reserve`]: what is other about those of thick volumes, and their room
 
 pub mod create;
 pub mod delete;
 pub mod list;
+pub mod reserve;
 pub mod thick;
 
 use std::sync::Arc;

@@ -131,10 +131,14 @@ impl Volume {
         self.logical.thin.is_none() && !self.logical.snapshot_of.is_empty()
     }
 
+    /// The thin pool it is in.
+    pub fn pool(&self) -> Option<&LogicalVolume> {
+        self.logical.thin.as_ref().and_then(|thin| self.group.logical_volume(&thin.pool))
+    }
+
     /// Whether what was never written to it reads as zeroes, whoever had the disk before: its pool sees to that.
     pub fn is_zeroed(&self) -> bool {
-        let pool = self.logical.thin.as_ref().and_then(|thin| self.group.logical_volume(&thin.pool));
-        pool.and_then(|pool| pool.pool.as_ref()).is_some_and(|pool| pool.zeroes)
+        self.pool().and_then(|pool| pool.pool.as_ref()).is_some_and(|pool| pool.zeroes)
     }
 
     /// Its device among the mapped ones; `None` while it is not active.

@@ -16,6 +16,7 @@ type Gauge = AnyGauge<u64, AtomicU64>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
     pub volume_groups: Vec<VolumeGroupGauges>,
+    pub thin_pools: Vec<ThinPoolGauges>,
     /// How many volumes there are, by class.
     pub volumes: BTreeMap<String, u64>,
     pub wipes_pending: Option<u64>,
@@ -49,9 +50,38 @@ pub struct VolumeGroupGauges {
     pub metadata_free_bytes: u64,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ThinPoolGauges {
+    pub volume_group: String,
+    pub thin_pool: String,
+    pub data_bytes: u64,
+    pub data_used_bytes: u64,
+    pub metadata_bytes: u64,
+    pub metadata_used_bytes: u64,
+    /// The sizes of all volumes and snapshots in it.
+    pub promised_bytes: u64,
+    /// What may be promised.
+    pub limit_bytes: u64,
+    /// What is wrong with it, in one word.
+    pub trouble: Option<&'static str>,
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct VolumeGroupLabels {
     volume_group: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ThinPoolLabels {
+    volume_group: String,
+    thin_pool: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TroubleLabels {
+    volume_group: String,
+    thin_pool: String,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -70,6 +100,18 @@ const VOLUME_GROUP_GAUGES: [VolumeGroupGauge; 3] = [
     }),
 ];
 
+/// The same of thin pools.
+type ThinPoolGauge = (&'static str, &'static str, fn(&ThinPoolGauges) -> u64);
+
+const THIN_POOL_GAUGES: [ThinPoolGauge; 6] = [
+    ("thin_pool_data", "Size of the thin pool's data", |pool| pool.data_bytes),
+    ("thin_pool_data_used", "What of it is in use", |pool| pool.data_used_bytes),
+    ("thin_pool_metadata", "Size of the thin pool's metadata", |pool| pool.metadata_bytes),
+    ("thin_pool_metadata_used", "What of it is in use", |pool| pool.metadata_used_bytes),
+    ("thin_pool_promised", "Sizes of all volumes and snapshots in the thin pool", |pool| pool.promised_bytes),
+    ("thin_pool_limit", "What may be promised of the thin pool", |pool| pool.limit_bytes),
+];
+
 impl Gauges {
     /// A registry of this moment only. Shared ones would let two scrapes mix their values.
     pub(super) fn registry(&self) -> Registry {
@@ -82,6 +124,7 @@ impl Gauges {
             }
             registry.register_with_unit(name, help, Unit::Bytes, family);
         }
+        self.register_thin_pools(&mut registry);
         let volumes = Family::<ClassLabels, Gauge>::default();
         for (class, count) in &self.volumes {
             let labels = ClassLabels { class: class.clone() };
@@ -129,5 +172,24 @@ impl Gauges {
             }
         }
         registry
+    }
+
+    fn register_thin_pools(&self, registry: &mut Registry) {
+        for (name, help, value) in THIN_POOL_GAUGES {
+            let family = Family::<ThinPoolLabels, Gauge>::default();
+            for pool in &self.thin_pools {
+                let labels =
+                    ThinPoolLabels { volume_group: pool.volume_group.clone(), thin_pool: pool.thin_pool.clone() };
+                family.get_or_create(&labels).set(value(pool));
+            }
+            registry.register_with_unit(name, help, Unit::Bytes, family);
+        }
+        let troubles = Family::<TroubleLabels, Gauge>::default();
+        for pool in &self.thin_pools {
+            let Some(reason) = pool.trouble else { continue };
+            let (volume_group, thin_pool) = (pool.volume_group.clone(), pool.thin_pool.clone());
+            troubles.get_or_create(&TroubleLabels { volume_group, thin_pool, reason }).set(1);
+        }
+        registry.register("thin_pool_trouble", "1 while something is wrong with the thin pool", troubles);
     }
 }

@@ -127,7 +127,7 @@ fn seconds<Labels: Clone + std::hash::Hash + Eq>() -> Seconds<Labels> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gauges::VolumeGroupGauges;
+    use super::super::gauges::{ThinPoolGauges, VolumeGroupGauges};
     use super::*;
 
     fn assert_line(text: &str, line: &str) {
@@ -170,6 +170,14 @@ mod tests {
                 free_bytes: 1 << 30,
                 metadata_free_bytes: 4096,
             }],
+            thin_pools: vec![ThinPoolGauges {
+                volume_group: "nvme".to_owned(),
+                thin_pool: "pool".to_owned(),
+                data_bytes: 1 << 30,
+                limit_bytes: 1 << 31,
+                trouble: Some("ThinPoolFull"),
+                ..ThinPoolGauges::default()
+            }],
             volumes: [("fast".to_owned(), 3)].into(),
             wipes_pending: Some(1),
             stuck_commands: Some(0),
@@ -182,6 +190,9 @@ mod tests {
             r#"quarry_volume_group_size_bytes{volume_group="nvme"} 1099511627776"#,
             r#"quarry_volume_group_free_bytes{volume_group="nvme"} 1073741824"#,
             r#"quarry_volume_group_metadata_free_bytes{volume_group="nvme"} 4096"#,
+            r#"quarry_thin_pool_data_bytes{volume_group="nvme",thin_pool="pool"} 1073741824"#,
+            r#"quarry_thin_pool_limit_bytes{volume_group="nvme",thin_pool="pool"} 2147483648"#,
+            r#"quarry_thin_pool_trouble{volume_group="nvme",thin_pool="pool",reason="ThinPoolFull"} 1"#,
             r#"quarry_volumes{class="fast"} 3"#,
             "quarry_wipes_pending 1",
             "quarry_stuck_commands 0",

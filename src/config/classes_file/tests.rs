@@ -25,6 +25,7 @@ classes:
   layout: linear
   reserve: 5%
   wipe: discard
+  trimEvery: 7days
   fileSystem: xfs
   mkfsOptions: [\"-m\", \"0\"]
   mountOptions: [noatime]
@@ -42,6 +43,7 @@ classes:
         reserve: Portion::Share(500),
         snapshot_reserve: Portion::Share(2_000),
         wipe: Wipe::Discard,
+        trim: "7days".parse().unwrap(),
         file_system: String::from("xfs"),
         mkfs_options: vec![String::from("-m"), String::from("0")],
         mount_options: vec![String::from("noatime")],
@@ -58,6 +60,9 @@ fn what_is_left_out_takes_the_safe_default() {
     let classes = parse(&with("")).unwrap();
     let class = classes.default_class().unwrap();
     assert_eq!((class.wipe, class.reserve, &class.layout), (Wipe::Zero, Portion::NONE, &Layout::Linear));
+    assert_eq!(class.trim, TrimSchedule::NEVER);
+    let thin = parse(&with("  layout: thin\n")).unwrap();
+    assert_eq!(thin.default_class().map(|class| class.trim), Some(TrimSchedule::DAILY));
     assert_eq!((class.file_system.as_str(), class.default_size, class.default), ("ext4", 1 << 30, false));
 }
 

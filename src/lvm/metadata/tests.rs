@@ -43,6 +43,8 @@ fn every_kind_of_segment_takes_what_it_lies_on_and_nothing_else() {
         data: String::from("pool_tdata"),
         chunk_bytes: 64 << 10,
         zeroes: true,
+        transaction_id: 1,
+        is_pending: false,
     };
     let thin = ThinVolume { pool: String::from("pool"), device_id: 1, origin: None };
     assert_eq!((&volume("pool").pool, &volume("thin").thin), (&Some(pool), &Some(thin)));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{LogicalVolume, MetadataArea, PhysicalVolume, VolumeGroup};
+use super::{LogicalVolume, MetadataArea, PhysicalVolume, Pool, VolumeGroup};
 
 /// A sound group without logical volumes, on physical volumes `pv0`, `pv1`… of so many extents, in all and free.
 pub(crate) fn group(name: &str, extents_and_free: &[(u64, u64)]) -> VolumeGroup {
@@ -44,4 +44,17 @@ pub(crate) fn volume(name: &str, extents: u64) -> LogicalVolume {
         pool: None,
         thin: None,
     }
+}
+
+/// A thin pool of that name with so many extents of data, which has no volumes yet; its metadata is `NAME_tmeta`.
+pub(crate) fn pool(name: &str, extents: u64) -> LogicalVolume {
+    let pool = Pool {
+        metadata: format!("{name}_tmeta"),
+        data: format!("{name}_tdata"),
+        chunk_bytes: 65_536,
+        zeroes: true,
+        transaction_id: 0,
+        is_pending: false,
+    };
+    LogicalVolume { pool: Some(pool), ..volume(name, extents) }
 }

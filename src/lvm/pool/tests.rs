@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::lvm::model::ThinVolume;
 use crate::lvm::model::sample::{self, volume};
-use crate::lvm::model::{Pool, ThinVolume};
 
 /// 4 MiB extents.
 const GIB: u64 = 256;
@@ -13,8 +13,7 @@ fn rules() -> PoolRules {
 
 fn with_pool(data: u64, promised: &[u64]) -> VolumeGroup {
     let mut group = sample::group("vg", &[(100 * GIB, 10 * GIB)]);
-    let pool = Pool { metadata: String::from("m"), data: String::from("d"), chunk_bytes: 65_536, zeroes: true };
-    group.logical_volumes.push(LogicalVolume { pool: Some(pool), ..volume(DEFAULT_NAME, data) });
+    group.logical_volumes.push(sample::pool(DEFAULT_NAME, data));
     let thin = |pool: &str| Some(ThinVolume { pool: pool.to_owned(), device_id: 1, origin: None });
     let volumes = promised.iter().map(|extents| LogicalVolume { thin: thin(DEFAULT_NAME), ..volume("t", *extents) });
     group.logical_volumes.extend(volumes);
@@ -82,13 +81,6 @@ fn a_pool_that_is_none_or_shows_old_data_has_no_room() {
     assert!(room(&group, &rules(), 9).unwrap_err().contains("lvchange --zero y vg/quarry-thin"));
     let empty = sample::group("vg", &[(1, 1)]);
     assert!(room(&empty, &rules(), 1).unwrap_err().contains("not made yet"));
-}
-
-#[test]
-fn a_pool_grows_by_its_share_but_no_further_than_it_may() {
-    assert_eq!(rules().growth(101, 1_000), 21);
-    assert_eq!(rules().growth(101, 5), 5);
-    assert_eq!(rules().growth(101, 0), 0);
 }
 
 proptest! {

@@ -2,14 +2,16 @@
 
 use crate::config::classes::Class;
 use crate::error::{Error, Result};
-use crate::host::kernel::{PoolMode, PoolStatus};
+use crate::host::kernel::PoolStatus;
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
+use crate::lvm::pool::growth::percent;
 use crate::lvm::writer::Activation;
 use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
+use crate::node::pools::trouble::trouble;
 
 impl Node {
     /// The groups of a class, the one with the most room first; a pool that is in trouble has none.
@@ -75,60 +77,6 @@ impl Node {
 }
 
 /// The mark for the pool's table.
-fn mark(rules: &PoolRules) -> Option<u8> {
+pub(super) fn mark(rules: &PoolRules) -> Option<u8> {
     (rules.grow_at < 100).then_some(rules.grow_at)
-}
-
-/// How much of the whole is in use, in whole per cent, rounded up.
-fn percent(used: u64, total: u64) -> u64 {
-    u64::try_from((u128::from(used) * 100).div_ceil(u128::from(total.max(1)))).unwrap_or(u64::MAX)
-}
-
-/// Why nothing more is put into the pool, whatever is still promised of it.
-pub(in crate::node) fn trouble(status: &PoolStatus) -> Option<String> {
-    let why = match status.mode {
-        PoolMode::Failed => "has failed; see the kernel's log",
-        PoolMode::ReadOnly => "is read-only; see the kernel's log",
-        PoolMode::OutOfDataSpace => "has no room for data left; extend it or delete volumes",
-        PoolMode::Writable if status.needs_check => "needs a check; deactivate it and run lvconvert --repair",
-        PoolMode::Writable if status.used_data >= status.total_data => {
-            "has no room for data left; extend it or delete volumes"
-        }
-        PoolMode::Writable if status.used_metadata >= status.total_metadata => {
-            "has no room for metadata left; extend it with lvextend --poolmetadatasize"
-        }
-        PoolMode::Writable => return None,
-    };
-    Some(why.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pool_in_trouble_says_what_to_do() {
-        let sound = PoolStatus {
-            mode: PoolMode::Writable,
-            needs_check: false,
-            transaction_id: 1,
-            low_water: 0,
-            used_data: 9,
-            total_data: 10,
-            used_metadata: 9,
-            total_metadata: 10,
-            has_metadata_snapshot: false,
-        };
-        assert_eq!(trouble(&sound), None);
-        for (status, told) in [
-            (PoolStatus { mode: PoolMode::Failed, ..sound.clone() }, "failed"),
-            (PoolStatus { mode: PoolMode::ReadOnly, needs_check: true, ..sound.clone() }, "read-only"),
-            (PoolStatus { mode: PoolMode::OutOfDataSpace, ..sound.clone() }, "extend it or delete"),
-            (PoolStatus { needs_check: true, ..sound.clone() }, "lvconvert --repair"),
-            (PoolStatus { used_data: 10, ..sound.clone() }, "room for data"),
-            (PoolStatus { used_metadata: 10, ..sound.clone() }, "--poolmetadatasize"),
-        ] {
-            assert!(trouble(&status).unwrap().contains(told), "{status:?}");
-        }
-    }
 }

@@ -69,6 +69,7 @@ impl Node {
             return Err(Error::Internal { problem: format!("lvcreate ended well, but {group}/{name} is not there") });
         }
         flushed?;
+        self.reserve_watch.wake();
         Ok(after)
     }
 

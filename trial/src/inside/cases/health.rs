@@ -9,7 +9,7 @@ use tonic::Code::NotFound;
 use crate::client::{block, mounted};
 use crate::inside::check::{Ground, Group, Volume, answered, eventually, lvm, refused, run};
 
-use super::with_flags;
+use super::{reasons, storage_reasons, with_flags};
 
 cases! {
     "a healthy volume on healthy storage has no conditions" => healthy,
@@ -22,33 +22,6 @@ cases! {
     "storage tells of groups that cannot be used or are gone" => storage,
     "the list of unhealthy volumes holds those alone" => list_of_unhealthy,
     "the health of a volume that is not there is not known" => unknown,
-}
-
-/// The reasons that the controller and the node tell for the volume; both must tell the same.
-async fn reasons(ground: &Ground, volume: &Volume<'_>) -> Result<Vec<String>> {
-    let request = v1::ControllerGetVolumeHealthRequest { volume_id: volume.id.clone(), ..Default::default() };
-    let answer = answered(ground.client().controller.controller_get_volume_health(request).await)?;
-    let controller = answer.volume_health.context("no health")?;
-    let request = v1::NodeGetVolumeHealthRequest { volume_id: volume.id.clone(), ..Default::default() };
-    let answer = answered(ground.client().node.node_get_volume_health(request).await)?;
-    let node = answer.volume_health.context("no health")?;
-    ensure!(controller.volume_id == volume.id, "{controller:?}");
-    ensure!(controller.health_statuses == node.health_statuses, "{controller:?} but {node:?}");
-    for entry in &node.health_statuses {
-        ensure!(!entry.message.is_empty(), "{} has no message", entry.reason);
-        ensure!(entry.status != 0, "{} has no status", entry.reason);
-    }
-    Ok(node.health_statuses.into_iter().map(|entry| entry.reason).collect())
-}
-
-async fn storage_reasons(ground: &Ground) -> Result<Vec<String>> {
-    let request = v1::NodeGetStorageHealthRequest::default();
-    let answer = answered(ground.client().node.node_get_storage_health(request).await)?;
-    for entry in &answer.backend_health {
-        ensure!(entry.status != 0, "{} has no status", entry.reason);
-        ensure!(entry.message.contains("own"), "the group is not named: {}", entry.message);
-    }
-    Ok(answer.backend_health.into_iter().map(|entry| entry.reason).collect())
 }
 
 async fn healthy(ground: &Ground) -> Result<()> {

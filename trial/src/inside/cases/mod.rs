@@ -31,18 +31,19 @@ mod lvm_failures;
 mod metrics;
 mod names;
 mod paths;
+mod pools;
 mod restart;
 mod sizes;
 mod snapshots;
 mod targets;
 mod users;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessType, MountVolume};
 
-use super::check::{Ground, answered};
+use super::check::{Ground, Volume, answered};
 
 /// All themes.
 pub fn themes() -> Vec<Theme> {
@@ -59,6 +60,7 @@ pub fn themes() -> Vec<Theme> {
         theme("groups", groups::cases()),
         theme("lvm-failures", lvm_failures::cases()),
         theme("snapshots", snapshots::cases()),
+        theme("pools", pools::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),
@@ -88,6 +90,34 @@ async fn capacity_of(ground: &Ground, class: &str) -> Result<(i64, i64)> {
     };
     let answer = answered(ground.client().controller.get_capacity(request).await)?;
     Ok((answer.available_capacity, answer.maximum_volume_size.unwrap_or_default()))
+}
+
+/// The reasons that the controller and the node tell for the volume; both must tell the same.
+async fn reasons(ground: &Ground, volume: &Volume<'_>) -> Result<Vec<String>> {
+    let request = v1::ControllerGetVolumeHealthRequest { volume_id: volume.id.clone(), ..Default::default() };
+    let answer = answered(ground.client().controller.controller_get_volume_health(request).await)?;
+    let controller = answer.volume_health.context("no health")?;
+    let request = v1::NodeGetVolumeHealthRequest { volume_id: volume.id.clone(), ..Default::default() };
+    let answer = answered(ground.client().node.node_get_volume_health(request).await)?;
+    let node = answer.volume_health.context("no health")?;
+    ensure!(controller.volume_id == volume.id, "{controller:?}");
+    ensure!(controller.health_statuses == node.health_statuses, "{controller:?} but {node:?}");
+    for entry in &node.health_statuses {
+        ensure!(!entry.message.is_empty(), "{} has no message", entry.reason);
+        ensure!(entry.status != 0, "{} has no status", entry.reason);
+    }
+    Ok(node.health_statuses.into_iter().map(|entry| entry.reason).collect())
+}
+
+/// What the node tells of its storage.
+async fn storage_reasons(ground: &Ground) -> Result<Vec<String>> {
+    let request = v1::NodeGetStorageHealthRequest::default();
+    let answer = answered(ground.client().node.node_get_storage_health(request).await)?;
+    for entry in &answer.backend_health {
+        ensure!(entry.status != 0, "{} has no status", entry.reason);
+        ensure!(entry.message.contains("own"), "the group is not named: {}", entry.message);
+    }
+    Ok(answer.backend_health.into_iter().map(|entry| entry.reason).collect())
 }
 
 /// The counters of processes started, joined, from the text of the metrics.

@@ -43,7 +43,7 @@ cases! {
     "a snapshot that hangs leaves no device suspended" => nothing_suspended,
 }
 
-async fn snapshot(ground: &Ground, volume: &Volume<'_>, name: &str) -> Result<v1::Snapshot> {
+pub(super) async fn snapshot(ground: &Ground, volume: &Volume<'_>, name: &str) -> Result<v1::Snapshot> {
     let request = v1::CreateSnapshotRequest {
         name: name.to_owned(),
         source_volume_id: volume.id.clone(),
@@ -55,7 +55,7 @@ async fn snapshot(ground: &Ground, volume: &Volume<'_>, name: &str) -> Result<v1
     Ok(snapshot)
 }
 
-async fn forget(ground: &Ground, snapshot: &v1::Snapshot) -> Result<()> {
+pub(super) async fn forget(ground: &Ground, snapshot: &v1::Snapshot) -> Result<()> {
     let snapshot_id = snapshot.snapshot_id.clone();
     let request = v1::DeleteSnapshotRequest { snapshot_id, ..v1::DeleteSnapshotRequest::default() };
     answered(ground.client().controller.delete_snapshot(request).await).context("deleting a snapshot").map(drop)

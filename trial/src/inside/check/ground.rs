@@ -37,6 +37,10 @@ classes:
 - {name: discarded, volumeGroups: [main], wipe: discard}
 - {name: tuned, volumeGroups: [main], mkfsOptions: [-m, '0'], mountOptions: [noatime, nodev]}
 - {name: thin, volumeGroups: [own], layout: thin}
+- {name: growing, volumeGroups: [own], layout: thin, trimEvery: 2s,
+   thinPool: {name: growing, size: 64MiB, overcommit: 20, growAt: 75%, growBy: 50%}}
+- {name: fixed, volumeGroups: [own], layout: thin,
+   thinPool: {name: fixed, size: 64MiB, overcommit: 20, growAt: 100%}}
 - {name: little, volumeGroups: [own], snapshotReserve: 4MiB}
 - {name: absent, volumeGroups: ['absent-*']}
 ";

@@ -1,0 +1,34 @@
+//! What is measured of the pools.
+
+use crate::lvm::groups::View;
+use crate::lvm::pool::promised;
+use crate::node::Node;
+use crate::telemetry::ThinPoolGauges;
+
+/// Bytes of the blocks that a pool's metadata is counted in (the kernel's thin-provisioning.rst).
+const METADATA_BLOCK: u64 = 4096;
+
+impl Node {
+    /// The pools that the classes name; those that cannot be asked now, or are not active, are left out.
+    pub async fn pool_figures(&self, view: &View) -> Vec<ThinPoolGauges> {
+        let mut figures = Vec::new();
+        for (group, logical, rules) in self.class_pools(view) {
+            let (Some(pool), Ok(Some(status))) = (&logical.pool, self.pool_status(&group, &logical).await) else {
+                continue;
+            };
+            let health = self.pool_health(&group, &logical).await.unwrap_or_default();
+            figures.push(ThinPoolGauges {
+                volume_group: group.name.clone(),
+                thin_pool: logical.name.clone(),
+                data_bytes: status.total_data * pool.chunk_bytes,
+                data_used_bytes: status.used_data * pool.chunk_bytes,
+                metadata_bytes: status.total_metadata * METADATA_BLOCK,
+                metadata_used_bytes: status.used_metadata * METADATA_BLOCK,
+                promised_bytes: promised(&group, &logical.name, pool.chunk_bytes) * group.extent_bytes,
+                limit_bytes: rules.limit(logical.extents) * group.extent_bytes,
+                trouble: health.first().map(|condition| condition.reason),
+            });
+        }
+        figures
+    }
+}

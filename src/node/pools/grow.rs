@@ -1,0 +1,90 @@
+//! Growing a pool before it fills.
+
+use crate::error::{Error, Result};
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::pool::PoolRules;
+use crate::lvm::pool::growth::{Growth, growth};
+use crate::lvm::tags::pool_tags;
+use crate::lvm::writer::{Activation, Turn};
+use crate::node::Node;
+use crate::node::placement::why_unwritable;
+use crate::node::pools::state::mark;
+use crate::node::pools::trouble::{Trouble, trouble};
+
+impl Node {
+    /// Whether this driver made the pool; others are their makers' to grow.
+    pub(in crate::node) fn is_own_pool(&self, pool: &LogicalVolume) -> bool {
+        pool_tags(&self.identity.driver).iter().all(|tag| pool.tags.contains(tag))
+    }
+
+    /// Grows the pool if it needs to; answers with what it needed.
+    pub(super) async fn grow_pool(&self, group_name: &str, pool_name: &str) -> Result<Growth> {
+        let turn = self.writer.turn(group_name).await;
+        let view = self.groups.read().await?;
+        let found = view.group(group_name).and_then(|group| Some((group, group.logical_volume(pool_name)?)));
+        let Some((group, pool)) = found else { return Ok(Growth::NotDue) };
+        let (Some((class, rules)), Some(status)) =
+            (self.class_of_pool(group_name, pool_name), self.pool_status(group, pool).await?)
+        else {
+            return Ok(Growth::NotDue);
+        };
+        if !matches!(trouble(&status), None | Some(Trouble::DataFull | Trouble::MetadataFull | Trouble::MetadataLow)) {
+            // Room is not what it lacks.
+            return Ok(Growth::NotDue);
+        }
+        let usable = if why_unwritable(group).is_some() { 0 } else { class.usable_extents(group) };
+        let needed = growth(&rules, group, pool, &status, usable);
+        let Growth::To { metadata, data } = needed else { return Ok(needed) };
+        let grown = self.extend_pool(&turn, group, (pool, &rules), (metadata, data)).await;
+        self.reaper.changed(group_name);
+        self.keep_pool_running(&turn, group, pool, &rules).await?;
+        drop(turn);
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));
+        let after = after?;
+        let is_grown = after.group(group_name).is_some_and(|group| {
+            let extents = |name: &str| group.logical_volume(name).map_or(0, |volume| volume.extents);
+            extents(pool_name) >= data && pool.pool.as_ref().is_some_and(|pool| extents(&pool.metadata) >= metadata)
+        });
+        if !is_grown {
+            grown?;
+            return Err(Error::Internal { problem: format!("thin pool {group_name}/{pool_name} did not grow") });
+        }
+        flushed?;
+        tracing::info!(group = group_name, pool = pool_name, data, metadata, "grew a thin pool, to extents");
+        Ok(needed)
+    }
+
+    async fn extend_pool(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        (pool, rules): (&LogicalVolume, &PoolRules),
+        (metadata, data): (u64, u64),
+    ) -> Result<()> {
+        let activation = Activation { mark: mark(rules), waits: false };
+        let has = pool.pool.as_ref().and_then(|pool| group.logical_volume(&pool.metadata)).map(|volume| volume.extents);
+        if has.is_some_and(|has| has < metadata) {
+            self.writer.extend_metadata(turn, group, &pool.name, metadata, activation).await?;
+        }
+        if data > pool.extents {
+            self.writer.extend(turn, group, &pool.name, data, activation).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets a pool going that a command which broke off has left suspended: all that use it would wait for ever.
+    pub(super) async fn keep_pool_running(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+        rules: &PoolRules,
+    ) -> Result<()> {
+        let device = self.device_of(&pool.pool_mapper_uuid(group)).await?;
+        if device.is_some_and(|device| device.suspended) {
+            let activation = Activation { mark: mark(rules), waits: false };
+            self.writer.refresh(turn, group, &pool.name, activation).await?;
+        }
+        Ok(())
+    }
+}

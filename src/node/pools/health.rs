@@ -1,0 +1,75 @@
+//! What is wrong with a pool, for its volumes' users and for the node.
+
+use std::collections::HashMap;
+
+use crate::error::Result;
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::pool::growth::{Growth, growth};
+use crate::node::Node;
+use crate::node::health::Condition;
+use crate::node::pools::trouble::{Trouble, out_of_step, trouble};
+use crate::node::volume::Volume;
+
+impl Node {
+    /// What is wrong with the pools that the classes use.
+    pub(in crate::node) async fn pools_health(&self, view: &View) -> Result<Vec<Condition>> {
+        let mut conditions = Vec::new();
+        for (group, pool, _) in self.class_pools(view) {
+            conditions.extend(self.pool_health(&group, &pool).await?);
+        }
+        Ok(conditions)
+    }
+
+    /// What is wrong with the pools that these volumes are in, by the pool's UUID.
+    pub(in crate::node) async fn health_of_pools(&self, volumes: &[Volume]) -> Result<HashMap<String, Vec<Condition>>> {
+        let mut known = HashMap::new();
+        for volume in volumes {
+            let Some(pool) = volume.pool() else { continue };
+            if !known.contains_key(&pool.uuid) {
+                known.insert(pool.uuid.clone(), self.pool_health(&volume.group, pool).await?);
+            }
+        }
+        Ok(known)
+    }
+
+    /// What is wrong with a pool.
+    pub(in crate::node) async fn pool_health(
+        &self,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+    ) -> Result<Vec<Condition>> {
+        let Some(status) = self.pool_status(group, pool).await? else { return Ok(Vec::new()) };
+        let found = match trouble(&status) {
+            Some(trouble) => Some(trouble),
+            None if self.is_out_of_step(group, pool).await? => {
+                pool.pool.as_ref().and_then(|pool| out_of_step(pool, &status))
+            }
+            None => {
+                let class = self.class_of_pool(&group.name, &pool.name).filter(|_| self.is_own_pool(pool));
+                let needs = class.map_or(Growth::NotDue, |(class, rules)| {
+                    growth(&rules, group, pool, &status, class.usable_extents(group))
+                });
+                (needs == Growth::NoRoom).then_some(Trouble::Filling)
+            }
+        };
+        let condition = |trouble: Trouble| Condition {
+            severity: trouble.severity(),
+            reason: trouble.reason(),
+            message: format!("thin pool {}/{} {trouble}", group.name, pool.name),
+        };
+        Ok(found.map(condition).into_iter().collect())
+    }
+
+    /// Whether lvm and the pool count differently. A command that runs changes both, one after the other, so only a look in
+    /// which neither changed tells.
+    async fn is_out_of_step(&self, group: &VolumeGroup, pool: &LogicalVolume) -> Result<bool> {
+        let before = self.pool_status(group, pool).await?;
+        let view = self.groups.read().await?;
+        let after = self.pool_status(group, pool).await?;
+        let (Some(before), Some(after)) = (before, after) else { return Ok(false) };
+        let now = view.group(&group.name).and_then(|group| group.logical_volume(&pool.name)?.pool.as_ref());
+        let is_still = before.transaction_id == after.transaction_id && now == pool.pool.as_ref();
+        Ok(is_still && now.is_some_and(|now| out_of_step(now, &after).is_some()))
+    }
+}

@@ -1,0 +1,380 @@
+//! Thin pools: how they grow, what is told of them when they cannot, and how one gets them back.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use quarry::csi::v1;
+use tonic::Code::ResourceExhausted;
+
+use super::snapshots::{forget, snapshot};
+use super::{capacity_of, reasons, storage_reasons};
+use crate::client::{block, mounted};
+use crate::inside::check::{
+    Ground, MIB, answered, digest, digest_of_first, eventually, file_with, fill, lvm, metrics, refused, run,
+};
+
+cases! {
+    "a pool grows before it is full, and its metadata with it" => grows,
+    "a pool grows no further than its class may use the group, and that is told until there is room" => no_room,
+    "a full pool fails writes at once, is told, keeps what was flushed, and goes on once it is extended" => full,
+    "a pool whose metadata is full is told, and is repaired as the documentation says" => metadata_full,
+    "a pool that lvm counts otherwise is told, and is right again with the newest metadata" => out_of_step,
+    "pools are active as soon as a node runs, and keep their mark whatever an administrator does" => kept_active,
+    "what a file system does not use any more goes back to the pool, and so does a deleted volume" => given_back,
+    "a snapshot that lvm noted but the pool never took is taken by the repeated call" => pending,
+    "the reserve of a thick snapshot grows before it is full" => reserve_grows,
+    "a thick snapshot whose reserve cannot grow is told as lost at its volume" => reserve_lost,
+}
+
+/// The words of a pool's state.
+fn status(pool: &str) -> Result<Vec<String>> {
+    let text = run(&["dmsetup", "status", &format!("own-{pool}-tpool")])?;
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Pieces of 64 KiB in use, and in all.
+fn data(pool: &str) -> Result<(u64, u64)> {
+    let words = status(pool)?;
+    let (used, total) = words.get(5).and_then(|word| word.split_once('/')).context("no data")?;
+    Ok((used.parse()?, total.parse()?))
+}
+
+fn extents(name: &str) -> Result<u64> {
+    Ok(lvm(&["lvs", "--noheadings", "--options", "seg_size_pe", "--all", &format!("own/{name}")])?.trim().parse()?)
+}
+
+/// Writes so many MiB from a place on, past the page cache.
+fn write_mib(device: &Path, at: u64, mib: u64) -> Result<()> {
+    let (device, at, mib) = (format!("of={}", device.display()), format!("seek={at}"), format!("count={mib}"));
+    run(&["dd", "if=/dev/urandom", "bs=1M", "oflag=direct", "conv=notrunc", "status=none", &device, &at, &mib])
+        .map(drop)
+}
+
+fn metrics_of(pool: &str) -> Result<String> {
+    let text = metrics("/metrics")?.1;
+    let lines = text.lines().filter(|line| line.contains(&format!("thin_pool=\"{pool}\"")));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+async fn grows(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("growing", "own", "fast", 200, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    ensure!(data("growing")?.1 == 1024, "{:?}", data("growing")?);
+    write_mib(&device, 0, 46)?;
+    ensure!(data("growing")?.1 == 1024, "it grew too early: {:?}", data("growing")?);
+    write_mib(&device, 46, 6)?;
+    eventually("the pool grew", || async { Ok(data("growing")?.1 == 1536) }).await?;
+    write_mib(&device, 52, 30)?;
+    eventually("the pool grew again", || async { Ok(data("growing")?.1 == 2304) }).await?;
+    ensure!(reasons(ground, &volume).await?.is_empty());
+    let told = metrics_of("growing")?;
+    ensure!(told.contains("quarry_thin_pool_data_bytes") && told.contains(&(144 * MIB).to_string()), "{told}");
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn no_room(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 110)?;
+    let thick = ground.volume_in("own", "own", "thick", 20, block()).await?;
+    let volume = ground.volume_in("growing", "own", "fast", 200, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    let free = || lvm(&["vgs", "--noheadings", "--options", "vg_free_count", "own"]);
+    write_mib(&device, 0, 50)?;
+    eventually("the pool took what is left", || async { Ok(free()?.trim() == "0") }).await?;
+    let most = extents("growing")?;
+    ensure!((17..24).contains(&most), "{most} extents");
+    write_mib(&device, 50, most * 4 - 56)?;
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        told = reasons(ground, &volume).await?;
+        if !told.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    ensure!(told == ["ThinPoolFilling"], "{told:?}");
+    ensure!(storage_reasons(ground).await? == ["ThinPoolFilling"]);
+    let metrics = metrics_of("growing")?;
+    ensure!(metrics.contains("reason=\"ThinPoolFilling\"} 1"), "{metrics}");
+    thick.remove().await?;
+    eventually("it grew into what was given back", || async { Ok(extents("growing")? > most) }).await?;
+    ensure!(reasons(ground, &volume).await?.is_empty());
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn full(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 200)?;
+    let kept = ground.volume_in("fixed", "own", "kept", 48, mounted("ext4")).await?;
+    let writer = ground.volume_in("fixed", "own", "writer", 100, block()).await?;
+    kept.stage().await?;
+    writer.stage().await?;
+    let (folder, device) = (kept.publish("user").await?, writer.publish("user").await?);
+    file_with(&folder.join("flushed"), 8 << 20)?;
+    let held = digest(&folder.join("flushed"))?;
+    let started = std::time::Instant::now();
+    let failed = write_mib(&device, 0, 100);
+    ensure!(failed.is_err(), "the pool has 64 MiB, and 100 were written to it");
+    ensure!(started.elapsed().as_secs() < 30, "writes hung for {:?}", started.elapsed());
+    for volume in [&kept, &writer] {
+        let told = reasons(ground, volume).await?;
+        ensure!(told.contains(&String::from("ThinPoolFull")), "{told:?}");
+    }
+    ensure!(storage_reasons(ground).await? == ["ThinPoolFull"]);
+    ensure!(metrics_of("fixed")?.contains("reason=\"ThinPoolFull\"} 1"));
+    ensure!(capacity_of(ground, "fixed").await? == (0, 0));
+    let request = ground.request("fixed", &ground.name("late"), 4 * MIB, block());
+    refused(ground.client().controller.create_volume(request).await, ResourceExhausted, &["no room for data"])?;
+    run(&["blockdev", "--flushbufs", "/dev/own/fixed"]).ok();
+    ensure!(digest(&folder.join("flushed"))? == held, "what was flushed is not there");
+    // As docs/pools.md says.
+    lvm(&["lvextend", "--extents", "+20", "own/fixed"])?;
+    write_mib(&device, 60, 30)?;
+    fs::write(folder.join("later"), "later")?;
+    fs::File::open(&folder)?.sync_all()?;
+    ensure!(storage_reasons(ground).await?.is_empty());
+    ensure!(capacity_of(ground, "fixed").await?.0 > 0);
+    kept.remove().await?;
+    writer.remove().await?;
+    group.remove()
+}
+
+/// Makes a pool with little metadata, as an administrator might, and fills that by what each snapshot keeps of the tables.
+async fn metadata_full(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 1_200)?;
+    lvm(&[
+        "lvcreate",
+        "--yes",
+        "--type",
+        "thin-pool",
+        "--config",
+        "activation/error_when_full=1",
+        "--zero",
+        "y",
+        "--size",
+        "1000m",
+        "--poolmetadatasize",
+        "2m",
+        "--chunksize",
+        "64k",
+        "--name",
+        "fixed",
+        "own",
+    ])?;
+    let volume = ground.volume_in("fixed", "own", "written", 800, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    write_mib(&device, 0, 400)?;
+    let held = digest_of_first(&device, 1 << 20)?;
+    // One piece in each leaf of the tables, which a snapshot makes a leaf of its own.
+    let scatter = |round: u64| -> Result<()> {
+        let file = OpenOptions::new().write(true).open(&device)?;
+        for leaf in 1..28_u64 {
+            file.write_all_at(&vec![u8::try_from(round)?; 65_536], (leaf * 15) << 20)?;
+        }
+        Ok(file.sync_all()?)
+    };
+    let mut taken = Vec::new();
+    while !reasons(ground, &volume).await?.contains(&String::from("ThinPoolMetadataFilling")) {
+        ensure!(taken.len() < 60, "{:?}", status("fixed")?);
+        taken.push(snapshot(ground, &volume, &format!("m{}", taken.len())).await?);
+        scatter(taken.len() as u64)?;
+    }
+    let request = v1::CreateSnapshotRequest {
+        name: ground.name("late"),
+        source_volume_id: volume.id.clone(),
+        ..v1::CreateSnapshotRequest::default()
+    };
+    refused(ground.client().controller.create_snapshot(request).await, ResourceExhausted, &["--poolmetadatasize"])?;
+    // What lvm would not do either.
+    let id = lvm(&["lvs", "--noheadings", "--options", "thin_id", &volume.full_name()])?;
+    for round in 0..30_u64 {
+        let snapped =
+            run(&["dmsetup", "message", "own-fixed-tpool", "0", &format!("create_snap {} {}", 900 + round, id.trim())]);
+        if snapped.is_err() || scatter(100 + round).is_err() {
+            break;
+        }
+    }
+    let told = reasons(ground, &volume).await?;
+    ensure!(
+        told.len() == 1
+            && ["ThinPoolMetadataFull", "ThinPoolNeedsCheck", "ThinPoolReadOnly"].contains(&told[0].as_str()),
+        "{told:?} {:?}",
+        status("fixed")?
+    );
+    ensure!(storage_reasons(ground).await? == told);
+    ensure!(metrics_of("fixed")?.contains(&format!("reason=\"{}\"}} 1", told[0])));
+    let request = ground.request("fixed", &ground.name("late"), 4 * MIB, block());
+    refused(ground.client().controller.create_volume(request).await, ResourceExhausted, &["thin pool fixed"])?;
+    ensure!(digest_of_first(&device, 1 << 20)? == held, "what was flushed is not there");
+    // As docs/pools.md says: stop its users, deactivate, extend or repair, activate.
+    volume.unpublish(&device).await?;
+    volume.unstage().await?;
+    lvm(&["lvchange", "--activate", "n", "own/fixed"])?;
+    lvm(&["lvconvert", "--yes", "--repair", "own/fixed"])?;
+    lvm(&["lvextend", "--poolmetadatasize", "+16m", "own/fixed"])?;
+    lvm(&["lvchange", "--activate", "y", "own/fixed"])?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    ensure!(digest_of_first(&device, 1 << 20)? == held, "it is not as before");
+    ensure!(reasons(ground, &volume).await?.is_empty(), "{:?}", reasons(ground, &volume).await?);
+    write_mib(&device, 500, 10)?;
+    for snapshot in taken {
+        forget(ground, &snapshot).await?;
+    }
+    volume.remove().await?;
+    run(&["udevadm", "settle"])?;
+    group.remove()
+}
+
+async fn out_of_step(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("growing", "own", "first", 40, block()).await?;
+    lvm(&["vgcfgbackup", "--file", "/run/older", "own"])?;
+    let second = ground.volume_in("growing", "own", "second", 40, block()).await?;
+    lvm(&["vgcfgbackup", "--file", "/run/newest", "own"])?;
+    ensure!(reasons(ground, &volume).await?.is_empty());
+    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/older", "own"])?;
+    ensure!(reasons(ground, &volume).await? == ["ThinPoolOutOfStep"], "{:?}", reasons(ground, &volume).await?);
+    ensure!(storage_reasons(ground).await? == ["ThinPoolOutOfStep"]);
+    ensure!(metrics_of("growing")?.contains("reason=\"ThinPoolOutOfStep\"} 1"));
+    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/newest", "own"])?;
+    ensure!(reasons(ground, &volume).await?.is_empty());
+    second.remove().await?;
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn kept_active(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("growing", "own", "one", 40, block()).await?;
+    let low_water = || -> Result<u64> {
+        let table = run(&["dmsetup", "table", "own-growing-tpool"])?;
+        Ok(table.split_whitespace().nth(6).context("no mark")?.parse()?)
+    };
+    ensure!(low_water()? == 256, "a quarter of 1024 pieces");
+    ground.kill()?;
+    lvm(&["vgchange", "--activate", "n", "own"])?;
+    ground.start().await?;
+    eventually("the pool is active", || async { Ok(low_water().is_ok_and(|mark| mark == 256)) }).await?;
+    lvm(&["lvextend", "--extents", "+4", "own/growing"])?;
+    ensure!(low_water().is_ok(), "it is gone");
+    eventually("the mark is there again", || async { Ok(low_water()? == 320) }).await?;
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn given_back(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("growing", "own", "files", 120, mounted("ext4")).await?;
+    volume.stage().await?;
+    let folder = volume.publish("user").await?;
+    let empty = data("growing")?.0;
+    ensure!(empty < 160, "mkfs filled {empty} pieces");
+    for part in 0..4 {
+        file_with(&folder.join(format!("f{part}")), 10 << 20)?;
+    }
+    let filled = data("growing")?.0;
+    ensure!(filled >= empty + 640, "{empty} {filled}");
+    for part in 0..4 {
+        fs::remove_file(folder.join(format!("f{part}")))?;
+    }
+    run(&["sync", "--file-system", &folder.to_string_lossy()])?;
+    eventually("the pool has its room again", || async { Ok(data("growing")?.0 < empty + 64) }).await?;
+    let raw = ground.volume_in("growing", "own", "raw", 40, block()).await?;
+    raw.stage().await?;
+    write_mib(&raw.publish("user").await?, 0, 20)?;
+    ensure!(data("growing")?.0 >= 320);
+    raw.remove().await?;
+    eventually("so has it of the deleted volume", || async { Ok(data("growing")?.0 < empty + 64) }).await?;
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn pending(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("growing", "own", "source", 40, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    write_mib(&device, 0, 4)?;
+    let first = snapshot(ground, &volume, "first").await?;
+    let logical = first.snapshot_id.rsplit('/').next().context("a name")?.to_owned();
+    // The pool forgets it: the state that a kill leaves.
+    let pool = "own-growing-tpool";
+    let text = run(&["dmsetup", "status", pool])?;
+    let transaction: u64 = text.split_whitespace().nth(3).context("no count")?.parse()?;
+    lvm(&["vgcfgbackup", "--file", "/run/pending", "own"])?;
+    let metadata = fs::read_to_string("/run/pending")?;
+    let count = format!("transaction_id = {transaction}");
+    ensure!(metadata.matches(&count).count() >= 1, "{metadata}");
+    let thin_id = lvm(&["lvs", "--noheadings", "--options", "thin_id", &format!("own/{logical}")])?;
+    let message = format!("{count}\nmessage1 {{\ncreate = \"{logical}\"\n}}");
+    // The pool's own count stands first: it is older than its volumes.
+    fs::write("/run/pending", metadata.replacen(&count, &message, 1))?;
+    run(&["dmsetup", "message", pool, "0", &format!("delete {}", thin_id.trim())])?;
+    run(&["dmsetup", "message", pool, "0", &format!("set_transaction_id {transaction} {}", transaction - 1)])?;
+    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/pending", "own"])?;
+    let held = digest_of_first(&device, 4 << 20)?;
+    let again = snapshot(ground, &volume, "first").await?;
+    ensure!(again.snapshot_id == first.snapshot_id);
+    write_mib(&device, 0, 4)?;
+    lvm(&["lvchange", "--activate", "y", "--ignoreactivationskip", &format!("own/{logical}")])?;
+    let seen = digest_of_first(Path::new(&format!("/dev/own/{logical}")), 4 << 20)?;
+    lvm(&["lvchange", "--activate", "n", &format!("own/{logical}")])?;
+    ensure!(seen == held, "the snapshot holds something else");
+    forget(ground, &again).await?;
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn reserve_grows(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 300)?;
+    let volume = ground.volume_in("little", "own", "source", 64, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    fill(&device)?;
+    let (held, taken) = (digest(&device)?, snapshot(ground, &volume, "kept").await?);
+    let name = taken.snapshot_id.rsplit('/').next().context("a name")?.to_owned();
+    for mib in 0..40 {
+        let before = extents(&name)?;
+        write_mib(&device, mib, 1)?;
+        if (mib + 1) * 100 >= before * 4 * 70 {
+            eventually("its room grew", || async { Ok(extents(&name)? > before) }).await?;
+        }
+    }
+    ensure!(extents(&name)? > 8, "{} extents", extents(&name)?);
+    let shown = format!("/dev/own/{name}");
+    ensure!(digest(Path::new(&shown))? == held, "the snapshot holds something else");
+    ensure!(reasons(ground, &volume).await?.is_empty());
+    forget(ground, &taken).await?;
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn reserve_lost(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 74)?;
+    let volume = ground.volume_in("little", "own", "source", 64, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    let taken = snapshot(ground, &volume, "lost").await?;
+    write_mib(&device, 0, 20)?;
+    ensure!(reasons(ground, &volume).await? == ["SnapshotLost"], "{:?}", reasons(ground, &volume).await?);
+    let request = v1::GetSnapshotRequest { snapshot_id: taken.snapshot_id.clone(), ..Default::default() };
+    let answer = answered(ground.client().controller.get_snapshot(request).await)?;
+    ensure!(answer.snapshot.is_some_and(|snapshot| !snapshot.ready_to_use), "it is told as good");
+    let mut file = OpenOptions::new().write(true).open(&device)?;
+    file.write_all(&[7; 4096])?;
+    file.sync_all().context("its volume goes on")?;
+    drop(file);
+    forget(ground, &taken).await?;
+    ensure!(reasons(ground, &volume).await?.is_empty());
+    volume.remove().await?;
+    run(&["udevadm", "settle"])?;
+    group.remove()
+}
