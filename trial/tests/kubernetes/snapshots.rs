@@ -41,16 +41,23 @@ fn is_of_one_moment(space: &Namespace<'_>, pod: &str, earliest: u64, latest: u64
     assert!((earliest..=latest).contains(&last), "{pod}: {last} is not between {earliest} and {latest}");
 }
 
-/// Nothing of its snapshots is left in the API; [`Namespace::leave`] sees what is left on the workers.
+/// Deletes the namespace; nothing of its snapshots is left in the API, nor on any worker.
 fn leave(space: Namespace<'_>) {
     let name = space.name().to_owned();
+    let contents = || -> anyhow::Result<Vec<String>> {
+        let contents = installed().list(&["volumesnapshotcontents"])?;
+        let of_this =
+            contents.iter().filter(|content| content["spec"]["volumeSnapshotRef"]["namespace"] == name.as_str());
+        Ok(of_this.map(|content| content["status"]["snapshotHandle"].as_str().unwrap_or_default().to_owned()).collect())
+    };
+    let handles = contents().unwrap();
     space.leave().unwrap();
-    installed()
-        .wait("the snapshots go", CONVERGED, || {
-            let contents = installed().list(&["volumesnapshotcontents"])?;
-            Ok(contents.iter().all(|content| content["spec"]["volumeSnapshotRef"]["namespace"] != name.as_str()))
-        })
-        .unwrap();
+    installed().wait("the snapshots go", CONVERGED, || Ok(contents()?.is_empty())).unwrap();
+    for handle in handles {
+        let (worker, logical_volume) = handle.split_once('/').unwrap();
+        let there = installed().on(worker, "lvs --noheadings --options lv_name").unwrap();
+        assert!(!there.contains(logical_volume), "{handle} is left");
+    }
 }
 
 /// Snapshot, a larger volume of it, and a clone, all beside the source, which goes on writing.
@@ -198,7 +205,13 @@ fn a_pod_that_may_not_run_where_the_snapshot_is_waits_and_its_claim_says_where_t
     ready(&space, "daily");
     let restored = claim_of((SNAPSHOT, "daily"), claim("restored", THIN, "64Mi"));
     space.apply(&[restored, on_node(pod("restored", "restored", "true"), "worker-2")]).unwrap();
-    println!("{}", space.event("restored", "is on node \"worker-1\"").unwrap());
+    println!("{}", space.event("restored", "the source is on node worker-1").unwrap());
+    // It is made there all the same, for another pod.
+    space.bound("restored").unwrap();
+    println!("{}", space.event("restored", "didn't match").unwrap());
+    space.delete(&["pod/restored"]).unwrap();
+    space.apply(&[pod("other", "restored", "sha256sum -c /data/sum")]).unwrap();
+    space.running(&["other"]).unwrap();
     leave(space);
 }
 
