@@ -46,6 +46,13 @@ pub enum Error {
         /// Which volume groups were looked at and what they lack.
         reason: String,
     },
+    /// This node cannot make the snapshot now. Guarantees that nothing was left behind. Not `RESOURCE_EXHAUSTED`: after that
+    /// csi-snapshotter takes the snapshot for one that may still come to be, and does not let it be deleted.
+    #[error("no room for a snapshot on this node: {reason}")]
+    NoRoomForSnapshot {
+        /// Which volume group or pool was looked at and what it lacks.
+        reason: String,
+    },
     /// No node can make the volume now. Guarantees that nothing was left behind on any.
     #[error("no node has room: {reason}")]
     NoNodeHasRoom {
@@ -141,7 +148,7 @@ impl Error {
             Self::NoRoom { .. } | Self::NoNodeHasRoom { .. } => Code::ResourceExhausted,
             Self::OutOfRange { .. } => Code::OutOfRange,
             Self::Busy { .. } | Self::InvalidToken { .. } => Code::Aborted,
-            Self::FailedPrecondition { .. } => Code::FailedPrecondition,
+            Self::FailedPrecondition { .. } | Self::NoRoomForSnapshot { .. } => Code::FailedPrecondition,
             Self::Unavailable { .. } => Code::Unavailable,
             Self::Late { .. } => Code::DeadlineExceeded,
             // A disk that is too busy to answer in time, not one that is broken.
@@ -207,6 +214,7 @@ mod tests {
             (Error::AlreadyExists { what: text(), difference: text() }, Code::AlreadyExists),
             (Error::NoRoom { reason: text() }, Code::ResourceExhausted),
             (Error::NoNodeHasRoom { reason: text() }, Code::ResourceExhausted),
+            (Error::NoRoomForSnapshot { reason: text() }, Code::FailedPrecondition),
             (Error::OutOfRange { field: text(), problem: text() }, Code::OutOfRange),
             (Error::Busy { volume: text(), operation: text() }, Code::Aborted),
             (Error::InvalidToken { token: text() }, Code::Aborted),

@@ -17,6 +17,7 @@ use crate::controller::controller_service::ControllerService;
 use crate::controller::kubernetes;
 use crate::controller::kubernetes::events::Events;
 use crate::controller::kubernetes::given_up::GivenUp;
+use crate::controller::kubernetes::selected_node::SelectedNode;
 use crate::controller::kubernetes::upkeep::Upkeep;
 use crate::controller::membership::{self, Membership};
 use crate::controller::router::Router;
@@ -75,17 +76,18 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     let connections = Connections::new(driver.clone(), material.clone());
     let router = Arc::new(Router::new(membership.clone(), connections, flags.lost_node_after));
 
-    let (orphans, given_up) = match kubernetes {
+    let (orphans, given_up, selected_node) = match kubernetes {
         // Only where the list of nodes comes from the cluster are they the nodes that its PersistentVolumes mean.
         Some((client, namespace)) if flags.nodes.service.is_some() => {
             let UpkeepFlags { look_every: every, orphan_grace: grace } = flags.upkeep;
             let (router, driver, namespace) = (Arc::clone(&router), driver.clone(), namespace.to_owned());
             let events = Arc::new(Events::new(client.clone()));
             let given_up = GivenUp { client: client.clone(), driver: driver.clone(), events: Arc::clone(&events) };
+            let selected_node = SelectedNode { client: client.clone() };
             let upkeep = Upkeep { router, membership, client, driver, namespace, every, grace };
-            (Some(upkeep.start(events, stop.clone())), Some(Arc::new(given_up)))
+            (Some(upkeep.start(events, stop.clone())), Some(Arc::new(given_up)), Some(Arc::new(selected_node)))
         }
-        _ => (None, None),
+        _ => (None, None, None),
     };
 
     let incoming = flags.socket.csi_endpoint.bind().await?;
@@ -105,7 +107,7 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     });
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
-        .add_service(ControllerServer::new(ControllerService { router, topology_key, given_up }));
+        .add_service(ControllerServer::new(ControllerService { router, topology_key, given_up, selected_node }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
     let observe = ObserveLayer::new(metrics);
     let server = Server { observe, stop, detached: TaskTracker::new(), grace: flags.grace, limits: None };

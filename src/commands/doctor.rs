@@ -20,7 +20,7 @@ use anyhow::Context;
 
 use self::finding::{Finding, Level};
 use crate::commands::machine::{Machine, block_on, is_root};
-use crate::config::classes::Classes;
+use crate::config::classes::{Class, Classes};
 use crate::config::flags::{DoctorFlags, OutputFormat};
 
 /// Writes the findings; a failure when one of them is.
@@ -39,8 +39,8 @@ async fn examine(flags: &DoctorFlags, node: &str) -> Vec<Finding> {
     let machine = Machine::new();
     let (classes, mut findings) = classes::read(&flags.classes);
     let classes = classes.as_ref();
-    findings.extend(kernel::examine(&machine.kernel, &|file_system| uses(classes, file_system)).await);
-    findings.extend(tools::examine(&machine.processes, &|file_system| uses(classes, file_system)).await);
+    findings.extend(kernel::examine(&machine.kernel, &|kind| uses(classes, kind)).await);
+    findings.extend(tools::examine(&machine.processes, &|kind| uses(classes, kind)).await);
     if is_root() {
         // An lvm that cannot be asked is told of above, with the tools.
         machine.groups.learn_system_id().await.ok();
@@ -60,7 +60,8 @@ async fn examine(flags: &DoctorFlags, node: &str) -> Vec<Finding> {
     findings
 }
 
-/// Whether a class makes volumes with that file system, so that what it needs is no luxury.
-fn uses(classes: Option<&Classes>, file_system: &str) -> bool {
-    classes.is_some_and(|classes| classes.iter().any(|class| class.file_system == file_system))
+/// Whether a class makes volumes with that file system or of that layout, so that what they need is no luxury.
+fn uses(classes: Option<&Classes>, kind: &str) -> bool {
+    let makes = |class: &Class| class.file_system == kind || class.layout.word() == kind;
+    classes.is_some_and(|classes| classes.iter().any(makes))
 }

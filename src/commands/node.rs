@@ -77,6 +77,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         processes = processes.on_host("lvm");
     }
     let kernel = Arc::new(Linux::new());
+    load_targets(&kernel).await;
     let node = Node::new(identity, classes, Arc::new(processes), kernel, Backups::default(), detached.clone());
     learn_system_id(&node).await;
 
@@ -127,6 +128,18 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has the kernel load what thin volumes and snapshots need. lvm would start modprobe for that, which an image has not, nor
+/// may a container load modules.
+async fn load_targets(kernel: &Linux) {
+    for (needed, purpose) in [("thin-pool", "thin volumes"), ("snapshot", "snapshots of thick volumes")] {
+        match kernel.has_target(needed).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("the kernel has no device-mapper target {needed:?}: there can be no {purpose}"),
+            Err(error) => tracing::warn!(%error, "device-mapper cannot be asked for its target {needed:?}"),
+        }
+    }
 }
 
 /// The classes that the flags name.

@@ -7,11 +7,14 @@ use tonic::{Request, Response, Status};
 use super::forward::{Client, Deadline};
 use super::gather::{Page, page};
 use super::kubernetes::given_up::GivenUp;
+use super::kubernetes::selected_node::SelectedNode;
+use super::placement::wanted;
 use super::reachable;
 use super::router::Router;
 use crate::csi::capabilities::controller_capabilities;
 use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
+use crate::csi::request::create::CreateVolume;
 use crate::csi::request::snapshot::CreateSnapshot;
 use crate::csi::request::text;
 use crate::csi::v1;
@@ -28,6 +31,8 @@ pub struct ControllerService {
     pub topology_key: String,
     /// Tells the cluster of volumes that are given up with their nodes.
     pub given_up: Option<Arc<GivenUp>>,
+    /// Sends claims of copies to the nodes of their sources.
+    pub selected_node: Option<Arc<SelectedNode>>,
 }
 
 /// The node that an id names; an id that no node can have given out names no volume.
@@ -37,6 +42,29 @@ fn owner(volume_id: &str) -> Result<String> {
 }
 
 impl ControllerService {
+    /// An error when a copy is wanted on a wrong node and its claim now goes to the right one. Not "no room": after that
+    /// external-provisioner would have the scheduler choose again.
+    async fn send_to_source(&self, request: &v1::CreateVolumeRequest) -> Result<()> {
+        let Some(selected_node) = &self.selected_node else { return Ok(()) };
+        if request.volume_content_source.is_none() {
+            return Ok(());
+        }
+        let checked = CreateVolume::parse(request)?;
+        let wanted = wanted(request.accessibility_requirements.as_ref(), &self.topology_key);
+        let (Some((chosen, right)), Some(claim)) =
+            (self.router.misplaced(&checked, &wanted), &checked.parameters.claim)
+        else {
+            return Ok(());
+        };
+        if !selected_node.correct(claim, &checked.name, &chosen, &right).await {
+            return Ok(());
+        }
+        Err(Error::precondition(format!(
+            "node {chosen} was chosen, but the source is on node {right}, and copies are made where their source is; the \
+             claim goes to node {right} now"
+        )))
+    }
+
     async fn delete(&self, request: Request<v1::DeleteVolumeRequest>) -> Result<(), Status> {
         let (deadline, deletable) = (Deadline::of(request.metadata()), Deletable::of(request.metadata()));
         let request = request.into_inner();
@@ -157,6 +185,7 @@ impl Controller for ControllerService {
     async fn create_volume(&self, request: Request<v1::CreateVolumeRequest>) -> Answer<v1::CreateVolumeResponse> {
         let deadline = Deadline::of(request.metadata());
         subject(&request.get_ref().name);
+        self.send_to_source(request.get_ref()).await?;
         self.router.create(request.into_inner(), deadline, &self.topology_key).await.map(Response::new)
     }
 

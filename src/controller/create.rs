@@ -91,6 +91,17 @@ impl Router {
         Err(Error::Unavailable { problem }.into())
     }
 
+    /// For a copy that is wanted on one node although its source is on another: the names of both, the wanted one first.
+    pub fn misplaced(&self, checked: &CreateVolume, wanted: &Wanted) -> Option<(String, String)> {
+        let source = VolumeId::parse(checked.source.as_ref()?.id())?.node;
+        match wanted {
+            Wanted::Nodes(nodes) if nodes.len() == 1 && nodes[0] != source => {
+                Some((self.name(&nodes[0])?, self.name(&source)?))
+            }
+            _ => None,
+        }
+    }
+
     /// A copy is made where its source is, or nowhere.
     async fn create_beside(
         &self,

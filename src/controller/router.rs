@@ -76,6 +76,11 @@ impl Router {
         Err(Error::Unavailable { problem: problem.to_owned() })
     }
 
+    /// The name of a node that there is, by its topology value.
+    pub(super) fn name(&self, node: &str) -> Option<String> {
+        self.membership.borrow().get(node).map(|member| member.name.clone())
+    }
+
     /// Keeps what is remembered of nodes true to which ones there are, until the stop.
     pub async fn follow(&self, stop: CancellationToken) {
         let mut membership = self.membership.clone();

@@ -73,11 +73,12 @@ impl FileSystem {
     }
 
     /// The command that gives it a new UUID, while it is not mounted and its log is empty. It must be looked at whether it did:
-    /// `xfs_admin` ends well also when it refuses.
+    /// `xfs_db` ends well also when it refuses.
     pub fn renew_uuid(self, device: &Path) -> Command {
         match self {
             Self::Ext4 => Command::new("tune2fs").arguments(["-U", "random"]).argument(device),
-            Self::Xfs => Command::new("xfs_admin").arguments(["-U", "generate"]).argument(device),
+            // What xfs_admin does, which is a shell script.
+            Self::Xfs => Command::new("xfs_db").arguments(["-x", "-c", "uuid generate"]).argument(device),
             // Without -f it asks. -m changes what tells it apart, not each of its blocks.
             Self::Btrfs => Command::new("btrfstune").arguments(["-f", "-m"]).argument(device),
         }

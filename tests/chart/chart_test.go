@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	groupsnapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumegroupsnapshot/v1"
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -32,6 +34,15 @@ const (
 
 // Kinds of others, of which no Go type is at hand; they are read by eye and by those who define them.
 var foreign = []string{"cert-manager.io/", "monitoring.coreos.com/"}
+
+func TestMain(m *testing.M) {
+	for _, add := range []func(*runtime.Scheme) error{snapshotv1.AddToScheme, groupsnapshotv1.AddToScheme} {
+		if err := add(scheme.Scheme); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func run(arguments ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
@@ -138,9 +149,14 @@ var settings = map[string][]string{
 	"lvm settings":    {"lvm.settingsFolder=/var/etc/lvm"},
 	"a thin class": {"classes[0].name=thin", "classes[0].volumeGroups={nvme}", "classes[0].layout=thin",
 		"classes[0].thinPool.size=80%", "classes[0].thinPool.overcommit=2.5", "classes[0].snapshotReserve=1GiB"},
-	"node deployment":   {"provisioner.nodeDeployment=true"},
-	"cert-manager":      {"tls.source=certManager"},
-	"an issuer":         {"tls.source=certManager", "tls.certManager.issuer.name=ours", "tls.certManager.issuer.kind=ClusterIssuer"},
+	"node deployment": {"provisioner.nodeDeployment=true"},
+	"cert-manager":    {"tls.source=certManager"},
+	"an issuer":       {"tls.source=certManager", "tls.certManager.issuer.name=ours", "tls.certManager.issuer.kind=ClusterIssuer"},
+	"no snapshots":    {"snapshots.enabled=false"},
+	"snapshot classes": {"snapshots.classes[0].name=daily", "snapshots.classes[0].default=true", "snapshots.classes[1].name=kept",
+		"snapshots.classes[1].deletionPolicy=Retain", "snapshots.classes[1].annotations.a=b", "snapshots.classes[1].labels.c=d"},
+	"groups of snapshots": {"snapshots.groups=true", "snapshots.classes[0].name=daily", "snapshots.groupClasses[0].name=daily",
+		"snapshots.groupClasses[0].default=true", "provisioner.nodeDeployment=true"},
 	"existing secrets":  {"tls.source=secrets", "tls.secrets.node=node-certificate", "tls.secrets.controller=controller-certificate"},
 	"another namespace": {"namespace.name=storage-system"},
 	"no namespace":      {"namespace.create=false", "namespace.name="},
@@ -395,6 +411,44 @@ func TestNodeDeploymentMovesTheProvisioner(t *testing.T) {
 	}
 }
 
+func TestSnapshotsAreTheControllersWhereverTheProvisionerIs(t *testing.T) {
+	for _, provisioner := range []string{"provisioner.nodeDeployment=true", "provisioner.nodeDeployment=false"} {
+		both := pods(t, objects(t, template(t, provisioner)))
+		if !slices.Contains(container(t, both["controller"], "snapshotter").Args, "--feature-gates=CSIVolumeGroupSnapshot=false") {
+			t.Errorf("%s: groups are asked for", provisioner)
+		}
+		if slices.ContainsFunc(both["node"].Containers, func(container corev1.Container) bool { return container.Name == "snapshotter" }) {
+			t.Errorf("%s: nodes have the snapshotter", provisioner)
+		}
+	}
+	if text := template(t, "snapshots.enabled=false"); strings.Contains(text, "snapshot") {
+		t.Error("without snapshots something is left of them")
+	}
+}
+
+func TestASnapshotClassIsTheDriversAndTheDefaultWhereThatIsSaid(t *testing.T) {
+	all := objects(t, template(t, settings["snapshot classes"]...))
+	classes := only[*snapshotv1.VolumeSnapshotClass](all)
+	if len(classes) != 2 {
+		t.Fatalf("%d classes", len(classes))
+	}
+	for _, class := range classes {
+		policy, isDefault := snapshotv1.VolumeSnapshotContentDelete, class.Name == "daily"
+		if !isDefault {
+			policy = snapshotv1.VolumeSnapshotContentRetain
+		}
+		marked := class.Annotations["snapshot.storage.kubernetes.io/is-default-class"] == "true"
+		if class.Driver != "lvm.quarry.storage" || class.DeletionPolicy != policy || marked != isDefault {
+			t.Errorf("%+v", class)
+		}
+	}
+	all = objects(t, template(t, settings["groups of snapshots"]...))
+	class := one[*groupsnapshotv1.VolumeGroupSnapshotClass](t, all)
+	if class.Driver != "lvm.quarry.storage" || class.Annotations["groupsnapshot.storage.kubernetes.io/is-default-class"] != "true" {
+		t.Errorf("%+v", class)
+	}
+}
+
 func TestPoliciesLetTheControllerInAndNobodyElse(t *testing.T) {
 	for _, policy := range only[*networkingv1.NetworkPolicy](objects(t, template(t))) {
 		switch policy.Name {
@@ -416,21 +470,24 @@ func TestPoliciesLetTheControllerInAndNobodyElse(t *testing.T) {
 
 func TestWrongValuesAreRefusedInClearWords(t *testing.T) {
 	for value, words := range map[string][]string{
-		"tls.source=none":                     {"/tls/source", "generated", "secrets", "certManager"},
-		"nodes.tolerations=null":              {"nodes"},
-		"node.tolerance=x":                    {"/node", "tolerance"},
-		"classes[0].name=a":                   {"/classes/0", "volumeGroups"},
-		"classes[0].wipe=no":                  {"/classes/0/wipe", "discard"},
-		"images.quarry.digest=abc":            {"/images/quarry/digest", "sha256"},
-		"kubelet.rootFolder=var/lib/kubelet":  {"/kubelet/rootFolder"},
-		"driverName=Quarry":                   {"/driverName"},
-		"controller.replicas=0":               {"/controller/replicas"},
-		"controller.lookEverySeconds=0":       {"/controller/lookEverySeconds"},
-		"node.maxUnavailable=0":               {"/node/maxUnavailable"},
-		"log.format=xml":                      {"/log/format", "json"},
-		"listenAddress=::":                    {"/listenAddress"},
-		"provisioner.capacityPollInterval=30": {"/provisioner/capacityPollInterval"},
-		"metrics.podMonitor.enabled=true":     {"networkPolicy.metricsFrom"},
+		"tls.source=none":                                          {"/tls/source", "generated", "secrets", "certManager"},
+		"nodes.tolerations=null":                                   {"nodes"},
+		"node.tolerance=x":                                         {"/node", "tolerance"},
+		"classes[0].name=a":                                        {"/classes/0", "volumeGroups"},
+		"classes[0].wipe=no":                                       {"/classes/0/wipe", "discard"},
+		"images.quarry.digest=abc":                                 {"/images/quarry/digest", "sha256"},
+		"kubelet.rootFolder=var/lib/kubelet":                       {"/kubelet/rootFolder"},
+		"driverName=Quarry":                                        {"/driverName"},
+		"controller.replicas=0":                                    {"/controller/replicas"},
+		"controller.lookEverySeconds=0":                            {"/controller/lookEverySeconds"},
+		"node.maxUnavailable=0":                                    {"/node/maxUnavailable"},
+		"log.format=xml":                                           {"/log/format", "json"},
+		"listenAddress=::":                                         {"/listenAddress"},
+		"provisioner.capacityPollInterval=30":                      {"/provisioner/capacityPollInterval"},
+		"metrics.podMonitor.enabled=true":                          {"networkPolicy.metricsFrom"},
+		"snapshots.classes[0].deletionPolicy=Keep":                 {"/snapshots/classes/0", "name", "Retain"},
+		"snapshots.groupClasses[0].name=a":                         {"snapshots.groups"},
+		"snapshots.enabled=false,snapshots.classes[0].name=quarry": {"snapshots.enabled"},
 	} {
 		text, err := run(templating([]string{value})...)
 		if err == nil {

@@ -21,6 +21,8 @@ pub(crate) struct Objects {
     pub(crate) late: BTreeMap<String, String>,
     /// Claims of the namespace `shop` and their uids; each is bound to the `PersistentVolume` `pvc-UID`.
     pub(crate) claims: BTreeMap<String, String>,
+    /// Where claims of the namespace `shop` are to go.
+    pub(crate) selected: BTreeMap<String, String>,
     /// Events by their names.
     pub(crate) events: BTreeMap<String, Value>,
     /// How many times one was written.
@@ -82,6 +84,23 @@ impl Objects {
                 self.writes += 1;
                 self.events.insert((*name).to_owned(), body.clone());
                 (200, body.clone())
+            }
+            (&Method::PATCH, ["namespaces", "shop", "persistentvolumeclaims", name]) => {
+                let Some(uid) = self.claims.get(*name) else { return missing() };
+                let value = |index: usize| body[index]["value"].as_str().unwrap_or_default();
+                let selected = self.selected.get(*name).map(String::as_str);
+                let operations = ["test", "test", "replace"].map(Value::from);
+                assert!(
+                    operations.iter().enumerate().all(|(index, operation)| body[index]["op"] == *operation),
+                    "{body}"
+                );
+                if (value(0), Some(value(1))) != (uid.as_str(), selected) {
+                    let refusal = json!({"kind": "Status", "status": "Failure", "message": "test", "code": 422});
+                    return (422, refusal);
+                }
+                let answer = claim(&(*name).to_owned(), uid);
+                self.selected.insert((*name).to_owned(), value(2).to_owned());
+                (200, answer)
             }
             other => panic!("nobody should ask for {other:?}"),
         }

@@ -133,7 +133,8 @@ impl Cluster {
             let router = Arc::clone(&router);
             async move { router.follow(CancellationToken::new()).await }
         });
-        let controller = ControllerService { router, topology_key: topology_key(DRIVER), given_up: None };
+        let controller =
+            ControllerService { router, topology_key: topology_key(DRIVER), given_up: None, selected_node: None };
         Self { nodes, controller, material: sender, membership, keyring }
     }
 

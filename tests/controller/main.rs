@@ -5,6 +5,7 @@
 mod api_server;
 mod certificates;
 mod cluster;
+mod copies;
 mod doubts;
 mod lists;
 mod mistaken;

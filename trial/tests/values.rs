@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use quarry_lab::{ClusterOptions, Disk};
-use quarry_trial::kubernetes::manifests::{claim, on_node, pod, with_values};
+use quarry_trial::kubernetes::manifests::{claim, on_node, pod, snapshot, snapshot_class, with_values};
 use quarry_trial::kubernetes::{Installed, NAMESPACE, Namespace, make_group};
 use serde_json::json;
 
@@ -130,6 +130,36 @@ fn a_provisioner_on_each_node_makes_the_volumes_of_its_own_node() {
     let rooms = stand.installed.list(&["csistoragecapacities", "--all-namespaces"]).unwrap();
     assert_eq!(rooms.len(), WORKERS.len(), "one for each node: {rooms:?}");
     assert!(rooms.iter().all(|room| room["metadata"]["ownerReferences"][0]["kind"] == "Pod"), "{rooms:?}");
+    space.leave().unwrap();
+}
+
+#[test]
+#[ignore = "minutes long: make test-cluster"]
+fn a_cluster_without_the_crds_of_snapshots_has_all_else_and_takes_snapshots_once_it_has_them() {
+    let mut stand = stand();
+    stand.install(&[], |installed| {
+        let definitions = installed.kubectl(&["get", "crds", "--output=name"]).unwrap();
+        for definition in definitions.lines().filter(|name| name.ends_with("snapshot.storage.k8s.io")) {
+            installed.kubectl(&["delete", definition]).unwrap();
+        }
+    });
+    let space = stand.namespace("no-crds");
+    stand.serves(&space, "quarry");
+    let starts = stand.starts();
+    let refused = space.apply(&[snapshot("daily", "quarry-worker-1")]).unwrap_err();
+    assert!(format!("{refused:#}").contains("no matches for kind"), "{refused:#}");
+    let said = ["-n", NAMESPACE, "logs", "deployment/quarry-controller", "--all-pods", "-c", "snapshotter"];
+    stand
+        .installed
+        .wait("csi-snapshotter says what it misses", LOOKED, || {
+            Ok(stand.installed.kubectl(&said)?.contains("could not find the requested resource"))
+        })
+        .unwrap();
+    stand.installed.install_snapshots().unwrap();
+    stand.installed.apply(&[snapshot_class()]).unwrap();
+    space.apply(&[snapshot("daily", "quarry-worker-1")]).unwrap();
+    space.wait("volumesnapshot/daily", "jsonpath={.status.readyToUse}=true").unwrap();
+    assert_eq!(stand.starts(), starts, "nothing was started again");
     space.leave().unwrap();
 }
 

@@ -54,8 +54,7 @@
   {{- end }}
 {{- end }}
 
-{{- /* What external-provisioner may do in the whole cluster. No Secrets and no snapshots: the driver needs none of them
-       yet. */ -}}
+{{- /* What external-provisioner may do in the whole cluster. No Secrets: the driver needs none. */ -}}
 {{- define "quarry.provisionerClusterRules" -}}
 - apiGroups: [""]
   resources: [persistentvolumes]
@@ -74,6 +73,16 @@
 - apiGroups: [storage.k8s.io]
   resources: [volumeattributesclasses]
   verbs: [get]
+{{- if .Values.snapshots.enabled }}
+# Of which snapshot a volume is made. Update, list and watch: to hold its deletion up until the volume is made, and to let
+# go of it when the claim is deleted before that.
+- apiGroups: [snapshot.storage.k8s.io]
+  resources: [volumesnapshots]
+  verbs: [get, list, watch, update]
+- apiGroups: [snapshot.storage.k8s.io]
+  resources: [volumesnapshotcontents]
+  verbs: [get]
+{{- end }}
 {{- if not .Values.provisioner.nodeDeployment }}
 # Which nodes there are, and their topology.
 - apiGroups: [""]

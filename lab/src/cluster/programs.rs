@@ -1,5 +1,5 @@
-//! The programs of Kubernetes and its sidecars, built from the Go module that pins them. Built once, kept under a name that
-//! says what they were built from.
+//! The programs of Kubernetes and its sidecars, built from the Go module that pins them, and manifests that lie in the same
+//! modules. Built once, kept under a name that says what they were built from.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -22,10 +22,22 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
     ("csi-provisioner", "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner"),
     ("csi-resizer", "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer"),
+    ("csi-snapshotter", "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter"),
+    ("snapshot-controller", "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller"),
     ("stand-in", "quarry.storage/tests/tools/cluster/stand-in"),
 ];
 
-/// The folder of the finished programs, built first where that is needed (some minutes). Needs Go and, then, its proxy.
+/// Folders of manifests: under which name each is kept, its module, and where it lies there.
+const MANIFESTS: &[(&str, &str, &str)] = &[
+    ("snapshot-crds", "github.com/kubernetes-csi/external-snapshotter/client/v8", "config/crd"),
+    (
+        "snapshot-controller-manifests",
+        "github.com/kubernetes-csi/external-snapshotter/v8",
+        "deploy/kubernetes/snapshot-controller",
+    ),
+];
+
+/// The folder of the finished programs and of the manifests, built first where that is needed (some minutes). Needs Go and, then, its proxy.
 pub fn programs() -> Result<PathBuf> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tools/cluster");
     let cache = cache_folder()?;
@@ -46,6 +58,10 @@ pub fn programs() -> Result<PathBuf> {
     for (name, package) in PROGRAMS {
         build(&module, &building, name, package)?;
     }
+    for (name, of, inside) in MANIFESTS {
+        let source = PathBuf::from(go(&module, &["list", "-m", "-f", "{{.Dir}}", of])?).join(inside);
+        copy_files(&source, &building.join(name))?;
+    }
     fs::rename(&building, &finished).with_context(|| format!("cannot rename {}", building.display()))?;
     Ok(finished)
 }
@@ -53,7 +69,7 @@ pub fn programs() -> Result<PathBuf> {
 /// Names everything that the programs are made of.
 fn key(module: &Path) -> Result<String> {
     let mut digest = Sha256::new();
-    digest.update(format!("{PROGRAMS:?} {}", go(module, &["env", "GOVERSION"])?));
+    digest.update(format!("{PROGRAMS:?} {MANIFESTS:?} {}", go(module, &["env", "GOVERSION"])?));
     let stand_in = module.join("stand-in");
     let sources = fs::read_dir(&stand_in).with_context(|| format!("cannot read {}", stand_in.display()))?;
     let mut files: Vec<PathBuf> = sources.filter_map(Result::ok).map(|entry| entry.path()).collect();
@@ -87,6 +103,17 @@ fn build(module: &Path, folder: &Path, name: &str, package: &str) -> Result<()> 
         .context("Go is needed to build Kubernetes")?;
     ensure!(status.success(), "{name} could not be built{}", quote(&log_path));
     fs::remove_file(&log_path).context("cannot remove the log of the build")
+}
+
+fn copy_files(source: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let files = fs::read_dir(source).with_context(|| format!("cannot read {}", source.display()))?;
+    for file in files {
+        let file = file.with_context(|| format!("cannot read {}", source.display()))?;
+        fs::copy(file.path(), folder.join(file.file_name()))
+            .with_context(|| format!("cannot copy {}", file.path().display()))?;
+    }
+    Ok(())
 }
 
 /// The programs ask each other for their versions, which only the linker tells them.

@@ -1,6 +1,7 @@
 //! What the kernel must offer.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::finding::Finding;
@@ -9,6 +10,9 @@ use crate::host::linux::Linux;
 
 const AREA: &str = "kernel";
 const FILE_SYSTEMS: [FileSystem; 3] = [FileSystem::Ext4, FileSystem::Xfs, FileSystem::Btrfs];
+/// What of device-mapper only some volumes need, their layout, and for what.
+const TARGETS: [(&str, &str, &str); 2] =
+    [("thin-pool", "thin", "thin volumes"), ("snapshot", "linear", "snapshots of thick volumes")];
 /// The first Linux that gives a bind mount its flags before anybody can see it.
 const COMPLETE_BINDS: (u32, u32) = (5, 12);
 
@@ -21,6 +25,9 @@ pub(super) async fn examine(kernel: &Linux, is_used: &dyn Fn(&str) -> bool) -> V
     let mut findings = vec![judge_release(release), judge_mapper(mapper)];
     let words = FILE_SYSTEMS.map(FileSystem::word);
     findings.extend(words.map(|word| judge_file_system(word, &loaded, &modules, is_used(word))));
+    for (target, layout, purpose) in TARGETS {
+        findings.push(judge_target(kernel.has_target(target).await, target, purpose, is_used(layout)));
+    }
     findings
 }
 
@@ -44,7 +51,7 @@ fn judge_release(release: &str) -> Finding {
     }
 }
 
-fn judge_mapper(version: std::io::Result<Option<[u32; 3]>>) -> Finding {
+fn judge_mapper(version: io::Result<Option<[u32; 3]>>) -> Finding {
     match version {
         Ok(Some([major, minor, patch])) => Finding::ok(AREA, format!("device-mapper {major}.{minor}.{patch}")),
         Ok(None) => Finding::fail(
@@ -54,6 +61,23 @@ fn judge_mapper(version: std::io::Result<Option<[u32; 3]>>) -> Finding {
         ),
         Err(error) => {
             Finding::fail(AREA, format!("device-mapper cannot be asked: {error}"), "run as root with the host's /dev")
+        }
+    }
+}
+
+/// Asking is what a node does at its start: the kernel has loaded the module by now, if there is one.
+fn judge_target(has: io::Result<bool>, target: &str, purpose: &str, is_used: bool) -> Finding {
+    match has {
+        Ok(true) => Finding::ok(AREA, format!("device-mapper target {target}")),
+        Ok(false) => Finding::lacking(
+            is_used,
+            AREA,
+            format!("no device-mapper target {target} in this kernel: there can be no {purpose}"),
+            format!("run modprobe dm-{target} on the host, or a kernel with it"),
+        ),
+        Err(error) => {
+            let found = format!("device-mapper cannot be asked for its target {target}: {error}");
+            Finding::lacking(is_used, AREA, found, "run as root with the host's /dev")
         }
     }
 }
@@ -95,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_no_class_needs_is_not_missed() {
+        let level = |has, is_used| judge_target(has, "thin-pool", "thin volumes", is_used).level;
+        assert_eq!(level(Ok(true), true), Level::Ok);
+        assert_eq!(level(Ok(false), true), Level::Fail);
+        assert_eq!(level(Ok(false), false), Level::Warn);
+        assert_eq!(level(Err(io::ErrorKind::PermissionDenied.into()), true), Level::Fail);
+    }
+
+    #[test]
     fn versions_and_releases_are_judged() {
         assert_eq!(judge_release("6.1.0-40-amd64").level, Level::Ok);
         assert_eq!(judge_release("5.12").level, Level::Ok);
@@ -102,6 +135,6 @@ mod tests {
         assert_eq!(judge_release("").level, Level::Warn);
         assert_eq!(judge_mapper(Ok(Some([4, 50, 0]))), Finding::ok(AREA, "device-mapper 4.50.0"));
         assert_eq!(judge_mapper(Ok(None)).level, Level::Fail);
-        assert_eq!(judge_mapper(Err(std::io::ErrorKind::PermissionDenied.into())).level, Level::Fail);
+        assert_eq!(judge_mapper(Err(io::ErrorKind::PermissionDenied.into())).level, Level::Fail);
     }
 }

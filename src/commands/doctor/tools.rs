@@ -24,19 +24,22 @@ struct Tool {
 
 enum Need {
     Always,
-    /// For volumes with this file system.
+    /// For volumes with this file system or of this layout.
     For(&'static str),
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 11] = [
     Tool { program: "lvm", arguments: &["version"], package: "lvm2", need: Need::Always },
     Tool { program: "blkid", arguments: &["-V"], package: "util-linux", need: Need::Always },
     Tool { program: "mkfs.ext4", arguments: &["-V"], package: "e2fsprogs", need: Need::For("ext4") },
     Tool { program: "resize2fs", arguments: &[], package: "e2fsprogs", need: Need::For("ext4") },
     Tool { program: "mkfs.xfs", arguments: &["-V"], package: "xfsprogs", need: Need::For("xfs") },
     Tool { program: "xfs_growfs", arguments: &["-V"], package: "xfsprogs", need: Need::For("xfs") },
+    Tool { program: "xfs_db", arguments: &["-V"], package: "xfsprogs", need: Need::For("xfs") },
     Tool { program: "mkfs.btrfs", arguments: &["--version"], package: "btrfs-progs", need: Need::For("btrfs") },
     Tool { program: "btrfs", arguments: &["--version"], package: "btrfs-progs", need: Need::For("btrfs") },
+    Tool { program: "btrfstune", arguments: &["--version"], package: "btrfs-progs", need: Need::For("btrfs") },
+    Tool { program: "thin_check", arguments: &["-V"], package: "thin-provisioning-tools", need: Need::For("thin") },
 ];
 
 pub(super) async fn examine(processes: &Processes, is_used: &dyn Fn(&str) -> bool) -> Vec<Finding> {
@@ -50,7 +53,7 @@ pub(super) async fn examine(processes: &Processes, is_used: &dyn Fn(&str) -> boo
 async fn one(processes: &Processes, tool: &Tool, is_used: &dyn Fn(&str) -> bool) -> Finding {
     let (is_needed, purpose) = match tool.need {
         Need::Always => (true, String::from("every node needs it")),
-        Need::For(file_system) => (is_used(file_system), format!("volumes with {file_system} need it")),
+        Need::For(kind) => (is_used(kind), format!("{kind} volumes need it")),
     };
     let Ok(path) = processes.locate(tool.program) else {
         let found = format!("{} is not installed; {purpose}", tool.program);

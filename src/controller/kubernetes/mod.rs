@@ -7,6 +7,7 @@
 //! - [`references`]: what names volumes: `PersistentVolumes`, claims, `StorageClasses`
 //! - [`events`]: what a person must know, told where he looks
 //! - [`given_up`]: tells of volumes that were deleted without their nodes
+//! - [`selected_node`]: sends claims of copies to the nodes of their sources
 //! - [`upkeep`]: looks for orphans and sick volumes now and then
 
 pub mod certificates;
@@ -16,4 +17,5 @@ pub mod given_up;
 pub mod nodes;
 pub mod references;
 mod seen;
+pub mod selected_node;
 pub mod upkeep;

@@ -13,6 +13,7 @@ use super::system_calls::{self, MAPPER_HEADER};
 const VERSION: u8 = 0;
 const LIST_DEVICES: u8 = 2;
 const DEVICE_STATUS: u8 = 7;
+const TARGET_VERSION: u8 = 17;
 
 const READ_ONLY: u32 = 1 << 0;
 const SUSPENDED: u32 = 1 << 1;
@@ -57,6 +58,17 @@ pub(super) fn version(control: &Path) -> io::Result<Option<[u32; 3]>> {
     let Some(control) = open(control)? else { return Ok(None) };
     let answer = ask(&control, VERSION, Request::default(), MAPPER_HEADER)?;
     Ok(Some([u32_at(&answer, 0)?, u32_at(&answer, 4)?, u32_at(&answer, 8)?]))
+}
+
+/// Whether the kernel has targets of that type. It looks for a module first, by starting the machine's own modprobe, also when
+/// a container asks, which has none. Linux 5.4.
+pub(super) fn has_target(control: &Path, target: &str) -> io::Result<bool> {
+    let Some(control) = open(control)? else { return Ok(false) };
+    match ask(&control, TARGET_VERSION, Request { name: target, ..Request::default() }, MAPPER_HEADER) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// All devices; none where the kernel has no device-mapper.
@@ -127,11 +139,12 @@ pub(super) fn data_start(answer: &[u8]) -> io::Result<usize> {
     usize_at(answer, std::mem::offset_of!(Header, data_start))
 }
 
-/// What is asked: all devices, or one by its number or its UUID.
+/// What is asked: all devices, or one by its number or its UUID; or a type of targets by its name.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Request<'r> {
     pub(super) flags: u32,
     pub(super) device: u64,
+    pub(super) name: &'r str,
     pub(super) uuid: &'r str,
     /// What stands behind the header.
     pub(super) data: &'r [u8],
@@ -154,6 +167,7 @@ impl Request<'_> {
         put(std::mem::offset_of!(Header, data_start), &start.to_ne_bytes());
         put(std::mem::offset_of!(Header, flags), &self.flags.to_ne_bytes());
         put(std::mem::offset_of!(Header, device), &self.device.to_ne_bytes());
+        put(std::mem::offset_of!(Header, name), self.name.as_bytes());
         put(std::mem::offset_of!(Header, uuid), self.uuid.as_bytes());
         put(MAPPER_HEADER, self.data);
         let (words, _) = bytes.as_chunks();

@@ -34,6 +34,7 @@ fn answer_with(list: &[(u64, &str, Option<&str>)]) -> Vec<u8> {
 fn a_kernel_without_device_mapper_has_no_devices() {
     assert_eq!(devices(Path::new("/nonexistent/control")).unwrap(), []);
     assert_eq!(version(Path::new("/nonexistent/control")).unwrap(), None);
+    assert!(!has_target(Path::new("/nonexistent/control"), "snapshot").unwrap());
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl Linux {
     pub async fn mapper_version(&self) -> io::Result<Option<[u32; 3]>> {
         brief(|| device_mapper::version(Path::new(MAPPER))).await
     }
+
+    /// Whether device-mapper can make devices of that type. The kernel loads a module for it where that is needed and there.
+    pub async fn has_target(&self, target: &'static str) -> io::Result<bool> {
+        waiting(move || device_mapper::has_target(Path::new(MAPPER), target)).await
+    }
 }
 
 /// Calls that the kernel answers out of its memory share a few threads: a burst of 500 creations would otherwise

@@ -17,7 +17,11 @@ impl Node {
         let logical_name = snapshot_name(&name);
         let node = Arc::clone(self);
         self.mutate(&logical_name.clone(), "creating", async move {
-            node.create_snapshot_locked(&logical_name, &name, &source).await
+            let made = node.create_snapshot_locked(&logical_name, &name, &source).await;
+            made.map_err(|error| match error {
+                Error::NoRoom { reason } => Error::NoRoomForSnapshot { reason },
+                other => other,
+            })
         })
         .await
     }

@@ -76,5 +76,8 @@ pub fn run(flags: &Flags) -> Result<()> {
 /// Whether the driver itself asked: its pods share their identity with the sidecars, which say who they are.
 fn is_drivers(entry: &Entry) -> bool {
     let is_ours = entry.user.starts_with(&format!("system:serviceaccount:{NAMESPACE}:"));
-    is_ours && !["csi-provisioner/", "csi-resizer/"].iter().any(|sidecar| entry.agent.starts_with(sidecar))
+    is_ours
+        && !["csi-provisioner/", "csi-resizer/", "csi-snapshotter/"]
+            .iter()
+            .any(|sidecar| entry.agent.starts_with(sidecar))
 }

@@ -6,12 +6,14 @@ use anyhow::{Context, Result, ensure};
 
 use super::images;
 use super::manifests::file_of_the_driver;
-use super::{GROUP, NAMESPACE, ROLLOUT, WORKLOADS};
+use super::{GROUP, NAMESPACE, ROLLOUT, WORKLOADS, snapshots};
 use crate::site::programs_folder;
 
-/// Gives the workers the images and a volume group, applies deploy/quarry.yaml, and waits until all runs.
+/// Gives the workers the images and a volume group, applies the cluster's part of snapshots and deploy/quarry.yaml, and waits
+/// until the driver runs.
 pub fn install(workers: u8) -> Result<()> {
-    let archives = images::archives()?;
+    let mut archives = images::archives()?;
+    archives.push(snapshots::archive()?);
     let mut import = vec![String::from("import")];
     import.extend(archives.iter().map(|archive| archive.to_string_lossy().into_owned()));
     lab(&import)?;
@@ -19,6 +21,7 @@ pub fn install(workers: u8) -> Result<()> {
         // The first disk that `cluster up --disk` gives to a worker.
         lab(&words(&["run", &format!("worker-{worker}"), "--", "vgcreate", "--quiet", GROUP, "/dev/ubdb"]))?;
     }
+    kubectl(&["apply", "--filename", &snapshots::manifests()?.to_string_lossy()])?;
     kubectl(&["apply", "--filename", &file_of_the_driver().to_string_lossy()])?;
     for what in WORKLOADS {
         let ready = kubectl(&["--namespace", NAMESPACE, "rollout", "status", what, ROLLOUT]);

@@ -11,9 +11,10 @@ use super::manifests::{of_the_driver, root_of_repository};
 use crate::site::{programs_folder, target_folder};
 
 /// The sidecars: the name in the manifests, the program that stands for it, and where it lies in the image.
-const SIDECARS: [(&str, &str, &str); 4] = [
+const SIDECARS: [(&str, &str, &str); 5] = [
     ("csi-provisioner", "csi-provisioner", "/csi-provisioner"),
     ("csi-resizer", "csi-resizer", "/csi-resizer"),
+    ("csi-snapshotter", "csi-snapshotter", "/csi-snapshotter"),
     ("csi-node-driver-registrar", "stand-in", "/csi-node-driver-registrar"),
     ("livenessprobe", "stand-in", "/livenessprobe"),
 ];
@@ -21,8 +22,7 @@ const SIDECARS: [(&str, &str, &str); 4] = [
 /// Archives with all images that the manifests name: the driver's with the program of this build, and those of the
 /// sidecars.
 pub(super) fn archives() -> Result<Vec<PathBuf>> {
-    let folder = target_folder()?.join("kubernetes");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let folder = folder()?;
     let mut archives = vec![driver(&folder)?];
     let (manifests, programs) = (of_the_driver()?, quarry_lab::programs()?);
     for (name, program, inside) in SIDECARS {
@@ -34,6 +34,13 @@ pub(super) fn archives() -> Result<Vec<PathBuf>> {
         archives.push(archive);
     }
     Ok(archives)
+}
+
+/// Where they and other things made for clusters lie.
+pub(super) fn folder() -> Result<PathBuf> {
+    let folder = target_folder()?.join("kubernetes");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn driver(folder: &Path) -> Result<PathBuf> {

@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 pub const FOLDER: &str = "/data";
 /// Where a pod of [`block_pod`] has its device.
 pub const DEVICE: &str = "/dev/volume";
+/// Kinds of what a claim can begin with: see [`claim_of`].
+pub const SNAPSHOT: &str = "VolumeSnapshot";
+/// The other one.
+pub const CLAIM: &str = "PersistentVolumeClaim";
+const SNAPSHOT_CLASS: &str = "quarry";
 /// The shell's last words in a pod that shall go on: it ends at once when told to.
 pub const STAY: &str = "trap 'exit 0' TERM; while :; do sleep 86400 & wait $!; done";
 
@@ -55,6 +60,32 @@ pub fn block_claim(name: &str, storage_class: &str, size: &str) -> Value {
     let mut claim = claim(name, storage_class, size);
     claim["spec"]["volumeMode"] = json!("Block");
     claim
+}
+
+/// A claim that begins with what is in another one, or in a snapshot; `source` is its kind and name.
+pub fn claim_of(source: (&str, &str), mut claim: Value) -> Value {
+    let (kind, name) = source;
+    claim["spec"]["dataSource"] = json!({"kind": kind, "name": name});
+    if kind == SNAPSHOT {
+        claim["spec"]["dataSource"]["apiGroup"] = json!("snapshot.storage.k8s.io");
+    }
+    claim
+}
+
+/// A snapshot of a claim's volume.
+pub fn snapshot(name: &str, claim: &str) -> Value {
+    json!({
+        "apiVersion": "snapshot.storage.k8s.io/v1", "kind": SNAPSHOT, "metadata": {"name": name},
+        "spec": {"volumeSnapshotClassName": SNAPSHOT_CLASS, "source": {"persistentVolumeClaimName": claim}},
+    })
+}
+
+/// The class of [`snapshot`].
+pub fn snapshot_class() -> Value {
+    json!({
+        "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass", "metadata": {"name": SNAPSHOT_CLASS},
+        "driver": "lvm.quarry.storage", "deletionPolicy": "Delete",
+    })
 }
 
 /// A `StorageClass` of the driver with parameters, else like `quarry`.

@@ -12,6 +12,7 @@ pub mod manifests;
 mod namespace;
 pub mod node_log;
 mod programs;
+mod snapshots;
 
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,12 @@ impl Installed {
         }
         installed.install()?;
         Ok(installed)
+    }
+
+    /// What whoever runs the cluster does for snapshots, once for all drivers: CRDs and snapshot-controller.
+    pub fn install_snapshots(&self) -> Result<()> {
+        self.cluster.import_archive(&snapshots::archive()?)?;
+        self.kubectl(&["apply", "--filename", &snapshots::manifests()?.to_string_lossy()]).map(drop)
     }
 
     /// What a user does: `kubectl apply -f deploy/quarry.yaml`, and waits.
@@ -145,8 +152,10 @@ impl Installed {
 
     /// What helps to find out why something did not happen.
     pub fn told(&self) -> String {
-        let questions: [&[&str]; 4] = [
+        let questions: [&[&str]; 5] = [
             &["get", "pods,pvc,pv,csistoragecapacities", "--all-namespaces", "--output=wide"],
+            // An error where the cluster has no snapshots.
+            &["get", "volumesnapshots,volumesnapshotcontents", "--all-namespaces", "--output=wide"],
             &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
             &["-n", NAMESPACE, "logs", "deployment/quarry-controller", "--all-containers", "--prefix", "--tail=40"],
             &[

@@ -14,6 +14,8 @@ pub enum Program {
     Controller,
     /// external-provisioner
     Provisioner,
+    /// csi-snapshotter
+    Snapshotter,
 }
 
 impl Program {
@@ -23,6 +25,7 @@ impl Program {
             Self::Node => "^quarry node ",
             Self::Controller => "^quarry controller ",
             Self::Provisioner => "^/csi-provisioner ",
+            Self::Snapshotter => "^/csi-snapshotter ",
         }
     }
 }

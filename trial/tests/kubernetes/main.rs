@@ -11,4 +11,5 @@ mod placement;
 mod retention;
 mod security;
 mod shared;
+mod snapshots;
 mod workloads;

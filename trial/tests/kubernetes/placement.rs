@@ -11,7 +11,8 @@ use crate::shared::{SMALL, installed, namespace};
 
 static TURN: Mutex<()> = Mutex::new(());
 
-fn turn() -> MutexGuard<'static, ()> {
+/// Waits until the small group is empty and known.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // A change of the ConfigMap reaches the nodes when kubelet looks again, and the scheduler when the provisioner does.
     installed()

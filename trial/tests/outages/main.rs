@@ -12,6 +12,7 @@ mod network;
 mod node;
 mod power;
 mod shared;
+mod snapshots;
 mod uninstall;
 mod upgrade;
 mod writers;

@@ -614,7 +614,11 @@ async fn promised(ground: &Ground) -> Result<()> {
     ensure!(super::capacity_of(ground, "thin").await? == (0, 0), "a snapshot may come to need as much as its volume");
     let name = ground.name("snap");
     let more = v1::CreateSnapshotRequest { name, source_volume_id: small.id.clone(), ..Default::default() };
-    refused(ground.client().controller.create_snapshot(more).await, ResourceExhausted, &["quarry-thin"])?;
+    refused(
+        ground.client().controller.create_snapshot(more).await,
+        FailedPrecondition,
+        &["no room for a snapshot", "quarry-thin"],
+    )?;
     let grow = v1::ControllerExpandVolumeRequest {
         volume_id: small.id.clone(),
         capacity_range: Some(v1::CapacityRange { required_bytes: 24 * MIB, limit_bytes: 0 }),
