@@ -83,6 +83,17 @@ pub fn snapshot_name(csi_name: &str) -> String {
     uuid.map_or_else(|| derived(SNAPSHOT_PREFIX, csi_name), |uuid| format!("{SNAPSHOT_PREFIX}{uuid}"))
 }
 
+/// The name within the id of a group snapshot, always the same one for its CSI name. Nothing on the disks is called so.
+pub fn group_snapshot_name(csi_name: &str) -> String {
+    derived("group-", csi_name)
+}
+
+/// The name of the logical volume for the snapshot of a volume that a group snapshot takes.
+pub fn member_name(group_snapshot: &str, volume: &str) -> String {
+    // As below.
+    derived(SNAPSHOT_PREFIX, &format!("{volume}\0{group_snapshot}"))
+}
+
 /// The name of what a volume is copied from while it is in use.
 pub fn copy_source_name(copy: &str) -> String {
     // No CSI name has that character, so no snapshot can be called the same.

@@ -148,6 +148,7 @@ impl Node {
         // For itself: a command of one group that hangs must not keep the others waiting.
         self.detached.spawn(async move {
             node.drop_broken_off(&seen).await;
+            node.settle_incomplete_groups(&seen).await;
             node.drop_stale_copy_sources(&seen).await;
         });
         let deleting: Vec<Volume> =
