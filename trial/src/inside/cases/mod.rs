@@ -20,6 +20,7 @@ mod classes;
 mod commands;
 mod deleting;
 mod foreign_data;
+mod group_snapshots;
 mod groups;
 mod growth;
 mod health;
@@ -59,6 +60,7 @@ pub fn themes() -> Vec<Theme> {
         theme("groups", groups::cases()),
         theme("lvm-failures", lvm_failures::cases()),
         theme("snapshots", snapshots::cases()),
+        theme("group-snapshots", group_snapshots::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),

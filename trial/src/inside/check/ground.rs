@@ -37,6 +37,7 @@ classes:
 - {name: discarded, volumeGroups: [main], wipe: discard}
 - {name: tuned, volumeGroups: [main], mkfsOptions: [-m, '0'], mountOptions: [noatime, nodev]}
 - {name: thin, volumeGroups: [own], layout: thin}
+- {name: other-thin, volumeGroups: [second], layout: thin}
 - {name: little, volumeGroups: [own], snapshotReserve: 4MiB}
 - {name: absent, volumeGroups: ['absent-*']}
 ";
@@ -188,6 +189,11 @@ impl Ground {
     pub async fn crash(&self) -> Result<()> {
         self.kill()?;
         self.start().await
+    }
+
+    /// SIGKILL of the node and of the programs that it has started, as when its container ends.
+    pub fn kill_with_children(&self) -> Result<()> {
+        self.take_node()?.kill_with_children()
     }
 
     /// SIGKILL of the node.
