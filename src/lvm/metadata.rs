@@ -140,6 +140,8 @@ fn thin_pool(segment: &Place<'_>) -> Result<Pool, MetadataError> {
         data: segment.string("pool")?.to_owned(),
         chunk_bytes: chunk_bytes.ok_or_else(|| segment.malformed("chunk_size is not a size"))?,
         zeroes: segment.number("zero_new_blocks").is_ok_and(|zeroes| zeroes != 0),
+        transaction_id: segment.number("transaction_id")?,
+        queued: segment.all_children().filter_map(|message| Some(message.string("create").ok()?.to_owned())).collect(),
     })
 }
 

@@ -89,6 +89,10 @@ pub struct Pool {
     pub chunk_bytes: u64,
     /// Whether a piece is zeroed before it is handed out, so that nobody reads what it held before.
     pub zeroes: bool,
+    /// Counts lvm's changes of it; the kernel's count is behind by one while lvm is about to make one.
+    pub transaction_id: u64,
+    /// The names of the volumes that lvm is about to make in it.
+    pub queued: Vec<String>,
 }
 
 /// What is a thin volume's alone. Its extents are promised, not taken.

@@ -227,6 +227,19 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_of_a_group_is_named_like_none_that_was_asked_for() {
+        let long = "n".repeat(CSI_NAME_LIMIT);
+        let names = [member_name("g", "v"), member_name("g", "w"), member_name("h", "v"), member_name(&long, &long)];
+        for name in &names {
+            assert!(is_snapshot_name(name) && is_legal_logical_volume_name(name), "{name}");
+            assert!(name.len() <= LOGICAL_VOLUME_NAME_LIMIT, "{name}");
+        }
+        assert!(names.iter().enumerate().all(|(index, name)| !names[..index].contains(name)), "{names:?}");
+        let group = group_snapshot_name(&long);
+        assert!(group.len() <= LOGICAL_VOLUME_NAME_LIMIT && is_legal_logical_volume_name(&group), "{group}");
+    }
+
+    #[test]
     fn names_that_differ_only_beyond_the_limit_stay_apart() {
         let start = "z".repeat(127);
         assert_ne!(logical_volume_name(&format!("{start}a")), logical_volume_name(&format!("{start}b")));

@@ -1,6 +1,7 @@
 //! Thin pools: making them, and what the rules of the classes say of one.
 
 pub mod cut;
+pub mod mend;
 pub mod state;
 
 use std::sync::Arc;

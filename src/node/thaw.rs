@@ -32,6 +32,7 @@ impl Node {
     /// Sets going every device of this driver's volumes that is suspended. An lvm command that still runs, on the host perhaps,
     /// has lvm's lock as long as it holds a device back, and is waited for.
     async fn thaw(&self) -> Result<()> {
+        self.mend_pools(&*self.groups.read().await?).await?;
         if self.suspended().await?.is_empty() {
             return Ok(());
         }
@@ -71,7 +72,8 @@ fn holds_ours(group: &VolumeGroup, pool: &LogicalVolume) -> bool {
     group.logical_volumes.iter().filter(is_in).any(is_ours)
 }
 
-fn is_ours(logical: &LogicalVolume) -> bool {
+/// Whether it is this driver's: a volume, a snapshot, or what is made to make one.
+pub(super) fn is_ours(logical: &LogicalVolume) -> bool {
     VolumeTags::parse(&logical.tags).is_some()
         || SnapshotTags::parse(&logical.tags).is_some()
         || SnapshotTags::parse_incomplete(&logical.tags).is_some()

@@ -6,6 +6,7 @@ mod api_server;
 mod certificates;
 mod cluster;
 mod doubts;
+mod groups;
 mod lists;
 mod mistaken;
 mod routing;

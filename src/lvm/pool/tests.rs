@@ -13,7 +13,14 @@ fn rules() -> PoolRules {
 
 fn with_pool(data: u64, promised: &[u64]) -> VolumeGroup {
     let mut group = sample::group("vg", &[(100 * GIB, 10 * GIB)]);
-    let pool = Pool { metadata: String::from("m"), data: String::from("d"), chunk_bytes: 65_536, zeroes: true };
+    let pool = Pool {
+        metadata: String::from("m"),
+        data: String::from("d"),
+        chunk_bytes: 65_536,
+        zeroes: true,
+        transaction_id: 0,
+        queued: Vec::new(),
+    };
     group.logical_volumes.push(LogicalVolume { pool: Some(pool), ..volume(DEFAULT_NAME, data) });
     let thin = |pool: &str| Some(ThinVolume { pool: pool.to_owned(), device_id: 1, origin: None });
     let volumes = promised.iter().map(|extents| LogicalVolume { thin: thin(DEFAULT_NAME), ..volume("t", *extents) });

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, ThinVolume, VolumeGroup};
@@ -40,9 +42,12 @@ impl Node {
             exchanges.extend(self.exchange_of(&view, name, volume).await?);
         }
         let devices: Vec<String> = exchanges.iter().map(|exchange| exchange.device.clone()).collect();
+        let begun = Instant::now();
         let holding = self.hold_back(&devices).await?;
         let done = holding.during(self.exchange_held(&exchanges)).await;
         holding.let_go().await;
+        let (held, seconds) = (devices.len(), begun.elapsed().as_secs_f64());
+        tracing::info!(name, held, seconds, whole = done.is_ok(), "took a group snapshot");
         for Exchange { group, volume, .. } in &exchanges {
             if let Some(turn) = turns.get(&group.name) {
                 self.keep_running(turn, group, volume).await?;

@@ -1,14 +1,13 @@
 //! Snapshots of several volumes at one moment.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+mod writer;
+
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use self::writer::{Writer, number_in};
+use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type};
 use tonic::Code::{Aborted, AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound};
@@ -17,7 +16,7 @@ use tonic::{Response, Status};
 
 use crate::client::{block, mounted};
 use crate::inside::check::{
-    Ground, Group, MIB, StandIn, Volume, answered, digest, eventually, fill, lvm, read_at, refused, run, write_at,
+    Ground, Group, MIB, StandIn, Volume, answered, digest, eventually, fill, lvm, refused, run, write_at,
 };
 
 /// The tags of a snapshot of a group, and of one that is not whole.
@@ -33,7 +32,8 @@ cases! {
     "when one of a group fails in the moment itself, none is left and all volumes go on" => none_left,
     "a disk that is too slow holds up the other volumes of a group no longer than ten seconds" => too_slow,
     "what a crash left of a group is finished or removed" => left_behind,
-    "volumes that were held back when the node was killed go on when it starts" => killed,
+    "a volume that lvm held back when the node was killed goes on when that starts" => killed_with_lvm,
+    "volumes that the node held back when it was killed go on when it starts" => killed,
 }
 
 fn request(name: &str, volumes: &[&Volume<'_>]) -> v1::CreateVolumeGroupSnapshotRequest {
@@ -107,63 +107,6 @@ fn end(group: Group) -> Result<()> {
     group.remove()
 }
 
-/// Writes numbers, each to all its files one after the other, each write durable before the next.
-struct Writer {
-    stop: Arc<AtomicBool>,
-    written: Arc<AtomicU64>,
-    longest_wait: Arc<AtomicU64>,
-    thread: JoinHandle<Result<()>>,
-}
-
-impl Writer {
-    fn start(paths: &[PathBuf]) -> Result<Self> {
-        let open = |path: &PathBuf| OpenOptions::new().create(true).truncate(false).write(true).open(path);
-        let files: Vec<File> = paths.iter().map(open).collect::<Result<_, _>>()?;
-        let (stop, written, longest_wait) =
-            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let shared = (Arc::clone(&stop), Arc::clone(&written), Arc::clone(&longest_wait));
-        let thread = std::thread::spawn(move || {
-            let (stop, written, longest_wait) = shared;
-            for number in 1_u64.. {
-                let begun = Instant::now();
-                for file in &files {
-                    file.write_all_at(&number.to_le_bytes(), 0)?;
-                    file.sync_data()?;
-                }
-                let waited = u64::try_from(begun.elapsed().as_millis())?;
-                longest_wait.fetch_max(waited, Ordering::SeqCst);
-                written.store(number, Ordering::SeqCst);
-                if stop.load(Ordering::SeqCst) {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        Ok(Self { stop, written, longest_wait, thread })
-    }
-
-    fn written(&self) -> u64 {
-        self.written.load(Ordering::SeqCst)
-    }
-
-    /// Waits until it has written more.
-    async fn goes_on(&self) -> Result<()> {
-        let before = self.written();
-        eventually("the writer goes on", || async { Ok(self.written() > before + 1) }).await
-    }
-
-    fn end(self) -> Result<Duration> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().map_err(|_| anyhow!("the writer panicked"))??;
-        Ok(Duration::from_millis(self.longest_wait.load(Ordering::SeqCst)))
-    }
-}
-
-fn number_in(path: &Path) -> Result<u64> {
-    let bytes = read_at(path, 0, 8).with_context(|| path.display().to_string())?;
-    Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| anyhow!("no number"))?))
-}
-
 /// Two volumes in two pools of two volume groups, mounted.
 struct Pair<'g> {
     ground: &'g Ground,
@@ -231,24 +174,34 @@ async fn in_order(ground: &Ground) -> Result<()> {
     writer.goes_on().await?;
     writer.end()?;
     for (before, group) in &taken {
-        let first = restored(ground, "thin", group, &pair.first).await?;
-        let second = restored(ground, "other-thin", group, &pair.second).await?;
-        first.stage().await?;
-        second.stage().await?;
-        let earlier = number_in(&first.publish("user").await?.join("number"))?;
-        let later = number_in(&second.publish("user").await?.join("number"))?;
+        let (earlier, later) = tokio::try_join!(
+            number_restored(ground, "thin", group, &pair.first),
+            number_restored(ground, "other-thin", group, &pair.second)
+        )?;
         ensure!(
             later <= earlier,
             "{later} was written after {earlier}, and the group shows it without the one between"
         );
         ensure!(earlier - later <= 1, "the second one lacks what the first one has since long: {earlier}, {later}");
         ensure!(*before <= later, "the group shows an older state than that of its moment: {later}, {before}");
-        first.remove().await?;
-        second.remove().await?;
         forget(ground, group).await?;
     }
     pair.no_snapshot_is_left().await?;
     pair.end().await
+}
+
+/// What the writer had written last to a volume when the group was taken.
+async fn number_restored(
+    ground: &Ground,
+    class: &str,
+    group: &v1::VolumeGroupSnapshot,
+    source: &Volume<'_>,
+) -> Result<u64> {
+    let made = restored(ground, class, group, source).await?;
+    made.stage().await?;
+    let number = number_in(&made.publish("user").await?.join("number"))?;
+    made.remove().await?;
+    Ok(number)
 }
 
 async fn raw(ground: &Ground) -> Result<()> {
@@ -458,43 +411,49 @@ async fn left_behind(ground: &Ground) -> Result<()> {
     pair.end().await
 }
 
+async fn killed_with_lvm(ground: &Ground) -> Result<()> {
+    // lvm holds one of them back at a time.
+    killed_while(ground, 1).await
+}
+
 async fn killed(ground: &Ground) -> Result<()> {
+    killed_while(ground, 2).await
+}
+
+/// Kills the node while so many volumes are held back, and starts it again.
+async fn killed_while(ground: &Ground, wanted: usize) -> Result<()> {
     let pair = Pair::mounted(ground, 300).await?;
-    // lvm holds one of them back at a time, a group both.
-    for wanted in [1, 2] {
-        let writer = Writer::start(&pair.files())?;
-        writer.goes_on().await?;
-        let (mut tries, name) = (0, ground.name("group"));
-        loop {
-            tries += 1;
-            ensure!(tries <= 40, "after {tries} tries the node was never killed while {wanted} were held back");
-            let (mut client, request) = (ground.client(), request(&name, &pair.both()));
-            let call = tokio::spawn(async move { client.groups.create_volume_group_snapshot(request).await });
-            while pair.suspended()? != wanted && !call.is_finished() {
-                tokio::task::yield_now().await;
-            }
-            ground.kill_with_children()?;
-            let _broken_off = call.await;
-            if pair.suspended()? == wanted {
-                break;
-            }
-            ground.start().await?;
-            if let Ok(answer) = call_again(ground, &name, &pair.both()).await {
-                forget(ground, &answer).await?;
-            }
+    let writer = Writer::start(&pair.files())?;
+    writer.goes_on().await?;
+    let (mut tries, name) = (0, ground.name("group"));
+    loop {
+        tries += 1;
+        ensure!(tries <= 20, "in {tries} tries the node was never killed while {wanted} were held back");
+        let (mut client, request) = (ground.client(), request(&name, &pair.both()));
+        let call = tokio::spawn(async move { client.groups.create_volume_group_snapshot(request).await });
+        while pair.suspended()? != wanted && !call.is_finished() {
+            tokio::task::yield_now().await;
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let before = writer.written();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        ensure!(pair.suspended()? == wanted && writer.written() == before, "nobody is left who could set it going");
+        ground.kill_with_children()?;
+        let _broken_off = call.await;
+        if pair.suspended()? == wanted {
+            break;
+        }
         ground.start().await?;
-        writer.goes_on().await?;
-        eventually("all go on", || async { Ok(pair.suspended()? == 0) }).await?;
-        let taken = call_again(ground, &name, &pair.both()).await.context("the repeated call")?;
+        let taken = call_again(ground, &name, &pair.both()).await?;
         forget(ground, &taken).await?;
-        pair.no_snapshot_is_left().await?;
-        writer.end()?;
     }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = writer.written();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    ensure!(pair.suspended()? == wanted && writer.written() == before, "nobody is left who could set it going");
+    ground.start().await?;
+    writer.goes_on().await?;
+    eventually("all go on", || async { Ok(pair.suspended()? == 0) }).await?;
+    let taken = call_again(ground, &name, &pair.both()).await.context("the repeated call")?;
+    forget(ground, &taken).await?;
+    pair.no_snapshot_is_left().await?;
+    writer.end()?;
     pair.end().await
 }
 
