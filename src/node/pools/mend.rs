@@ -37,7 +37,7 @@ impl Node {
             let message = format!("delete {}", thin.device_id);
             match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
                 Ok(()) => {
-                    tracing::warn!(group = group.name, pool = logical.name, volume = volume.name, "mended the pool")
+                    tracing::warn!(group = group.name, pool = logical.name, volume = volume.name, "mended the pool");
                 }
                 // lvm died before it had told the pool.
                 Err(error) => tracing::debug!(%error, volume = volume.name, "is not in the pool"),

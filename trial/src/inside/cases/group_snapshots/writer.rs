@@ -53,10 +53,12 @@ impl Writer {
         eventually("the writer goes on", || async { Ok(self.written() > before + 1) }).await
     }
 
-    /// Ends it; all its writes went well.
-    pub(super) fn end(self) -> Result<()> {
+    /// Ends it; all its writes went well. The last number.
+    pub(super) fn end(self) -> Result<u64> {
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().map_err(|_| anyhow!("the writer panicked"))?
+        let Self { written, thread, .. } = self;
+        thread.join().map_err(|_| anyhow!("the writer panicked"))??;
+        Ok(written.load(Ordering::SeqCst))
     }
 }
 
