@@ -14,6 +14,7 @@ use crate::config::driver_name::topology_key;
 use crate::config::flags::{ControllerFlags, NodesFlags, UpkeepFlags};
 use crate::controller::connections::{Connections, IDLE};
 use crate::controller::controller_service::ControllerService;
+use crate::controller::group_controller_service::GroupControllerService;
 use crate::controller::kubernetes;
 use crate::controller::kubernetes::events::Events;
 use crate::controller::kubernetes::given_up::GivenUp;
@@ -25,6 +26,7 @@ use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
 use crate::csi::server::{End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::host::linux::descriptors::raise_limit;
 use crate::host::linux::system_calls::hold_little_memory;
@@ -107,6 +109,7 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
     });
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
+        .add_service(GroupControllerServer::new(GroupControllerService { router: Arc::clone(&router) }))
         .add_service(ControllerServer::new(ControllerService { router, topology_key, given_up, selected_node }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
     let observe = ObserveLayer::new(metrics);

@@ -19,6 +19,7 @@ use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
 use crate::csi::server::{ConnectionLimits, End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
 use crate::host::check_options;
@@ -28,8 +29,9 @@ use crate::host::processes::{Observer, Processes};
 use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
+use crate::node::group_controller_service::GroupControllerService;
 use crate::node::node_service::NodeService;
-use crate::node::{Identity, Node, pools, reaper, remote, snapshot, trim};
+use crate::node::{Identity, Node, pools, reaper, remote, snapshot, thaw, trim};
 use crate::telemetry::{Metrics, http, logs};
 use crate::tls::{self, expiry, folder};
 
@@ -96,6 +98,8 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
         serve_pages(address, http::everything(Arc::clone(&metrics), source), stop.clone()).await?;
     }
     end_on_signal(stop.clone())?;
+    // An lvm that hangs must keep nobody from publishing.
+    tokio::spawn(thaw::run(Arc::clone(&node), stop.clone()));
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
     detached.spawn(pools::watch::run(Arc::clone(&node), stop.clone()));
     detached.spawn(snapshot::reserve::run(Arc::clone(&node), stop.clone()));
@@ -106,6 +110,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     let driver = node.identity.driver.clone();
     let routes = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
         .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
+        .add_service(GroupControllerServer::new(GroupControllerService { node: Arc::clone(&node) }))
         .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
     let observe = ObserveLayer::new(metrics);
     let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, limits: None };

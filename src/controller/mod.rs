@@ -1,6 +1,6 @@
 //! Controller mode: a router without state. Which node? Forward; gather what is of all nodes.
 //!
-//! - [`controller_service`]: the gRPC service; parse, route, answer
+//! - [`controller_service`], [`group_controller_service`]: the gRPC services; parse, route, answer
 //! - [`membership`]: which nodes there are and where
 //! - [`connections`]: a connection to each, made when needed and closed when idle
 //! - [`connection`], `attempts`: one of them; making it, once for all who wait for it
@@ -26,6 +26,7 @@ pub mod create;
 mod doubts;
 pub mod forward;
 pub mod gather;
+pub mod group_controller_service;
 pub mod kubernetes;
 pub mod membership;
 pub mod orphans;

@@ -39,6 +39,7 @@ impl Identity for IdentityService {
             |kind: Expansion| Type::VolumeExpansion(plugin_capability::VolumeExpansion { r#type: kind.into() });
         let capabilities = [
             service(Service::ControllerService),
+            service(Service::GroupControllerService),
             service(Service::VolumeAccessibilityConstraints),
             service(Service::SnapshotAccessibilityConstraints),
             expansion(Expansion::Online),

@@ -142,6 +142,7 @@ fn thin_pool(segment: &Place<'_>) -> Result<Pool, MetadataError> {
         zeroes: segment.number("zero_new_blocks").is_ok_and(|zeroes| zeroes != 0),
         transaction_id: segment.number("transaction_id")?,
         is_pending: segment.all_children().any(|child| child.name().starts_with("message")),
+        queued: segment.all_children().filter_map(|message| Some(message.string("create").ok()?.to_owned())).collect(),
     })
 }
 

@@ -89,10 +89,13 @@ pub struct Pool {
     pub chunk_bytes: u64,
     /// Whether a piece is zeroed before it is handed out, so that nobody reads what it held before.
     pub zeroes: bool,
-    /// Counts lvm's changes of it. The pool itself counts, too, and lvm refuses it when the two differ.
+    /// Counts lvm's changes of it. The pool itself counts, too, and is behind by one while lvm is about to make a change; lvm refuses it
+    /// when the two differ otherwise.
     pub transaction_id: u64,
     /// Whether lvm has not told the pool of the last change yet, or not noted that it has: a command runs, or was killed.
     pub is_pending: bool,
+    /// The names of the volumes that lvm is about to make in it.
+    pub queued: Vec<String>,
 }
 
 /// What is a thin volume's alone. Its extents are promised, not taken.

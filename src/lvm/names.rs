@@ -83,6 +83,17 @@ pub fn snapshot_name(csi_name: &str) -> String {
     uuid.map_or_else(|| derived(SNAPSHOT_PREFIX, csi_name), |uuid| format!("{SNAPSHOT_PREFIX}{uuid}"))
 }
 
+/// The name within the id of a group snapshot, always the same one for its CSI name. Nothing on the disks is called so.
+pub fn group_snapshot_name(csi_name: &str) -> String {
+    derived("group-", csi_name)
+}
+
+/// The name of the logical volume for the snapshot of a volume that a group snapshot takes.
+pub fn member_name(group_snapshot: &str, volume: &str) -> String {
+    // As below.
+    derived(SNAPSHOT_PREFIX, &format!("{volume}\0{group_snapshot}"))
+}
+
 /// The name of what a volume is copied from while it is in use.
 pub fn copy_source_name(copy: &str) -> String {
     // No CSI name has that character, so no snapshot can be called the same.
@@ -213,6 +224,19 @@ mod tests {
                 assert!(!is_snapshot_name(&logical_volume_name(volume)), "{volume}");
             }
         }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_group_is_named_like_none_that_was_asked_for() {
+        let long = "n".repeat(CSI_NAME_LIMIT);
+        let names = [member_name("g", "v"), member_name("g", "w"), member_name("h", "v"), member_name(&long, &long)];
+        for name in &names {
+            assert!(is_snapshot_name(name) && is_legal_logical_volume_name(name), "{name}");
+            assert!(name.len() <= LOGICAL_VOLUME_NAME_LIMIT, "{name}");
+        }
+        assert!(names.iter().enumerate().all(|(index, name)| !names[..index].contains(name)), "{names:?}");
+        let group = group_snapshot_name(&long);
+        assert!(group.len() <= LOGICAL_VOLUME_NAME_LIMIT && is_legal_logical_volume_name(&group), "{group}");
     }
 
     #[test]

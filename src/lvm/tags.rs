@@ -18,6 +18,10 @@ pub const KIND_POOL: &str = "quarry.kind=pool";
 /// Marks a logical volume as a snapshot of this driver.
 pub const KIND_SNAPSHOT: &str = "quarry.kind=snapshot";
 
+/// Marks a snapshot of a group that is not whole yet: nobody gets it before. A kind of its own, so that older versions pass
+/// over it.
+pub const KIND_INCOMPLETE: &str = "quarry.kind=incomplete-snapshot";
+
 /// Marks what a volume that is in use is copied from, for as long as that takes; nobody else ever sees it.
 pub const KIND_COPY_SOURCE: &str = "quarry.kind=copy-source";
 

@@ -256,16 +256,28 @@ impl Writer {
     /// Adds and takes away tags in one commit.
     pub async fn change_tags(
         &self,
-        _turn: &Turn,
+        turn: &Turn,
         group: &VolumeGroup,
         name: &str,
+        add: &[String],
+        remove: &[String],
+    ) -> Result<(), CommandError> {
+        self.change_tags_of_all(turn, group, &[name], add, remove).await
+    }
+
+    /// The same of several volumes of one group. lvm commits once for each, so a crash may come in between.
+    pub async fn change_tags_of_all(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        names: &[&str],
         add: &[String],
         remove: &[String],
     ) -> Result<(), CommandError> {
         let command = lvm("lvchange", group)
             .arguments(add.iter().flat_map(|tag| ["--addtag", tag]))
             .arguments(remove.iter().flat_map(|tag| ["--deltag", tag]))
-            .argument(full_name(group, name));
+            .arguments(names.iter().map(|name| full_name(group, name)));
         self.commands.run_ok(&command).await.map(drop)
     }
 

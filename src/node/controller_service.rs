@@ -93,15 +93,15 @@ impl ControllerService {
         Err(Error::NoRoom { reason: format!("accessibility_requirements name other nodes; this is node {here:?}") })
     }
 
-    async fn snapshot(&self, snapshot: &VolumeSnapshot) -> Result<v1::Snapshot> {
-        let seconds = i64::try_from(snapshot.logical.created.unwrap_or_default()).unwrap_or_default();
+    pub(super) async fn snapshot(&self, snapshot: &VolumeSnapshot) -> Result<v1::Snapshot> {
+        let group = snapshot.tags.group.as_deref();
         Ok(v1::Snapshot {
             size_bytes: signed(snapshot.bytes())?,
             snapshot_id: self.node.volume_id(&snapshot.logical.name),
             source_volume_id: self.node.volume_id(&snapshot.tags.source),
-            creation_time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            creation_time: Some(timestamp(snapshot.taken())),
             ready_to_use: self.node.is_whole(snapshot).await?,
-            group_snapshot_id: String::new(),
+            group_snapshot_id: group.map(|group| self.node.group_snapshot_id(group)).unwrap_or_default(),
             accessible_topology: vec![self.node.topology()],
         })
     }
@@ -219,6 +219,10 @@ impl ControllerService {
         let is_mounted = access.map_or(has_file_system, |capability| capability.access != Access::Block);
         Ok(v1::ControllerExpandVolumeResponse { capacity_bytes: signed(bytes)?, node_expansion_required: is_mounted })
     }
+}
+
+pub(super) fn timestamp(seconds: u64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: i64::try_from(seconds).unwrap_or_default(), nanos: 0 }
 }
 
 pub(super) fn signed(bytes: u64) -> Result<i64> {

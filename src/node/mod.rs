@@ -1,6 +1,6 @@
 //! Node mode: the CSI services over this machine's volume groups.
 //!
-//! - [`controller_service`], [`node_service`]: the gRPC services; parse, call, answer
+//! - [`controller_service`], [`group_controller_service`], [`node_service`]: the gRPC services; parse, call, answer
 //! - [`remote`]: which of them a controller gets
 //! - [`create`], [`copy`], [`delete`], [`expand`]: what changes volumes
 //! - [`snapshot`]: their snapshots
@@ -10,6 +10,7 @@
 //! - [`trim`]: in the background, giving back what file systems do not use any more
 //! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
 //! - [`pools`]: thin pools
+//! - [`thaw`]: at the start, what was held back when the last process was killed
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
 //!
 //! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
@@ -24,6 +25,7 @@ pub mod device;
 pub mod expand;
 pub mod format;
 pub mod group_backup;
+pub mod group_controller_service;
 pub mod health;
 pub mod list;
 pub mod locks;
@@ -36,6 +38,7 @@ pub mod remote;
 pub mod snapshot;
 pub mod stage;
 pub mod stats;
+pub mod thaw;
 pub mod topology;
 pub mod trim;
 pub mod unstage;
@@ -179,25 +182,35 @@ impl Node {
     async fn why_unknown(&self, view: &View, logical_name: &str) -> Option<Error> {
         let counts = |tags: &[String]| VolumeTags::parse(tags).is_some_and(|tags| tags.deleting.is_none());
         match self.why_out_of_reach(view, logical_name, counts).await {
-            None => why_unread(view, logical_name),
+            None => why_unread(view, &format!("volume {logical_name}")),
             out_of_reach => out_of_reach,
         }
     }
 
-    /// Why a volume that exists cannot be found: its group cannot be used, or is not there now, from what this process
-    /// saw earlier, else from lvm's backups. A volume that is out of reach is not deleted. `counts` tells by its tags
+    /// Why a volume that exists cannot be found. A volume that is out of reach is not deleted. `counts` tells by its tags
     /// whether it is meant.
     async fn why_out_of_reach(
         &self,
         view: &View,
         logical_name: &str,
-        counts: impl Fn(&[String]) -> bool + Send,
+        counts: impl Fn(&[String]) -> bool + Send + Sync,
     ) -> Option<Error> {
         let holds = |group: &VolumeGroup| group.logical_volume(logical_name).is_some_and(|volume| counts(&volume.tags));
+        self.why_unreachable(view, &format!("volume {logical_name}"), holds).await
+    }
+
+    /// Why what a group `holds` cannot be found though it exists: its group cannot be used, or is not there now, from what this
+    /// process saw earlier, else from lvm's backups.
+    async fn why_unreachable(
+        &self,
+        view: &View,
+        what: &str,
+        holds: impl Fn(&VolumeGroup) -> bool + Send,
+    ) -> Option<Error> {
         let unusable = view.unusable.iter().find(|unusable| unusable.told.iter().any(|group| holds(group)));
         if let Some(unusable) = unusable {
             let (group, reason) = (&unusable.name, &unusable.reason);
-            let problem = format!("volume {logical_name} is in volume group {group}, which cannot be used: {reason}");
+            let problem = format!("{what} is in volume group {group}, which cannot be used: {reason}");
             return Some(Error::Unavailable { problem });
         }
         let group = if let Some(group) = view.vanished.iter().find(|group| holds(group)) {
@@ -207,8 +220,7 @@ impl Node {
             let backups = self.backups.groups(&here).await;
             backups.into_iter().find(|group| holds(group) && !here.contains(&group.uuid.as_str()))?.name
         };
-        let problem =
-            format!("volume {logical_name} is in volume group {group}, which is not there now; attach its disks");
+        let problem = format!("{what} is in volume group {group}, which is not there now; attach its disks");
         Some(Error::Unavailable { problem })
     }
 
@@ -242,14 +254,14 @@ fn whole(volume: Volume) -> Result<Volume> {
 
 /// Why a volume that was not found may be on disks that are there but do not tell. One that fails to answer once must
 /// not make anybody believe that a volume is gone.
-fn why_unread(view: &View, logical_name: &str) -> Option<Error> {
+fn why_unread(view: &View, what: &str) -> Option<Error> {
     let problem = if let Some(unusable) = view.unusable.iter().find(|unusable| unusable.told.is_empty()) {
         let (group, reason) = (&unusable.name, &unusable.reason);
-        format!("volume {logical_name} may be in volume group {group}, which cannot be used: {reason}")
+        format!("{what} may be in volume group {group}, which cannot be used: {reason}")
     } else {
         let unreadable = view.unreadable.first()?;
         let device = unreadable.device.display();
-        format!("volume {logical_name} may be on {device}, which cannot be read: {}", unreadable.reason)
+        format!("{what} may be on {device}, which cannot be read: {}", unreadable.reason)
     };
     Some(Error::Unavailable { problem })
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`cut`]: thin snapshots
 //! - [`state`], [`trouble`], [`health`]: how a pool is, what of it keeps volumes away and what its users are told
+//! - [`mend`]: after an lvm that died half-way
 //! - [`figures`]: what is measured
 //! - [`watch`], [`grow`]: waiting for the kernel's word that one fills, and growing it
 
@@ -9,6 +10,7 @@ pub mod cut;
 pub mod figures;
 pub mod grow;
 pub mod health;
+pub mod mend;
 pub mod state;
 pub mod trouble;
 pub mod watch;
@@ -26,9 +28,11 @@ use crate::lvm::writer::Turn;
 use crate::node::Node;
 
 impl Node {
-    /// What the classes say of the pool that a thin volume is in; where none does, that nothing more is promised of it.
+    /// What the classes say of a pool, or of the one that a thin volume is in; where none does, that nothing more is promised of
+    /// it.
     pub(super) fn pool_rules(&self, group: &str, logical: &LogicalVolume) -> Option<PoolRules> {
-        let pool = &logical.thin.as_ref()?.pool;
+        let own = logical.pool.as_ref().map(|_| &logical.name);
+        let pool = logical.thin.as_ref().map(|thin| &thin.pool).or(own)?;
         Some(self.rules_of(group, pool).unwrap_or_else(|| PoolRules {
             name: pool.clone(),
             grow_at: 100,

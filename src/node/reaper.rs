@@ -147,7 +147,11 @@ impl Node {
         let (node, seen) = (Arc::clone(self), Arc::clone(&view));
         // For itself: a command of one group that hangs must not keep the others waiting.
         self.detached.spawn(async move {
+            if let Err(error) = node.mend_pools(&seen).await {
+                tracing::warn!(%error, "could not mend a thin pool; trying again later");
+            }
             node.drop_broken_off(&seen).await;
+            node.settle_incomplete_groups(&seen).await;
             node.drop_stale_copy_sources(&seen).await;
         });
         let deleting: Vec<Volume> =

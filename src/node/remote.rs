@@ -8,14 +8,19 @@ use tonic::service::interceptor::InterceptedService;
 use crate::csi::identity::IdentityService;
 use crate::csi::meant_node::OnlyFor;
 use crate::csi::v1::controller_server::ControllerServer;
+use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::node::Node;
 use crate::node::controller_service::ControllerService;
+use crate::node::group_controller_service::GroupControllerService;
 
 /// The services for a controller.
 pub fn routes(node: &Arc<Node>) -> Routes {
     let only = OnlyFor { node: node.identity.topology.clone() };
     let identity = IdentityServer::new(IdentityService { driver: node.identity.driver.clone() });
     let controller = ControllerServer::new(ControllerService { node: Arc::clone(node) });
-    Routes::new(InterceptedService::new(identity, only.clone())).add_service(InterceptedService::new(controller, only))
+    let groups = GroupControllerServer::new(GroupControllerService { node: Arc::clone(node) });
+    Routes::new(InterceptedService::new(identity, only.clone()))
+        .add_service(InterceptedService::new(controller, only.clone()))
+        .add_service(InterceptedService::new(groups, only))
 }

@@ -1,10 +1,12 @@
 //! Snapshots of volumes.
 //!
 //! - [`create`], [`delete`], [`list`]: the calls
+//! - [`group`]: those of several volumes at one moment
 //! - [`thick`], [`reserve`]: what is other about those of thick volumes, and their room
 
 pub mod create;
 pub mod delete;
+pub mod group;
 pub mod list;
 pub mod reserve;
 pub mod thick;
@@ -63,6 +65,11 @@ impl VolumeSnapshot {
         self.tags.bytes.unwrap_or(self.logical.extents * self.group.extent_bytes)
     }
 
+    /// When its volume held what it holds, seconds since 1970.
+    pub fn taken(&self) -> u64 {
+        self.tags.taken.or(self.logical.created).unwrap_or_default()
+    }
+
     /// Whether it is of a thick volume, and so not without that.
     pub fn is_thick(&self) -> bool {
         self.logical.thin.is_none()
@@ -89,7 +96,7 @@ impl Node {
     async fn why_no_snapshot(&self, view: &View, logical_name: &str) -> Option<Error> {
         let counts = |tags: &[String]| SnapshotTags::parse(tags).is_some();
         match self.why_out_of_reach(view, logical_name, counts).await {
-            None => super::why_unread(view, logical_name),
+            None => super::why_unread(view, &format!("volume {logical_name}")),
             out_of_reach => out_of_reach,
         }
     }

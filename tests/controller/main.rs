@@ -7,6 +7,7 @@ mod certificates;
 mod cluster;
 mod copies;
 mod doubts;
+mod groups;
 mod lists;
 mod mistaken;
 mod routing;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use quarry::csi::v1;
 use quarry::csi::v1::controller_client::ControllerClient;
+use quarry::csi::v1::group_controller_client::GroupControllerClient;
 use quarry::csi::v1::identity_client::IdentityClient;
 use quarry::csi::v1::node_client::NodeClient;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
@@ -16,6 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 pub struct Client {
     pub identity: IdentityClient<Channel>,
     pub controller: ControllerClient<Channel>,
+    pub groups: GroupControllerClient<Channel>,
     pub node: NodeClient<Channel>,
 }
 
@@ -27,6 +29,7 @@ impl Client {
         Ok(Self {
             identity: IdentityClient::new(channel.clone()),
             controller: ControllerClient::new(channel.clone()),
+            groups: GroupControllerClient::new(channel.clone()),
             node: NodeClient::new(channel),
         })
     }

@@ -4,3 +4,8 @@
 fn snapshots_and_copies_hold_what_their_source_held() {
     quarry_trial::checks::test("snapshots", &["snapshots"]).unwrap();
 }
+
+#[test]
+fn snapshots_of_a_group_are_of_one_moment() {
+    quarry_trial::checks::test("group-snapshots", &["group-snapshots"]).unwrap();
+}

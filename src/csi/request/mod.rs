@@ -3,6 +3,7 @@
 
 pub mod capability;
 pub mod create;
+pub mod group;
 pub mod size;
 pub mod snapshot;
 pub mod text;

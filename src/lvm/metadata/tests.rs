@@ -45,10 +45,19 @@ fn every_kind_of_segment_takes_what_it_lies_on_and_nothing_else() {
         zeroes: true,
         transaction_id: 1,
         is_pending: false,
+        queued: Vec::new(),
     };
     let thin = ThinVolume { pool: String::from("pool"), device_id: 1, origin: None };
     assert_eq!((&volume("pool").pool, &volume("thin").thin), (&Some(pool), &Some(thin)));
     assert_eq!((&volume("pool").thin, &volume("one").pool), (&None, &None));
+}
+
+#[test]
+fn what_lvm_is_about_to_make_in_a_pool_is_known() {
+    let text = String::from_utf8(KINDS.to_vec()).unwrap();
+    let messages = "zero_new_blocks = 1\nmessage1 {\ncreate = \"thin\"\n}\nmessage2 {\ndelete = 7\n}\n";
+    let group = describe(text.replace("zero_new_blocks = 1\n", messages).as_bytes()).unwrap().group;
+    assert_eq!(group.logical_volume("pool").unwrap().pool.as_ref().unwrap().queued, ["thin"]);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! What is remembered about a snapshot.
 
 use super::{
-    BLOCK, BYTES, CLASS, CopiedFrom, DRIVER, FILE_SYSTEM, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape,
-    file_system_tag, source_tag, value_of,
+    BLOCK, BYTES, CLASS, CopiedFrom, DRIVER, FILE_SYSTEM, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags,
+    driver_tag, escape, file_system_tag, source_tag, value_of,
 };
 
 /// Marks a snapshot of a volume that had never been used.
 const EMPTY: &str = "quarry.empty";
+
+const GROUP: &str = "quarry.group=";
+const TAKEN: &str = "quarry.taken=";
 
 /// What the tags of a snapshot say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +30,10 @@ pub struct SnapshotTags {
     pub driver: Option<String>,
     /// Bytes of the volume then, where the logical volume itself does not tell: a thick one's holds only what changed.
     pub bytes: Option<u64>,
+    /// The name of the group snapshot that it is of.
+    pub group: Option<String>,
+    /// When what it holds was there, seconds since 1970, where that is not when the logical volume was made.
+    pub taken: Option<u64>,
 }
 
 impl SnapshotTags {
@@ -40,20 +47,30 @@ impl SnapshotTags {
             block: volume.block,
             empty: volume.fresh,
             driver: Some(driver.to_owned()),
-            bytes: None,
+            ..Self::default()
         }
     }
 
     /// The tags that say all this.
     pub fn to_tags(&self) -> Vec<String> {
-        let mut tags =
-            vec![String::from(KIND_SNAPSHOT), format!("{NAME}{}", escape(&self.name)), source_tag(&self.source)];
+        self.to_tags_of(KIND_SNAPSHOT)
+    }
+
+    /// Those of one that is not whole yet.
+    pub fn to_incomplete_tags(&self) -> Vec<String> {
+        self.to_tags_of(KIND_INCOMPLETE)
+    }
+
+    fn to_tags_of(&self, kind: &str) -> Vec<String> {
+        let mut tags = vec![kind.to_owned(), format!("{NAME}{}", escape(&self.name)), source_tag(&self.source)];
         if !self.class.is_empty() {
             tags.push(format!("{CLASS}{}", escape(&self.class)));
         }
         tags.extend(self.file_system.as_deref().map(file_system_tag));
         tags.extend(self.driver.as_deref().map(driver_tag));
         tags.extend(self.bytes.map(|bytes| format!("{BYTES}{bytes}")));
+        tags.extend(self.group.as_ref().map(|group| format!("{GROUP}{}", escape(group))));
+        tags.extend(self.taken.map(taken_tag));
         let words = [(self.block, BLOCK), (self.empty, EMPTY)];
         tags.extend(words.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
         tags
@@ -61,9 +78,18 @@ impl SnapshotTags {
 
     /// What the tags of a logical volume say; `None` when it is no snapshot of ours.
     pub fn parse(tags: &[String]) -> Option<Self> {
+        Self::parse_of(KIND_SNAPSHOT, tags)
+    }
+
+    /// The same of one that is not whole yet.
+    pub fn parse_incomplete(tags: &[String]) -> Option<Self> {
+        Self::parse_of(KIND_INCOMPLETE, tags)
+    }
+
+    fn parse_of(kind: &str, tags: &[String]) -> Option<Self> {
         let value = |prefix: &str| value_of(tags, prefix);
         let has = |word: &str| tags.iter().any(|tag| tag == word);
-        has(KIND_SNAPSHOT).then_some(())?;
+        has(kind).then_some(())?;
         Some(Self {
             name: value(NAME)?,
             source: value(SOURCE)?,
@@ -73,6 +99,8 @@ impl SnapshotTags {
             empty: has(EMPTY),
             driver: value(DRIVER),
             bytes: value(BYTES).and_then(|bytes| bytes.parse().ok()),
+            group: value(GROUP),
+            taken: value(TAKEN).and_then(|seconds| seconds.parse().ok()),
         })
     }
 
@@ -80,6 +108,11 @@ impl SnapshotTags {
     pub fn of_copy(&self, logical_name: &str) -> VolumeTags {
         copy(logical_name, self.file_system.as_ref(), self.block)
     }
+}
+
+/// The tag that says when what a snapshot holds was there, seconds since 1970.
+pub fn taken_tag(seconds: u64) -> String {
+    format!("{TAKEN}{seconds}")
 }
 
 impl VolumeTags {
@@ -128,6 +161,20 @@ mod tests {
             copy.copied
         );
         assert_eq!(volume.of_copy("snap-1"), copy);
+    }
+
+    #[test]
+    fn one_of_a_group_is_no_snapshot_before_it_is_whole() {
+        let snapshot = SnapshotTags {
+            group: Some(String::from("grüppe 1")),
+            taken: Some(1_795_680_000),
+            ..SnapshotTags::of_volume("grüppe 1", "pvc-1", &VolumeTags::default(), "d")
+        };
+        let tags = snapshot.to_incomplete_tags();
+        assert_eq!(SnapshotTags::parse_incomplete(&tags).as_ref(), Some(&snapshot));
+        assert_eq!((SnapshotTags::parse(&tags), VolumeTags::parse(&tags)), (None, None));
+        assert_eq!(SnapshotTags::parse(&snapshot.to_tags()), Some(snapshot.clone()));
+        assert_eq!(SnapshotTags::parse_incomplete(&snapshot.to_tags()), None);
     }
 
     #[test]

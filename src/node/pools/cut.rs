@@ -117,6 +117,8 @@ impl Node {
         if !is_behind(&self.pool_status(group, pool).await?) {
             return Ok(());
         }
+        // Where the pool took it, but was not told so to the end, lvm would be refused.
+        self.take_out_queued(group, pool).await?;
         let activation = self.activation(group, logical).await?;
         let origin = logical.thin.as_ref().and_then(|thin| group.logical_volume(thin.origin.as_ref()?));
         let is_active = match origin {

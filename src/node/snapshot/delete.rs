@@ -16,19 +16,32 @@ impl Node {
         self.mutate(&name.clone(), "deleting", async move { node.delete_snapshot_locked(&name).await }).await
     }
 
-    async fn delete_snapshot_locked(&self, name: &str) -> Result<()> {
-        let view = self.groups.read().await?;
-        let Some(snapshot) = VolumeSnapshot::find(&view, name)? else {
-            return self.why_no_snapshot(&view, name).await.map_or(Ok(()), Err);
-        };
-        let group = &snapshot.group;
-        ensure_writable(group)?;
+    /// That nothing has its device open.
+    pub(super) async fn ensure_closed(&self, snapshot: &VolumeSnapshot) -> Result<()> {
+        let (group, name) = (&snapshot.group, &snapshot.logical.name);
         if self.device_stays_open(&snapshot.logical.mapper_uuid(group)).await? {
             return Err(Error::precondition(format!(
                 "snapshot {}/{name} is in use: something has its device open; close it",
                 group.name
             )));
         }
+        Ok(())
+    }
+
+    async fn delete_snapshot_locked(&self, name: &str) -> Result<()> {
+        let view = self.groups.read().await?;
+        let Some(snapshot) = VolumeSnapshot::find(&view, name)? else {
+            return self.why_no_snapshot(&view, name).await.map_or(Ok(()), Err);
+        };
+        if let Some(of) = &snapshot.tags.group {
+            let id = self.group_snapshot_id(of);
+            let problem =
+                format!("is of group snapshot {id:?} and goes with it; delete that (DeleteVolumeGroupSnapshot)");
+            return Err(Error::invalid("snapshot_id", problem));
+        }
+        let group = &snapshot.group;
+        ensure_writable(group)?;
+        self.ensure_closed(&snapshot).await?;
         if snapshot.is_thick() {
             return self.discard_thick(group, name, &snapshot.tags.class, KIND_SNAPSHOT).await;
         }

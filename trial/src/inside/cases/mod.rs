@@ -20,6 +20,7 @@ mod classes;
 mod commands;
 mod deleting;
 mod foreign_data;
+mod group_snapshots;
 mod groups;
 mod growth;
 mod health;
@@ -61,6 +62,7 @@ pub fn themes() -> Vec<Theme> {
         theme("lvm-failures", lvm_failures::cases()),
         theme("snapshots", snapshots::cases()),
         theme("pools", pools::cases()),
+        theme("group-snapshots", group_snapshots::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),

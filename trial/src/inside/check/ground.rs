@@ -41,6 +41,7 @@ classes:
    thinPool: {name: growing, size: 64MiB, overcommit: 20, growAt: 75%, growBy: 50%}}
 - {name: fixed, volumeGroups: [own], layout: thin,
    thinPool: {name: fixed, size: 64MiB, overcommit: 20, growAt: 100%}}
+- {name: other-thin, volumeGroups: [second], layout: thin}
 - {name: little, volumeGroups: [own], snapshotReserve: 4MiB}
 - {name: absent, volumeGroups: ['absent-*']}
 ";
@@ -192,6 +193,11 @@ impl Ground {
     pub async fn crash(&self) -> Result<()> {
         self.kill()?;
         self.start().await
+    }
+
+    /// SIGKILL of the node and of the programs that it has started, as when its container ends.
+    pub fn kill_with_children(&self) -> Result<()> {
+        self.take_node()?.kill_with_children()
     }
 
     /// SIGKILL of the node.

@@ -71,6 +71,23 @@ impl NodeProcess {
         Ok(())
     }
 
+    /// SIGKILL of it and of its children, at once.
+    pub(super) fn kill_with_children(self) -> Result<()> {
+        let tasks = format!("/proc/{0}/task", self.child.id());
+        // Stopped, it starts no more while they are listed.
+        run(&["kill", "-STOP", &self.child.id().to_string()])?;
+        let mut children = String::new();
+        for task in std::fs::read_dir(tasks)? {
+            children += &std::fs::read_to_string(task?.path().join("children"))?;
+        }
+        self.kill()?;
+        for child in children.split_whitespace() {
+            // One that has ended meanwhile is no failure.
+            run(&["kill", "-KILL", child]).ok();
+        }
+        Ok(())
+    }
+
     /// SIGTERM; does not wait.
     pub(super) fn terminate(&self) -> Result<()> {
         run(&["kill", "-TERM", &self.child.id().to_string()]).map(drop)

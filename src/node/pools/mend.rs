@@ -1,0 +1,59 @@
+//! What an lvm command leaves behind that dies after a pool has made a volume and before lvm has noted that it did: lvm tells the
+//! pool to make it with every command from then on, is refused since it is there, and changes nothing in the pool any more. The
+//! volume is nobody's yet, so it is taken out of the pool, and the next command makes it.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::node::Node;
+use crate::node::thaw::is_ours;
+
+impl Node {
+    /// Makes pools usable again in which the making of a volume of this driver broke off half-way.
+    pub(in crate::node) async fn mend_pools(&self, view: &View) -> Result<()> {
+        for (group, pool) in half_way(view) {
+            let turn = self.writer.turn(&group.name).await;
+            // It takes lvm's lock, so a command that still runs, on the host perhaps, has ended when this one has.
+            self.writer.back_up(&turn, group).await?;
+            let now = self.groups.read().await?;
+            for (group, pool) in half_way(&now).filter(|(_, now)| now.uuid == pool.uuid) {
+                self.take_out_queued(group, pool).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn take_out_queued(&self, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Result<()> {
+        let (Some(pool), Some(status)) = (&logical.pool, self.pool_status(group, logical).await?) else {
+            return Ok(());
+        };
+        if status.transaction_id.checked_add(1) != Some(pool.transaction_id) {
+            return Ok(());
+        }
+        for volume in pool.queued.iter().filter_map(|name| group.logical_volume(name)) {
+            let Some(thin) = &volume.thin else { continue };
+            let message = format!("delete {}", thin.device_id);
+            match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
+                Ok(()) => {
+                    tracing::warn!(group = group.name, pool = logical.name, volume = volume.name, "mended the pool");
+                }
+                // lvm died before it had told the pool.
+                Err(error) => tracing::debug!(%error, volume = volume.name, "is not in the pool"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pools in which nothing is being made but volumes of this driver, and one is, or is not any more.
+fn half_way(view: &View) -> impl Iterator<Item = (&Arc<VolumeGroup>, &LogicalVolume)> {
+    view.groups.iter().flat_map(|group| {
+        let is_half_way = |logical: &&LogicalVolume| {
+            let queued = logical.pool.as_ref().map(|pool| pool.queued.as_slice()).unwrap_or_default();
+            !queued.is_empty() && queued.iter().all(|name| group.logical_volume(name).is_some_and(is_ours))
+        };
+        group.logical_volumes.iter().filter(is_half_way).map(move |logical| (group, logical))
+    })
+}

@@ -1,0 +1,81 @@
+//! At the start: sets going what was held back when the last process was killed, by a group snapshot or by an lvm command that
+//! died with it. Whoever uses such a volume waits for ever. Nobody could do it earlier: in a container all processes die
+//! together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Result;
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::tags::VolumeTags;
+use crate::lvm::tags::copy_source::CopySourceTags;
+use crate::lvm::tags::snapshot::SnapshotTags;
+use crate::node::Node;
+
+/// How long until it is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Works until every volume of this driver that is active goes, or the stop.
+pub async fn run(node: Arc<Node>, stop: CancellationToken) {
+    while let Err(error) = node.thaw().await {
+        tracing::warn!(%error, "could not set going what was held back when the last process ended; trying again");
+        if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+            return;
+        }
+    }
+}
+
+impl Node {
+    /// Sets going every device of this driver's volumes that is suspended. An lvm command that still runs, on the host perhaps,
+    /// has lvm's lock as long as it holds a device back, and is waited for.
+    async fn thaw(&self) -> Result<()> {
+        self.mend_pools(&*self.groups.read().await?).await?;
+        if self.suspended().await?.is_empty() {
+            return Ok(());
+        }
+        let view = self.groups.read().await?;
+        for (group, logical) in ours(&view) {
+            let layers = logical.mapper_uuid(group);
+            if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
+                continue;
+            }
+            let turn = self.writer.turn(&group.name).await;
+            let activation = self.activation(group, logical).await?;
+            self.writer.refresh(&turn, group, &logical.name, activation).await?;
+            tracing::warn!(group = group.name, volume = logical.name, "was held back by a process that died; goes on");
+        }
+        Ok(())
+    }
+
+    /// UUIDs of the devices of LVM's that are suspended.
+    async fn suspended(&self) -> Result<Vec<String>> {
+        let devices = self.mapped_devices().await?.into_iter();
+        let suspended = devices.filter(|device| device.suspended && device.uuid.starts_with("LVM-"));
+        Ok(suspended.map(|device| device.uuid).collect())
+    }
+}
+
+/// The logical volumes of this driver; pools first, which all in them need.
+fn ours(view: &View) -> impl Iterator<Item = (&Arc<VolumeGroup>, &LogicalVolume)> {
+    view.groups.iter().flat_map(|group| {
+        let pools = group.logical_volumes.iter().filter(|logical| logical.pool.is_some() && holds_ours(group, logical));
+        let volumes = group.logical_volumes.iter().filter(|logical| is_ours(logical));
+        pools.chain(volumes).map(move |logical| (group, logical))
+    })
+}
+
+fn holds_ours(group: &VolumeGroup, pool: &LogicalVolume) -> bool {
+    let is_in = |logical: &&LogicalVolume| logical.thin.as_ref().is_some_and(|thin| thin.pool == pool.name);
+    group.logical_volumes.iter().filter(is_in).any(is_ours)
+}
+
+/// Whether it is this driver's: a volume, a snapshot, or what is made to make one.
+pub(super) fn is_ours(logical: &LogicalVolume) -> bool {
+    VolumeTags::parse(&logical.tags).is_some()
+        || SnapshotTags::parse(&logical.tags).is_some()
+        || SnapshotTags::parse_incomplete(&logical.tags).is_some()
+        || CopySourceTags::parse(&logical.tags).is_some()
+}

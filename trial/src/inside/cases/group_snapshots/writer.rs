@@ -1,0 +1,69 @@
+//! A writer whose order of writes can be seen in what it has written.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::inside::check::{eventually, read_at};
+
+/// Writes numbers, each to all its files one after the other, each write durable before the next.
+pub(super) struct Writer {
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Writer {
+    /// Begins to write to these files.
+    pub(super) fn start(paths: &[PathBuf]) -> Result<Self> {
+        let open = |path: &PathBuf| OpenOptions::new().create(true).truncate(false).write(true).open(path);
+        let files: Vec<File> = paths.iter().map(open).collect::<Result<_, _>>()?;
+        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let shared = (Arc::clone(&stop), Arc::clone(&written));
+        let thread = std::thread::spawn(move || {
+            let (stop, written) = shared;
+            for number in 1_u64.. {
+                for file in &files {
+                    file.write_all_at(&number.to_le_bytes(), 0)?;
+                    file.sync_data()?;
+                }
+                written.store(number, Ordering::SeqCst);
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        Ok(Self { stop, written, thread })
+    }
+
+    /// The last number that is in all of them.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it has written more.
+    pub(super) async fn goes_on(&self) -> Result<()> {
+        let before = self.written();
+        eventually("the writer goes on", || async { Ok(self.written() > before + 1) }).await
+    }
+
+    /// Ends it; all its writes went well. The last number.
+    pub(super) fn end(self) -> Result<u64> {
+        self.stop.store(true, Ordering::SeqCst);
+        let Self { written, thread, .. } = self;
+        thread.join().map_err(|_| anyhow!("the writer panicked"))??;
+        Ok(written.load(Ordering::SeqCst))
+    }
+}
+
+/// The number that was written last to a file.
+pub(super) fn number_in(path: &Path) -> Result<u64> {
+    let bytes = read_at(path, 0, 8).with_context(|| path.display().to_string())?;
+    Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| anyhow!("no number"))?))
+}
