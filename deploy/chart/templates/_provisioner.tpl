@@ -38,6 +38,10 @@
   - --timeout=60s
   # So that all goes on soon after an outage; the default is 5 minutes.
   - --retry-interval-max=30s
+  {{- if .Values.snapshots.enabled }}
+  # How soon a snapshot can be deleted that was held for a volume which was there already; the default is 5 minutes.
+  - --snapshot-orphan-sweep-interval=30s
+  {{- end }}
   {{- if .Values.metrics.enabled }}
   - --http-endpoint=:8080
   ports:

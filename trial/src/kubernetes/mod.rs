@@ -60,10 +60,13 @@ impl Installed {
         Ok(installed)
     }
 
-    /// What whoever runs the cluster does for snapshots, once for all drivers: CRDs and snapshot-controller.
+    /// What whoever runs the cluster does for snapshots, once for all drivers: CRDs and snapshot-controller. Since the driver is
+    /// there already, its controller starts anew: external-provisioner looks for the CRDs only then.
     pub fn install_snapshots(&self) -> Result<()> {
         self.cluster.import_archive(&snapshots::archive()?)?;
-        self.kubectl(&["apply", "--filename", &snapshots::manifests()?.to_string_lossy()]).map(drop)
+        self.kubectl(&["apply", "--filename", &snapshots::manifests()?.to_string_lossy()])?;
+        self.kubectl(&["-n", NAMESPACE, "rollout", "restart", "deployment/quarry-controller"])?;
+        self.rolled_out()
     }
 
     /// What a user does: `kubectl apply -f deploy/quarry.yaml`, and waits.
