@@ -147,6 +147,7 @@ impl Node {
         let (node, seen) = (Arc::clone(self), Arc::clone(&view));
         // For itself: a command of one group that hangs must not keep the others waiting.
         self.detached.spawn(async move {
+            node.set_suspended_going(&seen).await;
             node.drop_broken_off(&seen).await;
             node.drop_stale_copy_sources(&seen).await;
         });
@@ -303,7 +304,7 @@ impl Node {
         if names.is_empty() {
             return Ok(false);
         }
-        let ran = self.writer.remove(&turn, current, &names).await;
+        let ran = self.remove_volumes(&turn, current, &names).await;
         self.reaper.state().changed.insert(group.to_owned());
         let after = self.groups.read().await?;
         let Some(after) = after.group(group) else {

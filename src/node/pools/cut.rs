@@ -36,7 +36,11 @@ impl Node {
             return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
         }
         let turn = self.writer.turn(group).await;
-        let view = self.groups.read().await?;
+        let mut view = self.groups.read().await?;
+        if let Some((there, left)) = view.group(group).and_then(|now| Some((now, now.logical_volume(logical_name)?))) {
+            self.make_way(&turn, there, left).await?;
+            view = self.groups.read().await?;
+        }
         let now = view.group(group).and_then(|now| Some((now, now.logical_volume(&origin.logical.name)?)));
         let Some((now, logical)) = now.filter(|(_, logical)| logical.uuid == origin.logical.uuid) else {
             return Err(Error::Unavailable {
@@ -49,9 +53,6 @@ impl Node {
                 logical.name
             )));
         };
-        if let Some(there) = now.logical_volume(logical_name) {
-            return Err(self.in_the_way(now, there));
-        }
         let (trouble, activation) = self.readiness(now, &rules).await?;
         let room = why_closed_to_new(now).map_or_else(|| pool::room(now, &rules, 0), Err);
         let reason = trouble.or_else(|| match room {
@@ -80,7 +81,7 @@ impl Node {
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(now));
         let after = after?;
         let cut = after.group(group).and_then(|group| group.logical_volume(logical_name));
-        if cut.is_none_or(|cut| cut.extents < extents) {
+        if cut.is_none_or(|cut| cut.extents < extents || cut.is_unsent()) {
             made?;
             return Err(Error::Internal {
                 problem: format!("lvcreate ended well, but {logical_name} is not as it should be"),
