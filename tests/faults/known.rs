@@ -27,6 +27,13 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// What is asked for may be done, answered or not.
+    pub(crate) fn note_asked(&mut self, call: Call) {
+        if let Call::DeleteSnapshot(name) = call {
+            self.snapshots.remove(name);
+        }
+    }
+
     pub(crate) fn note(&mut self, call: Call, machine: &Machine) {
         match call {
             Call::Create(name, _, extents) | Call::Grow(name, extents) | Call::GrowMounted(name, _, extents) => {

@@ -94,6 +94,7 @@ impl Orchestrator {
     /// Repeats a call until it ends as it should, whatever happens to the driver meanwhile.
     pub(crate) async fn perform(&mut self, call: Call) {
         let mut last = String::new();
+        self.known.note_asked(call);
         for _ in 0..TRIES {
             self.revive().await;
             let dead = self.seat.dead.clone();
