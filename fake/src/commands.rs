@@ -1,14 +1,27 @@
-//! The programs of the fake machine. They understand exactly the lines that the driver sends.
+//! The programs of the fake machine. They understand exactly the lines that the driver sends, and do and refuse what lvm
+//! 2.03.31 does and refuses.
+//!
+//! - [`creating`], [`growing`], [`changing`], [`removing`]: the lvm commands of those kinds
+//! - [`pools`]: what all of them do with a thin pool
+//! - [`report`]: what lvm tells
+
+mod changing;
+mod creating;
+mod growing;
+mod pools;
+mod removing;
+mod report;
 
 use quarry::host::commands::{Command, CommandError, Commands, Output};
 
-use crate::disk_format::{EXTENT, uuid};
 use crate::file_system;
-use crate::lvm::Group;
 use crate::machine::Machine;
 use crate::seat::{Seat, Spoiled};
 
 const LVM_FAILED: i32 = 5;
+
+/// How a command ends: well, or with this.
+type Ended = Result<(), Output>;
 
 fn ended(status: i32, stderr: &str) -> Output {
     Output { status: Some(status), stdout: Vec::new(), stderr: stderr.to_owned() }
@@ -18,8 +31,35 @@ fn done() -> Output {
     ended(0, "")
 }
 
-fn refused(stderr: &str) -> Output {
-    ended(LVM_FAILED, stderr)
+fn refused(stderr: &str) -> Ended {
+    Err(ended(LVM_FAILED, stderr))
+}
+
+/// What `--config` says of devices.
+#[derive(Debug, Clone, Copy)]
+struct Activation {
+    /// Per cent of a pool in use from which on lvm refuses more volumes in it.
+    mark: usize,
+    /// Whether it waits for udev's nodes, without which it finds none that it opens itself.
+    waits: bool,
+}
+
+impl Activation {
+    /// Takes it from the words of a command.
+    fn take(words: &mut &[&str]) -> Self {
+        let mut activation = Self { mark: 100, waits: false };
+        let ["--config", settings, rest @ ..] = *words else { return activation };
+        *words = rest;
+        let settings = settings.strip_prefix("activation{").and_then(|rest| rest.strip_suffix('}'));
+        for setting in settings.unwrap_or_else(|| panic!("{words:?}")).split(' ') {
+            match setting.split_once('=') {
+                Some(("thin_pool_autoextend_threshold", mark)) => activation.mark = mark.parse().unwrap(),
+                Some(("udev_sync", "1")) => activation.waits = true,
+                _ => panic!("setting {setting}"),
+            }
+        }
+        activation
+    }
 }
 
 #[tonic::async_trait]
@@ -35,7 +75,9 @@ impl Commands for Seat {
             Some(Spoiled::Missing) => return Err(CommandError::Missing { program: command.program.to_owned() }),
             Some(Spoiled::Killed) => return Ok(Output::default()),
             Some(Spoiled::Nonsense) => return Ok(Output { stdout: b"Segmentation fault".to_vec(), ..done() }),
-            Some(Spoiled::Verbose) => return Ok(refused(&("WARNING: ß.\n".repeat(5461) + "No room for metadata."))),
+            Some(Spoiled::Verbose) => {
+                return Ok(ended(LVM_FAILED, &("WARNING: ß.\n".repeat(5461) + "No room for metadata.")));
+            }
             None => {}
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -67,121 +109,47 @@ impl Machine {
             assert!(self.disks.contains_key(device.trim_start_matches("/dev/")), "{words:?}");
             rest = others;
         }
-        match (*subcommand, rest) {
-            ("lvcreate", ["--yes", "--activate", "n", "--zero", "n", "--wipesignatures", "n", rest @ ..]) => {
-                let ["--type", "linear", "--extents", extents, rest @ ..] = rest else { panic!("{words:?}") };
-                self.lvcreate(extents.parse().unwrap(), rest)
-            }
-            ("lvextend", ["--extents", extents, volume]) => self.lvextend(extents.parse().unwrap(), volume),
+        let activation = Activation::take(&mut rest);
+        let ended = match (*subcommand, rest) {
+            ("lvcreate", ["--yes", rest @ ..]) => self.lvcreate(rest, activation),
+            ("lvextend", [size, most, volume]) => self.lvextend(size, most, volume, activation),
             ("lvchange", ["--yes", "--activate", "y", "--ignoreactivationskip", volume]) => {
-                self.on_volume(volume, Self::activate)
+                self.make_active(volume, activation)
             }
-            ("lvchange", ["--activate", "n", volume]) => self.deactivate(volume),
-            ("lvchange", ["--refresh", volume]) => self.on_volume(volume, Self::reload),
+            ("lvchange", ["--activate", "n", volume]) => self.make_inactive(volume),
+            ("lvchange", ["--refresh", volume]) => self.refresh(volume),
             ("lvchange", [tags @ .., volume]) => self.change_tags(tags, volume),
-            ("lvremove", ["--force", "--yes", volumes @ ..]) if !volumes.is_empty() => self.lvremove(volumes),
-            ("vgcfgbackup", [group]) => {
-                let Some(seqno) = self.group(group).map(|group| group.seqno) else { return refused("no such group") };
-                self.backups.insert((*group).to_owned(), seqno);
-                done()
+            ("lvremove", ["--force", "--yes", volumes @ ..]) if !volumes.is_empty() => {
+                self.lvremove(volumes, activation)
             }
+            ("lvconvert", ["--yes", "--splitsnapshot", volume]) => self.split_snapshot(volume),
+            ("vgcfgbackup", [group]) => self.back_up(group),
             _ => panic!("unknown lvm line {words:?}"),
-        }
-    }
-
-    fn lvcreate(&mut self, extents: usize, rest: &[&str]) -> Output {
-        let [tags @ .., "--name", name, group] = rest else { panic!("lvcreate {rest:?}") };
-        let tags: Vec<String> = tag_changes(tags)
-            .into_iter()
-            .map(|(flag, tag)| {
-                assert_eq!(flag, "--addtag");
-                tag
-            })
-            .collect();
-        match self.group(group) {
-            None => return refused("Volume group not found"),
-            Some(there) if there.volume(name).is_some() => return refused("Logical volume already exists"),
-            Some(_) => {}
-        }
-        match self.make_volume(group, name, extents, &tags) {
-            Some(()) => done(),
-            None => refused("Volume group has insufficient free space"),
-        }
-    }
-
-    fn lvextend(&mut self, extents: usize, full_name: &str) -> Output {
-        let (group, name) = split(full_name);
-        let Some(volume) = self.volume(group, name) else { return refused("Failed to find logical volume") };
-        if extents <= volume.extents() {
-            return refused("New size not larger than existing size");
-        }
-        let Some(segments) = self.group(group).and_then(|there| there.allocate(extents - volume.extents())) else {
-            return refused("Insufficient free space");
         };
-        self.group_mut(group).unwrap().volume_mut(name).unwrap().segments.extend(segments);
-        self.commit(group);
-        self.reload(group, name);
-        done()
+        ended.err().unwrap_or_else(done)
     }
 
-    fn on_volume(&mut self, full_name: &str, act: impl FnOnce(&mut Self, &str, &str)) -> Output {
-        let (group, name) = split(full_name);
-        if self.volume(group, name).is_none() {
-            return refused("Failed to find logical volume");
-        }
-        act(self, group, name);
-        done()
+    fn back_up(&mut self, group: &str) -> Ended {
+        let Some(seqno) = self.group(group).map(|group| group.seqno) else { return refused("no such group") };
+        self.backups.insert(group.to_owned(), seqno);
+        Ok(())
     }
 
-    fn deactivate(&mut self, full_name: &str) -> Output {
-        let (group, name) = split(full_name);
-        let Some(minor) = self.minor(group, name) else { return self.on_volume(full_name, |_, _, _| ()) };
-        if self.open_count(minor) > 0 {
-            return refused("Logical volume in use");
-        }
-        self.devices.remove(&minor);
-        done()
-    }
-
-    fn change_tags(&mut self, changes: &[&str], full_name: &str) -> Output {
-        let (group, name) = split(full_name);
-        let Some(volume) = self.group_mut(group).and_then(|group| group.volume_mut(name)) else {
-            return refused("Failed to find logical volume");
-        };
-        assert!(volume.is_quarrys(), "the tags of {volume:?} are changed, which is not ours");
-        for (flag, tag) in tag_changes(changes) {
-            volume.tags.retain(|has| *has != tag);
-            if flag == "--addtag" {
-                volume.tags.push(tag);
-            }
-        }
-        self.commit(group);
-        done()
-    }
-
-    fn lvremove(&mut self, full_names: &[&str]) -> Output {
-        let mut status = done();
-        let (group, _) = split(full_names[0]);
-        for (other, name) in full_names.iter().map(|full_name| split(full_name)) {
-            assert_eq!(group, other, "volumes of several groups are removed at once");
-            let Some(volume) = self.volume(group, name) else {
-                status = refused("Failed to find logical volume");
-                continue;
-            };
-            assert!(volume.is_quarrys() && volume.is_deleting(), "{volume:?} is removed");
-            if let Some(minor) = self.minor(group, name) {
-                assert_eq!(self.open_count(minor), 0, "{volume:?} is removed while it is open");
-                self.devices.remove(&minor);
-            }
-            self.group_mut(group).unwrap().volumes.retain(|volume| volume.name != name);
-        }
-        self.commit(group);
-        status
+    /// Commits a group. A command that breaks off after that was ended by a signal.
+    fn committed(&mut self, group: &str) -> Ended {
+        if self.commit(group) { Ok(()) } else { Err(Output::default()) }
     }
 
     fn make_file_system(&mut self, words: &[&str]) -> Output {
-        let ["-q", "-F", "-E", "nodiscard", device] = words else { panic!("mkfs.ext4 {words:?}") };
+        let ["-q", "-F", "-E", options, device] = words else { panic!("mkfs.ext4 {words:?}") };
         let Some(minor) = self.minor_at(device.as_ref()) else { return ended(1, "no such device") };
+        match *options {
+            "nodiscard" => {}
+            "nodiscard,assume_storage_prezeroed=1" => {
+                assert!(self.is_zero(minor, 0, self.bytes_of(minor)), "{device} is said to be zero and is not");
+            }
+            _ => panic!("mkfs.ext4 {words:?}"),
+        }
         file_system::make(self, minor);
         done()
     }
@@ -202,44 +170,10 @@ impl Machine {
         assert!(self.minor_at(device.as_ref()).is_some(), "blkid of {device}");
         ended(2, "")
     }
-
-    fn report(&self, words: &[&str]) -> Output {
-        let ["--all", "--readonly", "--foreign", "--shared", "--reportformat", "json", ..] = words else {
-            panic!("fullreport {words:?}")
-        };
-        let groups: Vec<String> = self.groups.iter().map(report_group).collect();
-        Output { stdout: format!("{{\"report\": [{}]}}", groups.join(",")).into_bytes(), ..done() }
-    }
 }
 
-fn report_group(group: &Group) -> String {
-    let extents: usize = group.physical_volumes.iter().map(|volume| volume.extents).sum();
-    let physical = group.physical_volumes.iter().enumerate().map(|(index, volume)| {
-        format!(
-            r#"{{"pv_uuid":"{}","pv_pe_count":"{}","pv_pe_alloc_count":"{}","pv_allocatable":"allocatable","pv_missing":""}}"#,
-            uuid(volume.number),
-            volume.extents,
-            volume.extents - group.free_on(index).len()
-        )
-    });
-    let logical = group.volumes.iter().map(|volume| {
-        format!(
-            r#"{{"lv_name":"{}","lv_uuid":"{}","lv_size":"{}","lv_tags":"{}"}}"#,
-            volume.name,
-            uuid(volume.number),
-            volume.extents() * EXTENT,
-            volume.tags.join(",")
-        )
-    });
-    format!(
-        r#"{{"vg":[{{"vg_name":"{}","vg_uuid":"{}","vg_seqno":"{}","vg_extent_size":"{EXTENT}","vg_extent_count":"{extents}","vg_free_count":"{}","vg_tags":""}}],"pv":[{}],"lv":[{}]}}"#,
-        group.name,
-        uuid(group.number),
-        group.seqno,
-        group.free_extents(),
-        physical.collect::<Vec<_>>().join(","),
-        logical.collect::<Vec<_>>().join(",")
-    )
+fn not_found() -> Ended {
+    refused("Failed to find logical volume")
 }
 
 /// `--addtag a --deltag b` as pairs.
@@ -251,4 +185,9 @@ fn tag_changes(words: &[&str]) -> Vec<(String, String)> {
 
 fn split(full_name: &str) -> (&str, &str) {
     full_name.split_once('/').unwrap_or_else(|| panic!("{full_name} is no group/volume"))
+}
+
+/// Bytes in a word like `16777216b`.
+fn bytes(word: &str) -> usize {
+    word.strip_suffix('b').and_then(|bytes| bytes.parse().ok()).unwrap_or_else(|| panic!("{word} is no size in bytes"))
 }

@@ -38,19 +38,19 @@ pub fn bytes(head: &[u8]) -> Option<usize> {
 /// What resize2fs leaves: only the number of blocks changes.
 pub fn grow(machine: &mut Machine, minor: u32) {
     let blocks = u32::try_from(machine.bytes_of(minor) / BLOCK).unwrap();
-    machine.write_device(minor, BLOCKS, &blocks.to_le_bytes());
+    machine.write_device(minor, BLOCKS, &blocks.to_le_bytes()).unwrap();
 }
 
 /// mkfs is for new volumes only, whose ends the driver has zeroed: this is law 1.
 pub fn make(machine: &mut Machine, minor: u32) {
     let device = machine.devices[&minor].clone();
     let volume = machine.volume(&device.group, &device.volume).unwrap();
-    assert!(volume.is_quarrys() && volume.has_tag("quarry.fresh"), "mkfs of {volume:?}, which is not fresh");
+    assert!(volume.is_volume() && volume.has_tag("quarry.fresh"), "mkfs of {volume:?}, which is not fresh");
     assert!(!volume.is_deleting(), "mkfs of {volume:?}, which is being deleted");
     assert_eq!(machine.open_count(minor), 0, "mkfs of {volume:?}, which is open");
     let (bytes, ends) = (machine.bytes_of(minor), EXTENT / 4);
     for offset in [0, bytes - ends] {
         assert!(machine.is_zero(minor, offset, ends), "{} still has its earlier tenant's signatures", device.volume);
     }
-    machine.write_device(minor, 0, &superblock(bytes));
+    machine.write_device(minor, 0, &superblock(bytes)).unwrap();
 }

@@ -4,15 +4,21 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use quarry::host::kernel::{
-    BlockDevice, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, Stretch,
+    BlockDevice, Copying, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, PoolMode,
+    PoolStatus, SnapshotStatus, Stretch,
 };
 
+use crate::cow;
 use crate::device::{Device, node};
 use crate::disk::Disk;
+use crate::disk_format::{EXTENT, SECTOR};
 use crate::file_system;
-use crate::machine::{MAPPER, Machine};
+use crate::lvm::{Kind, LogicalVolume, metadata_name};
+use crate::machine::{MAPPER, Machine, mapper_uuid};
 use crate::seat::Seat;
 
+/// Bytes of a block of a pool's metadata.
+const BLOCK: usize = 4096;
 /// The number of the file system in which the device nodes lie.
 const DEVTMPFS: DeviceNumber = DeviceNumber { major: 0, minor: 6 };
 
@@ -81,17 +87,16 @@ impl Kernel for Seat {
         let zero = |machine: &mut Machine| {
             let Some(minor) = machine.minor_at(&stretch.device) else { return refused(ErrorKind::NotFound) };
             machine.assert_may_be_overwritten(minor);
-            machine.zero_device(minor, size(stretch.offset), size(stretch.length));
-            Ok(())
+            machine.zero_device(minor, size(stretch.offset), size(stretch.length))
         };
         self.effect(format!("zero {stretch:?}"), zero, broken).await
     }
 
     async fn discard(&self, stretch: Stretch) -> io::Result<()> {
-        // The worst that a disk may do with it is nothing.
         let discard = |machine: &mut Machine| {
             let Some(minor) = machine.minor_at(&stretch.device) else { return refused(ErrorKind::NotFound) };
             machine.assert_may_be_overwritten(minor);
+            machine.discard_device(minor, size(stretch.offset), size(stretch.length));
             Ok(())
         };
         self.effect(format!("discard {stretch:?}"), discard, broken).await
@@ -129,7 +134,23 @@ impl Kernel for Seat {
     async fn mapped_devices(&self) -> io::Result<Vec<MappedDevice>> {
         self.effect("mapped_devices".into(), |machine| Ok(machine.mapped_devices()), broken).await
     }
+
+    async fn pool_status(&self, uuid: &str) -> io::Result<Option<PoolStatus>> {
+        let status = |machine: &mut Machine| Ok(uuid.strip_suffix("-tpool").and_then(|uuid| machine.pool_status(uuid)));
+        self.effect(format!("pool_status {uuid}"), status, broken).await
+    }
+
+    async fn snapshot_status(&self, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
+        self.effect(format!("snapshot_status {uuid}"), |machine| Ok(machine.snapshot_status(uuid)), broken).await
+    }
+
+    async fn copy(&self, copying: Copying) -> io::Result<()> {
+        self.effect(format!("copy {copying:?}"), |machine| machine.copy(&copying), broken).await
+    }
 }
+
+/// Zeroes are passed over in units of this when a thin volume is copied to.
+const UNIT: usize = 64 << 10;
 
 impl Machine {
     fn read(&self, stretch: &Stretch) -> io::Result<Vec<u8>> {
@@ -171,11 +192,66 @@ impl Machine {
         self.devices.iter().map(mapped).collect()
     }
 
+    /// The volume with that UUID of device-mapper, and its group's name.
+    fn volume_with(&self, uuid: &str) -> Option<(&str, &LogicalVolume)> {
+        self.groups.iter().find_map(|group| {
+            let has_it = |volume: &&LogicalVolume| mapper_uuid(group.number, volume.number) == uuid;
+            Some((group.name.as_str(), group.volumes.iter().find(has_it)?))
+        })
+    }
+
+    fn pool_status(&self, uuid: &str) -> Option<PoolStatus> {
+        let (group, volume) = self.volume_with(uuid)?;
+        let Kind::Pool(pool) = &volume.kind else { return None };
+        let kernel = self.pools.get(&volume.number).filter(|_| self.is_pool_active(group, &volume.name))?;
+        let (used, total) = (kernel.used(), pool.extents * EXTENT / pool.chunk_bytes);
+        let metadata = self.volume(group, &metadata_name(&volume.name))?.extents() * EXTENT / BLOCK;
+        Some(PoolStatus {
+            mode: if used < total { PoolMode::Writable } else { PoolMode::OutOfDataSpace },
+            needs_check: false,
+            transaction_id: kernel.transaction_id(),
+            low_water: 0,
+            used_data: used as u64,
+            total_data: total as u64,
+            used_metadata: 1,
+            total_metadata: metadata as u64,
+            has_metadata_snapshot: false,
+        })
+    }
+
+    fn snapshot_status(&self, uuid: &str) -> Option<SnapshotStatus> {
+        let device = self.devices.values().find(|device| device.uuid == uuid)?;
+        device.table.origin()?;
+        let store = &self.stores[&device.table.number];
+        if store.is_lost {
+            return Some(SnapshotStatus::Lost);
+        }
+        Some(SnapshotStatus::Kept {
+            used_sectors: (store.used() * cow::PIECE / SECTOR) as u64,
+            total_sectors: (device.table.extents() * EXTENT / SECTOR) as u64,
+        })
+    }
+
+    fn copy(&mut self, copying: &Copying) -> io::Result<()> {
+        let (from, to) = (self.minor_at(&copying.from.device), self.minor_at(&copying.to));
+        let (Some(from), Some(to)) = (from, to) else { return refused(ErrorKind::NotFound) };
+        self.assert_may_be_overwritten(to);
+        let (start, length) = (size(copying.from.offset), size(copying.from.length));
+        for at in (start..start + length).step_by(UNIT) {
+            let unit = self.read_device(from, at, UNIT.min(start + length - at));
+            if !copying.is_zeroed || unit.iter().any(|byte| *byte != 0) {
+                self.write_device(to, at, &unit)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Only what nobody has data on may be overwritten by the driver.
     fn assert_may_be_overwritten(&self, minor: u32) {
         let device = &self.devices[&minor];
         let volume = self.volume(&device.group, &device.volume).unwrap();
-        let is_free = volume.is_quarrys() && (volume.has_tag("quarry.fresh") || volume.is_deleting());
+        let is_nobodys = ["quarry.fresh", "quarry.unfinished"].iter().any(|tag| volume.has_tag(tag));
+        let is_free = volume.is_volume() && (is_nobodys || volume.is_deleting()) && device.table.origin().is_none();
         assert!(is_free && self.open_count(minor) == 0, "{volume:?} is overwritten");
     }
 

@@ -5,6 +5,7 @@
 //! - [`seat`]: a process of the driver on it; where effects are counted and go wrong
 //! - [`kernel`], [`commands`]: the seams as that process sees them
 //! - [`disk`], [`disk_format`], [`lvm`], [`device`], [`file_system`]: what lies on the disks, and what lvm makes of it
+//! - [`thin`], [`cow`], [`storage`]: thin pools and thick snapshots as the kernel has them, and what is read and written where
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +14,7 @@
 )]
 
 pub mod commands;
+pub mod cow;
 pub mod device;
 pub mod disk;
 pub mod disk_format;
@@ -21,3 +23,5 @@ pub mod kernel;
 pub mod lvm;
 pub mod machine;
 pub mod seat;
+pub mod storage;
+pub mod thin;

@@ -1,6 +1,9 @@
-//! A volume group as the fake of lvm keeps it, and what lvm's commands do to it.
+//! A volume group as the fake of lvm keeps it: what its text says, and nothing of what the kernel has.
 
 use std::collections::BTreeSet;
+
+/// What makes a logical volume one of the driver's.
+const KINDS: [&str; 4] = ["quarry.kind=volume", "quarry.kind=snapshot", "quarry.kind=copy-source", "quarry.kind=pool"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -25,7 +28,9 @@ pub struct LogicalVolume {
     pub name: String,
     pub number: u64,
     pub tags: Vec<String>,
+    /// What it has of the physical volumes itself.
     pub segments: Vec<Segment>,
+    pub kind: Kind,
 }
 
 /// Extents in a row on one physical volume.
@@ -34,6 +39,58 @@ pub struct Segment {
     pub physical_volume: usize,
     pub start: usize,
     pub extents: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    /// lvm's own: the data and the metadata of a pool, and what it keeps for their repair.
+    Hidden,
+    /// The store of a thick snapshot. Its device shows the origin as it was, with so many extents.
+    Snapshot {
+        origin: String,
+        extents: usize,
+    },
+    Pool(Pool),
+    Thin(Thin),
+}
+
+/// A thin pool. Its data and metadata are the hidden volumes [`data_name`] and [`metadata_name`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    pub extents: usize,
+    pub chunk_bytes: usize,
+    pub transaction_id: u64,
+    /// What the kernel was not told yet, perhaps: they are committed before they are sent, and taken away after it.
+    pub messages: Vec<Message>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Of the thin volume of that name, with its number and that of what it is a snapshot of.
+    Create { volume: String, device: u64, origin: Option<u64> },
+    /// Of the device of that number.
+    Delete(u64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thin {
+    pub pool: String,
+    pub device_id: u64,
+    pub transaction_id: u64,
+    pub extents: usize,
+    pub origin: Option<String>,
+}
+
+/// The hidden volume that lvm keeps for the repair of any pool of a group.
+pub const SPARE: &str = "lvol0_pmspare";
+
+pub fn data_name(pool: &str) -> String {
+    format!("{pool}_tdata")
+}
+
+pub fn metadata_name(pool: &str) -> String {
+    format!("{pool}_tmeta")
 }
 
 impl Group {
@@ -45,9 +102,36 @@ impl Group {
         self.volumes.iter_mut().find(|volume| volume.name == name)
     }
 
+    /// The pool of that name.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        match &self.volume(name)?.kind {
+            Kind::Pool(pool) => Some(pool),
+            _ => None,
+        }
+    }
+
+    pub fn pool_mut(&mut self, name: &str) -> Option<&mut Pool> {
+        match &mut self.volume_mut(name)?.kind {
+            Kind::Pool(pool) => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// The thin volumes of a pool.
+    pub fn thin_volumes(&self, pool: &str) -> impl Iterator<Item = (&LogicalVolume, &Thin)> {
+        self.volumes
+            .iter()
+            .filter_map(move |volume| volume.thin().map(|thin| (volume, thin)))
+            .filter(move |(_, thin)| thin.pool == pool)
+    }
+
+    /// The thick snapshots of a volume.
+    pub fn snapshots_of(&self, name: &str) -> impl Iterator<Item = &LogicalVolume> {
+        self.volumes.iter().filter(move |volume| volume.origin() == Some(name))
+    }
+
     pub fn free_extents(&self) -> usize {
-        let all: usize = self.physical_volumes.iter().map(|volume| volume.extents).sum();
-        all - self.volumes.iter().map(LogicalVolume::extents).sum::<usize>()
+        (0..self.physical_volumes.len()).map(|index| self.free_on(index).len()).sum()
     }
 
     /// The first free extents, as `--alloc normal` would take them; `None` when there are too few.
@@ -86,15 +170,53 @@ impl Group {
 }
 
 impl LogicalVolume {
+    /// Its size as lvm reports it: of a thick snapshot that is its store's.
     pub fn extents(&self) -> usize {
-        self.segments.iter().map(|segment| segment.extents).sum()
+        match &self.kind {
+            Kind::Pool(pool) => pool.extents,
+            Kind::Thin(thin) => thin.extents,
+            _ => self.segments.iter().map(|segment| segment.extents).sum(),
+        }
+    }
+
+    /// The size of its device.
+    pub fn shown_extents(&self) -> usize {
+        match &self.kind {
+            Kind::Snapshot { extents, .. } => *extents,
+            _ => self.extents(),
+        }
+    }
+
+    pub fn thin(&self) -> Option<&Thin> {
+        match &self.kind {
+            Kind::Thin(thin) => Some(thin),
+            _ => None,
+        }
+    }
+
+    /// What it is a thick snapshot of.
+    pub fn origin(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Snapshot { origin, .. } => Some(origin),
+            _ => None,
+        }
+    }
+
+    /// Whether people see it.
+    pub fn is_visible(&self) -> bool {
+        self.kind != Kind::Hidden
     }
 
     pub fn has_tag(&self, tag: &str) -> bool {
         self.tags.iter().any(|has| has == tag)
     }
 
+    /// Whether the driver made it, whatever it is.
     pub fn is_quarrys(&self) -> bool {
+        KINDS.iter().any(|kind| self.has_tag(kind))
+    }
+
+    pub fn is_volume(&self) -> bool {
         self.has_tag("quarry.kind=volume")
     }
 

@@ -6,15 +6,26 @@ use std::path::Path;
 
 use quarry::host::kernel::{DeviceNumber, MountEntry};
 
+use crate::cow::Store;
 use crate::device::Device;
 use crate::disk::{Disk, PAGE, Survivors};
 use crate::disk_format::{self, DATA_START, EXTENT};
-use crate::lvm::{Group, LogicalVolume, PhysicalVolume, Segment};
+use crate::lvm::{Group, Kind, LogicalVolume, PhysicalVolume, Segment, Thin};
+use crate::thin::Pool;
 
 /// device-mapper's major number.
 pub const MAPPER: u32 = 253;
 /// Lies in every extent before anything is made: what an earlier tenant left.
 pub const STALE: &[u8] = b"of an earlier tenant";
+
+/// What goes wrong within an lvm command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It ends after its first commit. What it has suspended by then stays so.
+    BreaksOff,
+    /// It ends before it sets going what it has suspended.
+    LeavesSuspended,
+}
 
 #[derive(Clone, Default)]
 pub struct Machine {
@@ -23,6 +34,11 @@ pub struct Machine {
     /// Every state that was committed, so that a power cut can go back to an earlier one.
     history: BTreeMap<(String, u64), Group>,
     pub devices: BTreeMap<u32, Device>,
+    /// What the kernel knows of thin pools and of thick snapshots, by the numbers of their logical volumes.
+    pub pools: BTreeMap<u64, Pool>,
+    pub stores: BTreeMap<u64, Store>,
+    /// What goes wrong within the next command.
+    pub fault: Option<Fault>,
     pub mounts: Vec<MountEntry>,
     /// The sequence number that was last backed up, by group.
     pub backups: BTreeMap<String, u64>,
@@ -39,7 +55,7 @@ impl Machine {
         machine.disks.values_mut().for_each(leave_traces);
         machine.make_volume("vg", "admins", 1, &[]).unwrap();
         machine.activate("vg", "admins");
-        machine.write_device(0, 0, b"the admin's own data");
+        machine.write_device(0, 0, b"the admin's own data").unwrap();
         machine.devices.get_mut(&0).unwrap().opened = 1;
         machine.disks.values_mut().for_each(Disk::flush);
         machine
@@ -53,7 +69,7 @@ impl Machine {
         for (start, (name, tags)) in volumes.into_iter().enumerate() {
             let number = machine.number();
             let segments = vec![Segment { physical_volume: 0, start, extents: 1 }];
-            machine.groups[0].volumes.push(LogicalVolume { name, number, tags, segments });
+            machine.groups[0].volumes.push(LogicalVolume { name, number, tags, segments, kind: Kind::Plain });
         }
         machine.commit("vg");
         machine.disks.values_mut().for_each(Disk::flush);
@@ -92,25 +108,30 @@ impl Machine {
         self.group(group)?.volume(name)
     }
 
-    /// `lvcreate`; `None` when there is no room.
+    /// A new volume without a room of its own yet.
+    pub fn make(&mut self, name: &str, kind: Kind, segments: Vec<Segment>, tags: &[String]) -> LogicalVolume {
+        LogicalVolume { name: name.to_owned(), number: self.number(), tags: tags.to_vec(), segments, kind }
+    }
+
+    /// `lvcreate --type linear`; `None` when there is no room.
     pub fn make_volume(&mut self, group: &str, name: &str, extents: usize, tags: &[String]) -> Option<()> {
-        let number = self.number();
         let segments = self.group(group)?.allocate(extents)?;
-        let volume = LogicalVolume { name: name.to_owned(), number, tags: tags.to_vec(), segments };
+        let volume = self.make(name, Kind::Plain, segments, tags);
         self.group_mut(group)?.volumes.push(volume);
         self.commit(group);
         Some(())
     }
 
-    /// Writes the group to all its disks. Like lvm it does not flush them.
-    pub fn commit(&mut self, name: &str) {
-        let Some(group) = self.groups.iter_mut().find(|group| group.name == name) else { return };
+    /// Writes the group to all its disks. Like lvm it does not flush them. Answers whether the command goes on.
+    pub fn commit(&mut self, name: &str) -> bool {
+        let Some(group) = self.groups.iter_mut().find(|group| group.name == name) else { return false };
         group.seqno += 1;
         let text = disk_format::describe(group);
         for volume in &group.physical_volumes {
             disk_format::commit(self.disks.get_mut(&volume.disk).unwrap(), &text);
         }
         self.history.insert((name.to_owned(), group.seqno), group.clone());
+        self.fault != Some(Fault::BreaksOff)
     }
 
     pub fn activate(&mut self, group: &str, name: &str) {
@@ -120,7 +141,7 @@ impl Machine {
         let minor = (0..=u32::MAX).find(|minor| !self.devices.contains_key(minor)).unwrap();
         let number = self.group(group).unwrap().number;
         let table = self.volume(group, name).unwrap().clone();
-        let uuid = format!("LVM-{number:032}{:032}", table.number);
+        let uuid = mapper_uuid(number, table.number);
         let (group, volume) = (group.to_owned(), name.to_owned());
         let device = Device { group, volume, uuid, suspended: false, read_only: false, table, opened: 0 };
         self.devices.insert(minor, device);
@@ -129,17 +150,36 @@ impl Machine {
     /// Loads the table of an active volume anew and sets it going.
     pub fn reload(&mut self, group: &str, name: &str) {
         let Some(minor) = self.minor(group, name) else { return };
+        if self.fault == Some(Fault::LeavesSuspended) {
+            return self.suspend(group, name);
+        }
         let table = self.volume(group, name).unwrap().clone();
         let device = self.devices.get_mut(&minor).unwrap();
         (device.table, device.suspended) = (table, false);
     }
 
-    /// What a command leaves that died between suspending and resuming the device of `group/volume`.
-    pub fn suspend(&mut self, full_name: &str) {
-        let Some((group, name)) = full_name.split_once('/') else { return };
+    pub fn suspend(&mut self, group: &str, name: &str) {
         if let Some(minor) = self.minor(group, name) {
             self.devices.get_mut(&minor).unwrap().suspended = true;
         }
+    }
+
+    /// The kernel's side of the pool of a thin volume.
+    pub fn pool_of(&self, group: &str, thin: &Thin) -> &Pool {
+        &self.pools[&self.volume(group, &thin.pool).unwrap().number]
+    }
+
+    pub fn pool_of_mut(&mut self, group: &str, thin: &Thin) -> &mut Pool {
+        let number = self.volume(group, &thin.pool).unwrap().number;
+        self.pools.get_mut(&number).unwrap()
+    }
+
+    /// Whether a pool is active: for itself or for one of its volumes.
+    pub fn is_pool_active(&self, group: &str, name: &str) -> bool {
+        let Some(pool) = self.volume(group, name).and_then(|pool| self.pools.get(&pool.number)) else { return false };
+        let is_in =
+            |device: &Device| device.group == group && device.table.thin().is_some_and(|thin| thin.pool == name);
+        pool.is_kept_active || self.devices.values().any(is_in)
     }
 
     pub fn minor(&self, group: &str, name: &str) -> Option<u32> {
@@ -159,83 +199,11 @@ impl Machine {
         self.devices[&minor].opened + u32::from(is_mounted)
     }
 
-    pub fn bytes_of(&self, minor: u32) -> usize {
-        self.devices[&minor].table.extents() * EXTENT
-    }
-
-    pub fn read_device(&self, minor: u32, offset: usize, length: usize) -> Vec<u8> {
-        self.read_pieces(&self.pieces(minor, offset, length))
-    }
-
-    /// What lies on a volume, active or not.
-    pub fn read_volume(&self, group: &str, volume: &LogicalVolume, offset: usize, length: usize) -> Vec<u8> {
-        self.read_pieces(&self.pieces_of(group, volume, offset, length))
-    }
-
-    fn read_pieces(&self, pieces: &[(String, usize, usize)]) -> Vec<u8> {
-        pieces.iter().map(|(disk, at, count)| self.disks[disk].read(*at, *count)).collect::<Vec<_>>().concat()
-    }
-
-    pub fn is_zero(&self, minor: u32, offset: usize, length: usize) -> bool {
-        self.pieces(minor, offset, length).iter().all(|(disk, at, count)| self.disks[disk].is_zero(*at, *count))
-    }
-
-    pub fn write_device(&mut self, minor: u32, offset: usize, bytes: &[u8]) {
-        let mut rest = bytes;
-        for (disk, at, count) in self.pieces(minor, offset, bytes.len()) {
-            let (now, later) = rest.split_at(count);
-            self.disks.get_mut(&disk).unwrap().write(at, now);
-            rest = later;
-        }
-    }
-
-    pub fn zero_device(&mut self, minor: u32, offset: usize, length: usize) {
-        for (disk, at, count) in self.pieces(minor, offset, length) {
-            self.disks.get_mut(&disk).unwrap().zero(at, count);
-        }
-    }
-
-    /// A flush goes down to every disk that the device lies on.
-    pub fn flush_device(&mut self, minor: u32) {
-        for (disk, _, _) in self.pieces(minor, 0, self.bytes_of(minor)) {
-            self.disks.get_mut(&disk).unwrap().flush();
-        }
-    }
-
-    /// Where a stretch of a device lies: disk, offset, length. Input and output of a suspended device
-    /// would wait for ever.
-    fn pieces(&self, minor: u32, offset: usize, length: usize) -> Vec<(String, usize, usize)> {
-        let device = &self.devices[&minor];
-        assert!(!device.suspended, "{} is used while it is suspended", device.volume);
-        self.pieces_of(&device.group, &device.table, offset, length)
-    }
-
-    fn pieces_of(
-        &self,
-        group: &str,
-        volume: &LogicalVolume,
-        offset: usize,
-        length: usize,
-    ) -> Vec<(String, usize, usize)> {
-        assert!(offset + length <= volume.extents() * EXTENT, "{} is used beyond its end", volume.name);
-        let volumes = &self.group(group).unwrap().physical_volumes;
-        let (mut pieces, mut start) = (Vec::new(), 0);
-        for segment in &volume.segments {
-            let bytes = segment.extents * EXTENT;
-            let (from, to) = (offset.max(start), (offset + length).min(start + bytes));
-            if from < to {
-                let at = DATA_START + segment.start * EXTENT + from - start;
-                pieces.push((volumes[segment.physical_volume].disk.clone(), at, to - from));
-            }
-            start += bytes;
-        }
-        pieces
-    }
-
     /// Devices and mounts are gone; the groups are what the disks still say, the newest copy of each.
     pub fn lose_power(&mut self, survivors: Survivors) {
         self.devices.clear();
         self.mounts.clear();
+        self.pools.values_mut().for_each(Pool::lose_power);
         self.disks.values_mut().for_each(|disk| disk.lose_power(survivors, DATA_START));
         let seqno = |disk: &str| {
             let text = disk_format::text(&self.disks[disk]);
@@ -276,6 +244,11 @@ impl Machine {
             _ => self.minor_at(&Path::new("/dev").join(mount.root.file_name()?)),
         }
     }
+}
+
+/// Device-mapper's UUID of a volume's device, from the numbers of its group and of itself.
+pub fn mapper_uuid(group: u64, volume: u64) -> String {
+    format!("LVM-{group:032}{volume:032}")
 }
 
 /// What an earlier tenant left in every extent.

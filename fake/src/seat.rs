@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::Survivors;
-use crate::machine::Machine;
+use crate::machine::{Fault, Machine};
 
 /// How an effect goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,10 @@ pub enum Mode {
     FailsBefore,
     /// It was done, but a failure is reported.
     FailsAfter,
-    /// Only of `lvextend`: committed, but the device stays suspended and a failure is reported.
+    /// Of an lvm command that loads tables: committed, but the device stays suspended and a failure is reported.
     LeavesSuspended,
+    /// Of an lvm command that commits more than once: a signal ends it after the first time.
+    BreaksOff,
     /// The driver's process ends before it.
     DiesBefore,
     /// The driver's process ends after it.
@@ -28,16 +30,56 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FailsBefore,
         Self::FailsAfter,
         Self::LeavesSuspended,
+        Self::BreaksOff,
         Self::DiesBefore,
         Self::DiesAfter,
         Self::LosesPower(Survivors::Nothing),
         Self::LosesPower(Survivors::Metadata),
         Self::LosesPower(Survivors::Data),
     ];
+}
+
+/// How the effects begin that change nothing.
+const LOOKS: [&str; 10] = [
+    "read ",
+    "block_devices",
+    "mounts",
+    "mapped_devices",
+    "pool_status ",
+    "snapshot_status ",
+    "device_at ",
+    "usage",
+    "hold ",
+    "blkid ",
+];
+
+impl Mode {
+    /// Whether an effect can go wrong like this, and otherwise than the one before it.
+    pub fn is_of(self, effect: &str) -> bool {
+        if LOOKS.iter().any(|look| effect.starts_with(look)) {
+            return self == Self::FailsBefore;
+        }
+        let is = |command: &str| effect.starts_with(&format!("lvm {command} "));
+        let makes_snapshot = is("lvcreate") && effect.contains(" --snapshot ");
+        let is_split = is("lvconvert");
+        match self {
+            Self::LeavesSuspended => is("lvextend") || makes_snapshot || is_split,
+            Self::BreaksOff => makes_snapshot || is("lvcreate") && effect.contains(" --type thin") || is("lvremove"),
+            _ => true,
+        }
+    }
+
+    fn fault(self) -> Option<Fault> {
+        match self {
+            Self::LeavesSuspended => Some(Fault::LeavesSuspended),
+            Self::BreaksOff => Some(Fault::BreaksOff),
+            _ => None,
+        }
+    }
 }
 
 /// What is watched while the driver works.
@@ -192,19 +234,17 @@ impl Seat {
         if mode == Some(Mode::FailsBefore) {
             return failure();
         }
+        self.bench.machine().fault = mode.and_then(Mode::fault);
         let done = self.bench.act(act);
+        self.bench.machine().fault = None;
         match mode {
-            Some(Mode::LeavesSuspended) => {
-                self.bench.act(|machine| machine.suspend(name.rsplit(' ').next().unwrap_or_default()));
-                failure()
-            }
             Some(Mode::DiesAfter) => self.die().await,
             Some(Mode::LosesPower(survivors)) => {
                 self.bench.act(|machine| machine.lose_power(survivors));
                 self.bench.watch().has_lost_power = true;
                 self.die().await
             }
-            Some(Mode::FailsAfter) => failure(),
+            Some(Mode::FailsAfter | Mode::LeavesSuspended | Mode::BreaksOff) => failure(),
             _ => done.unwrap_or_else(failure),
         }
     }

@@ -84,6 +84,7 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
         on.iter().enumerate().map(|(index, volume)| (volume.name.clone(), index)).collect();
     let mut volumes = Vec::new();
     let mut stores: Vec<(&str, &str)> = Vec::new();
+    let mut unsent: Vec<(String, &str)> = Vec::new();
     for place in group.children("logical_volumes") {
         let mut volume = LogicalVolume {
             name: place.name().to_owned(),
@@ -106,7 +107,12 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             let kind = segment.string("type")?.split('+').next().unwrap_or_default();
             volume.segment_types.push(kind.to_owned());
             match kind {
-                "thin-pool" => volume.pool = Some(thin_pool(&segment)?),
+                "thin-pool" => {
+                    volume.pool = Some(thin_pool(&segment)?);
+                    // lvm commits what it is going to tell the kernel (`message1 { create = "a" }`), and that it has.
+                    let messages = segment.all_children();
+                    unsent.extend(messages.filter_map(|told| Some((volume.name.clone(), told.string("create").ok()?))));
+                }
                 "thin" => volume.thin = Some(thin_volume(&segment)?),
                 _ => {}
             }
@@ -130,6 +136,12 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             volume.snapshot_of.push(origin.to_owned());
         }
     }
+    for (pool, name) in unsent {
+        let thin = volumes.iter_mut().filter(|volume| volume.name == name).find_map(|volume| volume.thin.as_mut());
+        if let Some(thin) = thin.filter(|thin| thin.pool == pool) {
+            thin.is_unsent = true;
+        }
+    }
     Ok(volumes)
 }
 
@@ -142,7 +154,6 @@ fn thin_pool(segment: &Place<'_>) -> Result<Pool, MetadataError> {
         zeroes: segment.number("zero_new_blocks").is_ok_and(|zeroes| zeroes != 0),
         transaction_id: segment.number("transaction_id")?,
         is_pending: segment.all_children().any(|child| child.name().starts_with("message")),
-        queued: segment.all_children().filter_map(|message| Some(message.string("create").ok()?.to_owned())).collect(),
     })
 }
 
@@ -151,6 +162,7 @@ fn thin_volume(segment: &Place<'_>) -> Result<ThinVolume, MetadataError> {
         pool: segment.string("thin_pool")?.to_owned(),
         device_id: segment.number("device_id")?,
         origin: segment.string("origin").ok().map(str::to_owned),
+        is_unsent: false,
     })
 }
 

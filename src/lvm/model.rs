@@ -94,8 +94,6 @@ pub struct Pool {
     pub transaction_id: u64,
     /// Whether lvm has not told the pool of the last change yet, or not noted that it has: a command runs, or was killed.
     pub is_pending: bool,
-    /// The names of the volumes that lvm is about to make in it.
-    pub queued: Vec<String>,
 }
 
 /// What is a thin volume's alone. Its extents are promised, not taken.
@@ -107,6 +105,8 @@ pub struct ThinVolume {
     pub device_id: u64,
     /// The name of the volume that it was made of, as long as that is there.
     pub origin: Option<String>,
+    /// Whether lvm has only noted that it is to be made, and not that it was: the command broke off, or still runs.
+    pub is_unsent: bool,
 }
 
 /// Room for the text of the metadata on one physical volume, bytes.
@@ -167,7 +167,12 @@ impl LogicalVolume {
 
     /// Whether it can be a snapshot: in a pool every volume can, a thick one only as long as it hangs on another.
     pub fn is_snapshot(&self) -> bool {
-        self.thin.is_some() || !self.snapshot_of.is_empty()
+        self.thin.is_some() && !self.is_unsent() || !self.snapshot_of.is_empty()
+    }
+
+    /// Whether it is a thin volume that its pool does not know, perhaps.
+    pub fn is_unsent(&self) -> bool {
+        self.thin.as_ref().is_some_and(|thin| thin.is_unsent)
     }
 
     /// That of the device in which a thin pool does its work; the one of [`LogicalVolume::mapper_uuid`] keeps it active.

@@ -6,6 +6,7 @@ pub mod growth;
 
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::portion::Portion;
+use crate::lvm::tags::KIND_POOL;
 
 /// The logical volume's name of a pool of which the class does not say one.
 pub const DEFAULT_NAME: &str = "quarry-thin";
@@ -155,7 +156,7 @@ fn step(chunk_bytes: u64, extent_bytes: u64) -> u64 {
 /// Extents that can still be promised of the pool of that name; of the one that would be made where there is none. The
 /// text says why there are none.
 pub fn room(group: &VolumeGroup, rules: &PoolRules, usable: u64) -> Result<u64, String> {
-    let Some(there) = group.logical_volume(&rules.name) else {
+    let Some(there) = group.logical_volume(&rules.name).filter(|there| !is_unmade_pool(there)) else {
         let made = rules.new_pool(group, usable);
         let limit = |size: PoolSize| whole(rules.limit(size.data), step(size.chunk_bytes, group.extent_bytes));
         return made.map(limit).ok_or_else(|| {
@@ -176,6 +177,12 @@ pub fn room(group: &VolumeGroup, rules: &PoolRules, usable: u64) -> Result<u64, 
     let step = step(pool.chunk_bytes, group.extent_bytes);
     let left = rules.limit(there.extents).saturating_sub(promised(group, name, pool.chunk_bytes));
     Ok(whole(left, step))
+}
+
+/// Whether it is what is left of a pool's making that broke off: of the volume that becomes a pool lvm first makes a plain
+/// one, with its tags, to clear it.
+pub fn is_unmade_pool(logical: &LogicalVolume) -> bool {
+    logical.pool.is_none() && logical.tags.iter().any(|tag| tag == KIND_POOL)
 }
 
 fn whole(extents: u64, step: u64) -> u64 {

@@ -208,6 +208,11 @@ fn driver_tag(driver: &str) -> String {
     format!("{DRIVER}{}", escape(driver))
 }
 
+/// Whether the tags say that a driver of that name made it.
+pub fn made_by(tags: &[String], driver: &str) -> bool {
+    value_of(tags, DRIVER).is_some_and(|maker| maker == driver)
+}
+
 /// The tag with the name that a CSI request gave.
 pub fn name_tag(name: &str) -> String {
     format!("{NAME}{}", escape(name))

@@ -318,9 +318,17 @@ impl Writer {
         self.commands.run_ok(&command).await.map(drop)
     }
 
-    /// Removes volumes of one group in one commit.
-    pub async fn remove(&self, _turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<(), CommandError> {
+    /// Removes volumes of one group, thick ones in one commit. Where the pool of a thin one is not active, lvm makes it so for
+    /// that moment; it cannot without waiting, and then the pool keeps what the volume held until its next change.
+    pub async fn remove(
+        &self,
+        _turn: &Turn,
+        group: &VolumeGroup,
+        names: &[String],
+        activation: Activation,
+    ) -> Result<(), CommandError> {
         let command = lvm("lvremove", group)
+            .arguments(activation.arguments())
             .arguments(["--force", "--yes"])
             .arguments(names.iter().map(|name| full_name(group, name)));
         self.commands.run_ok(&command).await.map(drop)

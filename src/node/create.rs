@@ -120,17 +120,18 @@ impl Node {
         let turn = self.writer.turn(group).await;
         // Who had no others before it need not look again: what an administrator's command did meanwhile lvcreate
         // sees by itself, under lvm's own lock.
-        let view = match (quiet, turn.inherited()) {
+        let mut view = match (quiet, turn.inherited()) {
             (Some(quiet), _) if turn.follows(quiet) => Arc::clone(seen),
             (_, Some(inherited)) => Arc::clone(inherited),
             _ => self.groups.read().await?,
         };
+        if let Some((there, left)) = view.group(group).and_then(|group| Some((group, group.logical_volume(name)?))) {
+            self.make_way(&turn, there, left).await?;
+            view = self.groups.read().await?;
+        }
         let Some(group) = view.group(group) else {
             return Err(Error::Unavailable { problem: format!("volume group {group} was there, but is not now") });
         };
-        if let Some(there) = group.logical_volume(name) {
-            return Err(self.in_the_way(group, there));
-        }
         if !has_room(&placement::room(group, class), extents) {
             return Ok(Tried::NoRoom);
         }
@@ -187,11 +188,9 @@ impl Node {
             return Err(Error::AlreadyExists { what: format!("volume {:?}", volume.tags.name), difference });
         }
         if let (Some(_), Some(source)) = (incomplete, &new.source) {
-            self.ensure_settled(&volume.group, &volume.logical).await?;
             return self.go_on(volume, source, new).await;
         }
-        // A crash may have come between the commit and the flush of the first try, or what the pool does for it.
-        self.ensure_settled(&volume.group, &volume.logical).await?;
+        // A crash may have come between the commit and the flush of the first try.
         self.writer.flush(&volume.group).await?;
         Ok(volume)
     }

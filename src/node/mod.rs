@@ -6,6 +6,7 @@
 //! - [`snapshot`]: their snapshots
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
+//! - `broken_off`: what lvm commands leave that did not come to their end
 //! - [`reaper`], [`group_backup`]: in the background, wiping and removing deleted volumes, and lvm's backups
 //! - [`trim`]: in the background, giving back what file systems do not use any more
 //! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
@@ -16,6 +17,7 @@
 //! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
 //! mounted in the kernel's mount table.
 
+mod broken_off;
 pub mod capacity;
 pub mod controller_service;
 pub mod copy;

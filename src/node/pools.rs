@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
-use crate::lvm::pool::PoolRules;
+use crate::lvm::pool::{PoolRules, is_unmade_pool};
 use crate::lvm::tags::pool_tags;
 use crate::lvm::writer::Turn;
 use crate::node::Node;
@@ -63,9 +63,16 @@ impl Node {
         class: &Class,
     ) -> Result<Arc<VolumeGroup>> {
         let Layout::Thin(rules) = &class.layout else { return Ok(Arc::clone(group)) };
-        if group.logical_volume(&rules.name).is_some() {
-            return Ok(Arc::clone(group));
+        let mut group = Arc::clone(group);
+        match group.logical_volume(&rules.name) {
+            Some(there) if is_unmade_pool(there) => {
+                self.make_way(turn, &group, there).await?;
+                group = self.groups.read().await?.group(&group.name).cloned().unwrap_or(group);
+            }
+            Some(_) => return Ok(group),
+            None => {}
         }
+        let group = &group;
         let Some(size) = rules.new_pool(group, class.usable_extents(group)) else {
             return Err(Error::NoRoom {
                 reason: format!("there is no room for thin pool {}/{}", group.name, rules.name),

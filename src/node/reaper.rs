@@ -150,6 +150,9 @@ impl Node {
             if let Err(error) = node.mend_pools(&seen).await {
                 tracing::warn!(%error, "could not mend a thin pool; trying again later");
             }
+            if let Err(error) = node.thaw().await {
+                tracing::warn!(%error, "could not set a suspended volume going; trying again later");
+            }
             node.drop_broken_off(&seen).await;
             node.settle_incomplete_groups(&seen).await;
             node.drop_stale_copy_sources(&seen).await;
@@ -307,7 +310,7 @@ impl Node {
         if names.is_empty() {
             return Ok(false);
         }
-        let ran = self.writer.remove(&turn, current, &names).await;
+        let ran = self.remove_volumes(&turn, current, &names).await;
         self.reaper.state().changed.insert(group.to_owned());
         let after = self.groups.read().await?;
         let Some(after) = after.group(group) else {

@@ -1,5 +1,5 @@
-//! At the start: sets going what was held back when the last process was killed, by a group snapshot or by an lvm command that
-//! died with it. Whoever uses such a volume waits for ever. Nobody could do it earlier: in a container all processes die
+//! Sets going what a group snapshot or an lvm command held back that died: at the start, when the last process was killed, and
+//! with each look of the reaper. Whoever uses such a volume waits for ever. Nobody could do it earlier: in a container all processes die
 //! together.
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 impl Node {
     /// Sets going every device of this driver's volumes that is suspended. An lvm command that still runs, on the host perhaps,
     /// has lvm's lock as long as it holds a device back, and is waited for.
-    async fn thaw(&self) -> Result<()> {
+    pub(in crate::node) async fn thaw(&self) -> Result<()> {
         self.mend_pools(&*self.groups.read().await?).await?;
         if self.suspended().await?.is_empty() {
             return Ok(());
@@ -43,6 +43,10 @@ impl Node {
                 continue;
             }
             let turn = self.writer.turn(&group.name).await;
+            // While nobody has the turn nobody here holds it back.
+            if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
+                continue;
+            }
             let activation = self.activation(group, logical).await?;
             self.writer.refresh(&turn, group, &logical.name, activation).await?;
             tracing::warn!(group = group.name, volume = logical.name, "was held back by a process that died; goes on");

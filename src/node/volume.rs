@@ -25,9 +25,9 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// The volume if it is ours.
+    /// The volume if it is ours. What a try that broke off leaves in a pool is none yet.
     pub fn of(group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Option<Self> {
-        let tags = VolumeTags::parse(&logical.tags)?;
+        let tags = VolumeTags::parse(&logical.tags).filter(|_| !logical.is_unsent())?;
         Some(Self { group: Arc::clone(group), logical: logical.clone(), tags })
     }
 

@@ -203,7 +203,7 @@ async fn a_sick_volume_is_told_of_on_its_claim() {
         let mut machine = scene.cluster.nodes[0].bench.machine();
         let name = format!("pvc-{}", UIDS[0]);
         machine.activate("vg", &name);
-        machine.suspend(&format!("vg/{name}"));
+        machine.suspend("vg", &name);
     }
     scene.look().await;
     let objects = scene.objects.lock().unwrap();

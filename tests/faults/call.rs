@@ -3,6 +3,7 @@
 use quarry::csi::v1::VolumeCapability;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use quarry::lvm::names::snapshot_name;
 use tonic::Code;
 
 /// How a volume is used.
@@ -13,23 +14,40 @@ pub(crate) enum Use {
     Block,
 }
 
-/// A call; volumes and targets by their names.
+/// What a volume is a copy of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    Snapshot(&'static str),
+    Volume(&'static str),
+}
+
+/// A call; volumes, snapshots and targets by their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Volume, class, extents.
     Create(&'static str, &'static str, usize),
     /// The same, where there is no room for it.
     CreateTooLarge(&'static str, &'static str, usize),
+    /// A copy: volume, class, extents, of what.
+    Copy(&'static str, &'static str, usize, From),
+    /// The same, where there is no room for it.
+    CopyTooLarge(&'static str, &'static str, usize, From),
+    /// Snapshot, volume.
+    Snapshot(&'static str, &'static str),
+    DeleteSnapshot(&'static str),
     Stage(&'static str, Use),
     /// Volume, target.
     Publish(&'static str, &'static str, Use),
-    /// The user at a target writes data.
+    /// The user at a target writes data, and later something else over it.
     Write(&'static str),
+    Overwrite(&'static str),
     Grow(&'static str, usize),
     GrowMounted(&'static str, &'static str, usize),
     Unpublish(&'static str, &'static str),
     Unstage(&'static str),
     Delete(&'static str),
+    /// Where it is not allowed now.
+    DeleteRefused(&'static str),
 }
 
 impl Use {
@@ -51,24 +69,29 @@ impl Call {
     /// The answer that ends it.
     pub(crate) fn expected(self) -> Code {
         match self {
-            Self::CreateTooLarge(..) => Code::ResourceExhausted,
+            Self::CreateTooLarge(..) | Self::CopyTooLarge(..) => Code::ResourceExhausted,
+            Self::DeleteRefused(_) => Code::FailedPrecondition,
             _ => Code::Ok,
         }
     }
 
-    /// The volume it is about.
-    pub(crate) fn volume(self) -> &'static str {
+    /// The logical volume that it is about.
+    pub(crate) fn logical_name(self) -> String {
         match self {
             Self::Create(name, ..)
             | Self::CreateTooLarge(name, ..)
+            | Self::Copy(name, ..)
+            | Self::CopyTooLarge(name, ..)
             | Self::Stage(name, _)
             | Self::Publish(name, ..)
             | Self::Grow(name, _)
             | Self::GrowMounted(name, ..)
             | Self::Unpublish(name, _)
             | Self::Unstage(name)
-            | Self::Delete(name) => name,
-            Self::Write(_) => "",
+            | Self::Delete(name)
+            | Self::DeleteRefused(name) => name.to_owned(),
+            Self::Snapshot(name, _) | Self::DeleteSnapshot(name) => snapshot_name(name),
+            Self::Write(_) | Self::Overwrite(_) => String::new(),
         }
     }
 }

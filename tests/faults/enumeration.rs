@@ -90,8 +90,7 @@ impl Scenario {
         for (mode, then) in in_use.into_iter().chain(after_answer) {
             for at in 1.. {
                 let effect = calm.effects.get(at - 1).map_or("", String::as_str);
-                let is_meant = mode != Mode::LeavesSuspended || effect.starts_with("lvm lvextend");
-                if !is_meant && !effect.is_empty() {
+                if !mode.is_of(effect) && !effect.is_empty() {
                     continue;
                 }
                 let outcome = catch_unwind(AssertUnwindSafe(|| self.run(Some((at, mode)), then)));
@@ -130,7 +129,8 @@ fn verdict(outcome: std::thread::Result<Outcome>, calm: &Outcome, mode: Mode, th
         ));
     }
     // What is to be backed up is only remembered, so a restart may leave it to the next change.
-    let is_alive = then == Then::Rest && matches!(mode, Mode::FailsBefore | Mode::FailsAfter | Mode::LeavesSuspended);
+    let is_alive = then == Then::Rest
+        && matches!(mode, Mode::FailsBefore | Mode::FailsAfter | Mode::LeavesSuspended | Mode::BreaksOff);
     if is_alive && outcome.is_backed_up != calm.is_backed_up {
         return Err(String::from("the last change is not backed up"));
     }

@@ -191,7 +191,7 @@ async fn a_used_volume_that_looks_blank_is_not_formatted() {
         machine.activate("vg", PVC);
         let minor = machine.minor("vg", PVC).unwrap();
         let bytes = machine.bytes_of(minor);
-        machine.zero_device(minor, 0, bytes);
+        machine.zero_device(minor, 0, bytes).unwrap();
     }
     let status = orchestrator.once(Stage(PVC, Mount)).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);

@@ -6,8 +6,11 @@
 mod call;
 mod enumeration;
 mod hostile;
+mod known;
 mod observation;
 mod orchestrator;
+mod requests;
 mod scenarios;
+mod snapshots;
 
-use quarry_fake::{disk, disk_format, file_system, lvm, machine, seat};
+use quarry_fake::{device, disk, disk_format, file_system, lvm, machine, seat};

@@ -1,18 +1,41 @@
-//! What can be seen of a machine from outside, to compare two runs; and what must be there after a power cut.
+//! What can be seen of a machine from outside, to compare two runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::disk_format::EXTENT;
+use crate::device::Device;
 use crate::file_system;
-use crate::lvm::LogicalVolume;
+use crate::lvm::{Group, Kind, LogicalVolume, Message, Pool};
 use crate::machine::{MAPPER, Machine};
-use crate::orchestrator::{DATA, DATA_AT, Known, Orchestrator};
+use crate::orchestrator::Orchestrator;
+
+/// What a user writes, one over the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Text {
+    First,
+    Later,
+}
+
+/// Where: a new file system's making would overwrite it.
+pub(crate) const TEXT_AT: usize = 512 << 10;
+
+impl Text {
+    const ALL: [Self; 2] = [Self::First, Self::Later];
+
+    pub(crate) fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::First => b"the data of a user",
+            Self::Later => b"what a user wrote later",
+        }
+    }
+}
 
 /// Everything that a user or an admin could tell apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Observation {
     volumes: BTreeMap<String, Volume>,
+    /// By name: what lvm and the kernel do not agree on.
+    pools: BTreeMap<String, Disagreement>,
     /// By name: suspended, read-only, open count.
     devices: BTreeMap<String, (bool, bool, u32)>,
     /// Target, what is shown there, options.
@@ -28,29 +51,42 @@ struct Volume {
     tags: Vec<String>,
     /// Bytes of the ext4 on it.
     file_system: Option<usize>,
-    has_data: bool,
+    text: Option<Text>,
+    /// What it hangs on, as a thick snapshot.
+    origin: Option<String>,
+    is_thin: bool,
+}
+
+/// What is wrong with a pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Disagreement {
+    /// Devices that take room, of no logical volume.
+    leaked: BTreeSet<u64>,
+    /// Thin volumes without a device of their own.
+    without_device: BTreeSet<String>,
 }
 
 impl Observation {
     pub(crate) fn of(orchestrator: &Orchestrator) -> Self {
         let machine = orchestrator.bench.machine();
         let root = orchestrator.root();
-        let volumes = machine.groups.iter().flat_map(|group| group.volumes.iter().map(move |volume| (group, volume)));
-        let volumes = volumes.map(|(group, volume)| {
-            let mut tags = volume.tags.clone();
-            tags.sort();
-            let observed = Volume {
-                extents: volume.extents(),
-                tags,
-                file_system: file_system_on(&machine, &group.name, volume),
-                has_data: has_data(&machine, &group.name, volume),
-            };
-            (format!("{}/{}", group.name, volume.name), observed)
+        let all = || machine.groups.iter().flat_map(|group| group.volumes.iter().map(move |volume| (group, volume)));
+        let visible = all().filter(|(_, volume)| volume.is_visible());
+        let volumes = visible.map(|(group, volume)| (full_name(group, volume), Volume::of(&machine, group, volume)));
+        let pools = all().filter_map(|(group, volume)| match &volume.kind {
+            Kind::Pool(pool) => Some((full_name(group, volume), Disagreement::on(&machine, group, volume, pool))),
+            _ => None,
         });
-        let devices = machine
-            .devices
-            .iter()
-            .map(|(minor, device)| (device.name(), (device.suspended, device.read_only, machine.open_count(*minor))));
+        // The device of a copy may have stayed after its making, for its first user.
+        let is_idle = |minor: &u32, device: &Device| {
+            let volume = machine.volume(&device.group, &device.volume);
+            let is_copy = volume.is_some_and(|volume| volume.tags.iter().any(|tag| tag.starts_with("quarry.source=")));
+            is_copy && !device.suspended && machine.open_count(*minor) == 0
+        };
+        let devices =
+            machine.devices.iter().filter(|(minor, device)| !is_idle(minor, device)).map(|(minor, device)| {
+                (device.name(), (device.suspended, device.read_only, machine.open_count(*minor)))
+            });
         let mounts = machine.mounts.iter().map(|mount| {
             let minor = machine.shown_at(&mount.target).expect("a mount of a device that is gone");
             let kind = if mount.device.major == MAPPER { "file system" } else { "device" };
@@ -62,10 +98,11 @@ impl Observation {
         mounts.sort();
         Self {
             volumes: volumes.collect(),
+            pools: pools.collect(),
             devices: devices.collect(),
             mounts,
             paths: paths(&root.join("pods")),
-            is_users_data_in_free_space: machine.free_space_holds(DATA),
+            is_users_data_in_free_space: Text::ALL.iter().any(|text| machine.free_space_holds(text.bytes())),
         }
     }
 }
@@ -76,35 +113,57 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
     names
 }
 
-fn file_system_on(machine: &Machine, group: &str, volume: &LogicalVolume) -> Option<usize> {
-    file_system::bytes(&machine.read_volume(group, volume, 0, file_system::BLOCK))
-}
-
-fn has_data(machine: &Machine, group: &str, volume: &LogicalVolume) -> bool {
-    machine.read_volume(group, volume, DATA_AT, DATA.len()) == DATA
-}
-
-/// What was answered OK has survived the power cut.
-pub(crate) fn assert_kept(machine: &Machine, known: &Known) {
-    let find = |name: &str| {
-        machine.groups.iter().find_map(|group| group.volume(name).map(|volume| (group.name.as_str(), volume)))
-    };
-    for (name, extents) in &known.volumes {
-        let (group, volume) = find(name).unwrap_or_else(|| panic!("{name} was lost by the power cut"));
-        assert!(volume.extents() >= *extents, "the growth of {name} was lost by the power cut");
-        if known.staged.contains_key(name) {
-            assert!(!volume.has_tag("quarry.fresh"), "{name} was staged and is fresh again after the power cut");
-        }
-        if known.written.contains(name) {
-            assert!(has_data(machine, group, volume), "the data on {name} was lost by the power cut");
-        }
-        if volume.has_tag("quarry.fs=ext4") {
-            let bytes = file_system_on(machine, group, volume);
-            assert!(bytes.is_some_and(|bytes| bytes <= volume.extents() * EXTENT), "no good file system on {name}");
+impl Volume {
+    fn of(machine: &Machine, group: &Group, volume: &LogicalVolume) -> Self {
+        let mut tags = volume.tags.clone();
+        tags.sort();
+        Self {
+            extents: volume.extents(),
+            tags,
+            file_system: file_system_on(machine, &group.name, volume),
+            text: text_on(machine, &group.name, volume),
+            origin: volume.origin().map(str::to_owned),
+            is_thin: volume.thin().is_some(),
         }
     }
-    for (name, number) in &known.deleted {
-        let is_deleted = find(name).is_none_or(|(_, volume)| volume.number != *number || volume.is_deleting());
-        assert!(is_deleted, "{name} was deleted and is back after the power cut");
+}
+
+impl Disagreement {
+    fn on(machine: &Machine, group: &Group, volume: &LogicalVolume, pool: &Pool) -> Self {
+        let thin: Vec<(&str, u64)> =
+            group.thin_volumes(&volume.name).map(|(volume, thin)| (volume.name.as_str(), thin.device_id)).collect();
+        let ids: BTreeSet<u64> = thin.iter().map(|(_, id)| *id).collect();
+        assert_eq!(ids.len(), thin.len(), "two volumes of pool {} have one device", volume.name);
+        let kernel = &machine.pools[&volume.number];
+        // What is still to be told to the kernel will be, with the pool's next change.
+        let is_known = |id: &u64| ids.contains(id) || pool.messages.contains(&Message::Delete(*id));
+        Self {
+            leaked: kernel.devices().filter(|id| !is_known(id)).collect(),
+            without_device: thin
+                .iter()
+                .filter(|(_, id)| !kernel.has(*id))
+                .map(|(name, _)| (*name).to_owned())
+                .collect(),
+        }
     }
+}
+
+fn full_name(group: &Group, volume: &LogicalVolume) -> String {
+    format!("{}/{}", group.name, volume.name)
+}
+
+/// Bytes of the ext4 on a volume.
+pub(crate) fn file_system_on(machine: &Machine, group: &str, volume: &LogicalVolume) -> Option<usize> {
+    file_system::bytes(&read(machine, group, volume, 0, file_system::BLOCK)?)
+}
+
+/// What a user wrote to a volume.
+pub(crate) fn text_on(machine: &Machine, group: &str, volume: &LogicalVolume) -> Option<Text> {
+    let found = read(machine, group, volume, TEXT_AT, file_system::BLOCK)?;
+    Text::ALL.into_iter().find(|text| found.starts_with(text.bytes()))
+}
+
+fn read(machine: &Machine, group: &str, volume: &LogicalVolume, offset: usize, length: usize) -> Option<Vec<u8>> {
+    let is_readable = !matches!(volume.kind, Kind::Pool(_));
+    is_readable.then(|| machine.read_volume(group, volume, offset, length))
 }

@@ -10,6 +10,7 @@ use quarry::csi::v1::identity_client::IdentityClient;
 use quarry::csi::v1::node_client::NodeClient;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use quarry::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use tonic::transport::{Channel, Endpoint};
 
 /// Clients of all services of a node; cheap to clone.
@@ -59,6 +60,17 @@ pub fn create(name: &str, bytes: i64, capability: v1::VolumeCapability) -> v1::C
         volume_capabilities: vec![capability],
         ..v1::CreateVolumeRequest::default()
     }
+}
+
+/// What a volume is copied from.
+pub fn source(id: &str, is_snapshot: bool) -> v1::VolumeContentSource {
+    let id = id.to_owned();
+    let source = if is_snapshot {
+        Type::Snapshot(SnapshotSource { snapshot_id: id })
+    } else {
+        Type::Volume(VolumeSource { volume_id: id })
+    };
+    v1::VolumeContentSource { r#type: Some(source) }
 }
 
 /// A request to stage a volume.

@@ -18,7 +18,7 @@ use crate::site::{self, Plan, Site};
 
 const GROUP: &str = "vg";
 const DISK: &str = "pv0";
-const KINDS: &str = "ext4,block,xfs,btrfs";
+const KINDS: &str = "ext4,thin-ext4,block,thin-block,xfs,btrfs";
 const DISK_BYTES: u64 = 4 << 30;
 /// Cuts after which the disks are new.
 const CUTS_OF_A_DISK: u64 = 10;

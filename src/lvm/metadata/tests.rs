@@ -45,19 +45,10 @@ fn every_kind_of_segment_takes_what_it_lies_on_and_nothing_else() {
         zeroes: true,
         transaction_id: 1,
         is_pending: false,
-        queued: Vec::new(),
     };
-    let thin = ThinVolume { pool: String::from("pool"), device_id: 1, origin: None };
+    let thin = ThinVolume { pool: String::from("pool"), device_id: 1, origin: None, is_unsent: false };
     assert_eq!((&volume("pool").pool, &volume("thin").thin), (&Some(pool), &Some(thin)));
     assert_eq!((&volume("pool").thin, &volume("one").pool), (&None, &None));
-}
-
-#[test]
-fn what_lvm_is_about_to_make_in_a_pool_is_known() {
-    let text = String::from_utf8(KINDS.to_vec()).unwrap();
-    let messages = "zero_new_blocks = 1\nmessage1 {\ncreate = \"thin\"\n}\nmessage2 {\ndelete = 7\n}\n";
-    let group = describe(text.replace("zero_new_blocks = 1\n", messages).as_bytes()).unwrap().group;
-    assert_eq!(group.logical_volume("pool").unwrap().pool.as_ref().unwrap().queued, ["thin"]);
 }
 
 #[test]
@@ -76,6 +67,21 @@ fn a_snapshot_is_known_by_its_origin() {
     let snapshot_of = |origin| group.snapshot_of(origin).map(|volume| volume.name.as_str());
     assert_eq!((snapshot_of("data"), snapshot_of("base")), (Some("backup"), Some("clone")));
     assert_eq!((snapshot_of("backup"), snapshot_of("clone")), (None, None), "thin ones stay when their origin goes");
+}
+
+#[test]
+fn a_thin_volume_that_the_kernel_was_not_told_of_is_known() {
+    let volume = |name: &str, content: &str| {
+        format!("{name} {{ id = \"{name}\" status = [] segment1 {{ extent_count = 1 {content} }} }} ")
+    };
+    let pool = "type = \"thin-pool\" metadata = \"m\" pool = \"d\" chunk_size = 128 transaction_id = 3 \
+                message1 { create = \"new\" } message2 { delete = 1 }";
+    let thin = |id: u64| format!("type = \"thin\" thin_pool = \"pool\" device_id = {id}");
+    let volumes = [volume("pool", pool), volume("new", &thin(3)), volume("old", &thin(2))];
+    let group = describe(group("", &volumes.concat()).as_bytes()).unwrap().group;
+    let is_unsent = |name| group.logical_volume(name).unwrap().is_unsent();
+    assert_eq!((is_unsent("new"), is_unsent("old"), is_unsent("pool")), (true, false, false));
+    assert!(group.logical_volume("pool").unwrap().pool.as_ref().unwrap().is_pending);
 }
 
 #[test]

@@ -55,7 +55,6 @@ pub(crate) fn pool(name: &str, extents: u64) -> LogicalVolume {
         zeroes: true,
         transaction_id: 0,
         is_pending: false,
-        queued: Vec::new(),
     };
     LogicalVolume { pool: Some(pool), ..volume(name, extents) }
 }

@@ -14,7 +14,7 @@ fn rules() -> PoolRules {
 fn with_pool(data: u64, promised: &[u64]) -> VolumeGroup {
     let mut group = sample::group("vg", &[(100 * GIB, 10 * GIB)]);
     group.logical_volumes.push(sample::pool(DEFAULT_NAME, data));
-    let thin = |pool: &str| Some(ThinVolume { pool: pool.to_owned(), device_id: 1, origin: None });
+    let thin = |pool: &str| Some(ThinVolume { pool: pool.to_owned(), device_id: 1, origin: None, is_unsent: false });
     let volumes = promised.iter().map(|extents| LogicalVolume { thin: thin(DEFAULT_NAME), ..volume("t", *extents) });
     group.logical_volumes.extend(volumes);
     group.logical_volumes.push(LogicalVolume { thin: thin("other"), ..volume("elsewhere", GIB) });

@@ -193,7 +193,7 @@ impl Node {
             return self.discard_thick(group, &logical.name, &tags.class, KIND_COPY_SOURCE).await;
         }
         let turn = self.writer.turn(&group.name).await;
-        self.writer.remove(&turn, group, std::slice::from_ref(&logical.name)).await?;
+        self.remove_volumes(&turn, group, std::slice::from_ref(&logical.name)).await?;
         drop(turn);
         self.reaper.changed(&group.name);
         self.writer.flush(group).await

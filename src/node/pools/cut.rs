@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::host::kernel::PoolStatus;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::fits_device_mapper;
@@ -36,7 +35,11 @@ impl Node {
             return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
         }
         let turn = self.writer.turn(group).await;
-        let view = self.groups.read().await?;
+        let mut view = self.groups.read().await?;
+        if let Some((there, left)) = view.group(group).and_then(|now| Some((now, now.logical_volume(logical_name)?))) {
+            self.make_way(&turn, there, left).await?;
+            view = self.groups.read().await?;
+        }
         let now = view.group(group).and_then(|now| Some((now, now.logical_volume(&origin.logical.name)?)));
         let Some((now, logical)) = now.filter(|(_, logical)| logical.uuid == origin.logical.uuid) else {
             return Err(Error::Unavailable {
@@ -49,9 +52,6 @@ impl Node {
                 logical.name
             )));
         };
-        if let Some(there) = now.logical_volume(logical_name) {
-            return Err(self.in_the_way(now, there));
-        }
         let (trouble, activation) = self.readiness(now, &rules).await?;
         let room = why_closed_to_new(now).map_or_else(|| pool::room(now, &rules, 0), Err);
         let reason = trouble.or_else(|| match room {
@@ -73,14 +73,11 @@ impl Node {
         }
         self.reaper.changed(group);
         self.keep_running(&turn, now, logical).await?;
-        if made.is_err() {
-            self.settle(&turn, group, logical_name).await?;
-        }
         drop(turn);
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(now));
         let after = after?;
         let cut = after.group(group).and_then(|group| group.logical_volume(logical_name));
-        if cut.is_none_or(|cut| cut.extents < extents) {
+        if cut.is_none_or(|cut| cut.extents < extents || cut.is_unsent()) {
             made?;
             return Err(Error::Internal {
                 problem: format!("lvcreate ended well, but {logical_name} is not as it should be"),
@@ -88,57 +85,6 @@ impl Node {
         }
         flushed?;
         Ok(after)
-    }
-
-    /// Makes the pool of a volume do what lvm has noted, where a command was killed in between.
-    pub(in crate::node) async fn ensure_settled(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
-        let pool = logical.thin.as_ref().and_then(|thin| group.logical_volume(&thin.pool)?.pool.as_ref());
-        if pool.is_none_or(|pool| !pool.is_pending) {
-            return Ok(());
-        }
-        let turn = self.writer.turn(&group.name).await;
-        self.settle(&turn, &group.name, &logical.name).await
-    }
-
-    /// lvm notes a snapshot before the pool takes it, and if it was killed in between sends the word when it next loads the tables
-    /// of the origin, which must be suspended for it, or activates something while the origin is not active. Until then the
-    /// snapshot is listed but holds nothing.
-    async fn settle(&self, turn: &Turn, group_name: &str, name: &str) -> Result<()> {
-        let view = self.groups.read().await?;
-        let found = view.group(group_name).and_then(|group| {
-            let logical = group.logical_volume(name)?;
-            Some((group, logical, group.logical_volume(&logical.thin.as_ref()?.pool)?))
-        });
-        let Some((group, logical, pool)) = found else { return Ok(()) };
-        let is_behind = |status: &Option<PoolStatus>| {
-            let noted = pool.pool.as_ref().filter(|pool| pool.is_pending).map(|pool| pool.transaction_id);
-            noted.is_some_and(|noted| status.as_ref().is_none_or(|status| status.transaction_id < noted))
-        };
-        if !is_behind(&self.pool_status(group, pool).await?) {
-            return Ok(());
-        }
-        // Where the pool took it, but was not told so to the end, lvm would be refused.
-        self.take_out_queued(group, pool).await?;
-        let activation = self.activation(group, logical).await?;
-        let origin = logical.thin.as_ref().and_then(|thin| group.logical_volume(thin.origin.as_ref()?));
-        let is_active = match origin {
-            Some(origin) => self.device_of(&origin.mapper_uuid(group)).await?.is_some(),
-            None => false,
-        };
-        if let Some(origin) = origin.filter(|_| is_active) {
-            self.writer.refresh(turn, group, &origin.name, activation).await?;
-        } else {
-            self.writer.activate(turn, group, name, activation).await?;
-            self.writer.deactivate(turn, group, name).await?;
-        }
-        if is_behind(&self.pool_status(group, pool).await?) {
-            let problem = format!(
-                "thin pool {group_name}/{} does not do what lvm has noted of {name}; see the kernel's log",
-                pool.name
-            );
-            return Err(Error::Unavailable { problem });
-        }
-        Ok(())
     }
 
     /// Sets a device going that a command which broke off has left suspended: whoever uses it would wait for ever.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::lvm::groups::View;
-use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::model::{LogicalVolume, ThinVolume, VolumeGroup};
 use crate::node::Node;
 use crate::node::thaw::is_ours;
 
@@ -19,21 +19,24 @@ impl Node {
             self.writer.back_up(&turn, group).await?;
             let now = self.groups.read().await?;
             for (group, pool) in half_way(&now).filter(|(_, now)| now.uuid == pool.uuid) {
-                self.take_out_queued(group, pool).await?;
+                self.take_out_unsent(group, pool).await?;
             }
         }
         Ok(())
     }
 
-    pub(super) async fn take_out_queued(&self, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Result<()> {
+    pub(in crate::node) async fn take_out_unsent(
+        &self,
+        group: &Arc<VolumeGroup>,
+        logical: &LogicalVolume,
+    ) -> Result<()> {
         let (Some(pool), Some(status)) = (&logical.pool, self.pool_status(group, logical).await?) else {
             return Ok(());
         };
         if status.transaction_id.checked_add(1) != Some(pool.transaction_id) {
             return Ok(());
         }
-        for volume in pool.queued.iter().filter_map(|name| group.logical_volume(name)) {
-            let Some(thin) = &volume.thin else { continue };
+        for (volume, thin) in unsent(group, logical) {
             let message = format!("delete {}", thin.device_id);
             match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
                 Ok(()) => {
@@ -50,10 +53,20 @@ impl Node {
 /// Pools in which nothing is being made but volumes of this driver, and one is, or is not any more.
 fn half_way(view: &View) -> impl Iterator<Item = (&Arc<VolumeGroup>, &LogicalVolume)> {
     view.groups.iter().flat_map(|group| {
-        let is_half_way = |logical: &&LogicalVolume| {
-            let queued = logical.pool.as_ref().map(|pool| pool.queued.as_slice()).unwrap_or_default();
-            !queued.is_empty() && queued.iter().all(|name| group.logical_volume(name).is_some_and(is_ours))
+        let is_half_way = |pool: &&LogicalVolume| {
+            pool.pool.is_some()
+                && unsent(group, pool).next().is_some()
+                && unsent(group, pool).all(|(volume, _)| is_ours(volume))
         };
         group.logical_volumes.iter().filter(is_half_way).map(move |logical| (group, logical))
     })
+}
+
+/// What lvm has noted to make in the pool, and not that it was made.
+fn unsent<'g>(
+    group: &'g VolumeGroup,
+    pool: &'g LogicalVolume,
+) -> impl Iterator<Item = (&'g LogicalVolume, &'g ThinVolume)> {
+    let thin = group.logical_volumes.iter().filter_map(|volume| Some((volume, volume.thin.as_ref()?)));
+    thin.filter(|(_, thin)| thin.pool == pool.name && thin.is_unsent)
 }

@@ -39,6 +39,15 @@ impl Node {
         Ok(Activation { mark: mark(&rules), waits: status.is_none() })
     }
 
+    /// How volumes are removed, if one of them is thin.
+    pub(in crate::node) async fn activation_of_any(&self, group: &VolumeGroup, names: &[String]) -> Result<Activation> {
+        let mut volumes = names.iter().filter_map(|name| group.logical_volume(name));
+        match volumes.find(|logical| logical.thin.is_some()) {
+            Some(thin) => self.activation(group, thin).await,
+            None => Ok(Activation::default()),
+        }
+    }
+
     /// How a first or further volume is made in a pool. With the first one lvm loads the pool anew.
     pub(in crate::node) async fn activation_in(&self, group: &VolumeGroup, layout: &Layout) -> Result<Activation> {
         let Layout::Thin(rules) = layout else { return Ok(Activation::default()) };

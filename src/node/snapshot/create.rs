@@ -66,7 +66,6 @@ impl Node {
         if let Some(volume) = Volume::find(&view, source)? {
             self.running_device(&volume).await?;
         }
-        self.ensure_settled(&snapshot.group, &snapshot.logical).await?;
         self.writer.flush(&snapshot.group).await?;
         Ok(snapshot)
     }

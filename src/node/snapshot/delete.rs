@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::VolumeSnapshot;
 use crate::error::{Error, Result};
+use crate::lvm::groups::View;
 use crate::lvm::tags::KIND_SNAPSHOT;
 use crate::node::Node;
 use crate::node::placement::ensure_writable;
+use crate::node::volume::Volume;
 
 impl Node {
     /// Deletes the snapshot; one that is known to be gone is fine, one that is out of reach is not.
@@ -31,6 +33,7 @@ impl Node {
     async fn delete_snapshot_locked(&self, name: &str) -> Result<()> {
         let view = self.groups.read().await?;
         let Some(snapshot) = VolumeSnapshot::find(&view, name)? else {
+            self.flush_deleted(&view, name).await?;
             return self.why_no_snapshot(&view, name).await.map_or(Ok(()), Err);
         };
         if let Some(of) = &snapshot.tags.group {
@@ -46,7 +49,7 @@ impl Node {
             return self.discard_thick(group, name, &snapshot.tags.class, KIND_SNAPSHOT).await;
         }
         let turn = self.writer.turn(&group.name).await;
-        let removed = self.writer.remove(&turn, group, &[name.to_owned()]).await;
+        let removed = self.remove_volumes(&turn, group, &[name.to_owned()]).await;
         drop(turn);
         self.reaper.changed(&group.name);
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));
@@ -55,5 +58,13 @@ impl Node {
             return Err(Error::Internal { problem: format!("lvremove ended well, but {name} is still there") });
         }
         flushed
+    }
+
+    /// Makes the mark of an earlier try survive a power cut, which made the snapshot a volume that is being deleted.
+    async fn flush_deleted(&self, view: &View, name: &str) -> Result<()> {
+        match Volume::find(view, name)?.filter(|volume| volume.tags.deleting.is_some()) {
+            Some(volume) => self.writer.flush(&volume.group).await,
+            None => Ok(()),
+        }
     }
 }

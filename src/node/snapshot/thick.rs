@@ -9,11 +9,8 @@ use crate::host::kernel::SnapshotStatus;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::fits_device_mapper;
-use crate::lvm::tags::copy_source::CopySourceTags;
-use crate::lvm::tags::snapshot::SnapshotTags;
 use crate::lvm::tags::{KIND_VOLUME, deleting_tag, name_tag};
 use crate::lvm::wipe::Wipe;
-use crate::lvm::writer::Turn;
 use crate::node::Node;
 use crate::node::placement::{Room, room_to_grow, why_closed_to_new};
 use crate::node::pools::cut::Origin;
@@ -29,11 +26,12 @@ impl Node {
         let turn = self.writer.turn(group).await;
         let view = self.groups.read().await?;
         let Some(volume) = Volume::find(&view, origin)?.filter(|now| now.logical.uuid == volume.logical.uuid) else {
-            return Err(Error::no_volume(&self.volume_id(origin)));
+            let unknown = self.why_unknown(&view, origin).await;
+            return Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(origin))));
         };
         volume.ensure_writable()?;
         if let Some(logical) = volume.group.logical_volume(name) {
-            self.remove_broken_off(&turn, &volume.group, logical).await?;
+            self.make_way(&turn, &volume.group, logical).await?;
         }
         let class = self.class(&volume.tags.class);
         let reserve = class.as_ref().map_or_else(Default::default, |class| class.snapshot_reserve);
@@ -63,7 +61,7 @@ impl Node {
         let kept = after.group(group).and_then(|group| Some((group, group.logical_volume(name)?)));
         if kept.is_none_or(|(_, logical)| !logical.snapshot_of.contains(origin)) {
             if let Some((group, logical)) = kept {
-                self.remove_broken_off(&turn, group, logical).await?;
+                self.make_way(&turn, group, logical).await?;
             }
             made?;
             return Err(Error::Internal { problem: format!("lvcreate ended well, but {group}/{name} is not there") });
@@ -71,31 +69,6 @@ impl Node {
         flushed?;
         self.reserve_watch.wake();
         Ok(after)
-    }
-
-    /// Removes what a try that broke off left of a thick snapshot: lvm makes its store first, and hangs it on the volume then.
-    /// Anything else under the name is in the way.
-    async fn remove_broken_off(&self, turn: &Turn, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Result<()> {
-        let is_ours = SnapshotTags::parse(&logical.tags).is_some() || CopySourceTags::parse(&logical.tags).is_some();
-        if !is_ours || logical.is_snapshot() {
-            return Err(self.in_the_way(group, logical));
-        }
-        Ok(self.writer.remove(turn, group, std::slice::from_ref(&logical.name)).await?)
-    }
-
-    /// Removes all that tries which broke off left of thick snapshots; nobody asks for them by name any more, perhaps.
-    pub(in crate::node) async fn drop_broken_off(&self, view: &View) {
-        for (group, logical) in broken_off(view, &self.identity.driver) {
-            let turn = self.writer.turn(&group.name).await;
-            // While nobody has the group's turn none is just being made.
-            let Ok(now) = self.groups.read().await else { return };
-            let found = broken_off(&now, &self.identity.driver).find(|(_, now)| now.uuid == logical.uuid);
-            let Some((group, logical)) = found else { continue };
-            if let Err(error) = self.remove_broken_off(&turn, &group, &logical).await {
-                tracing::warn!(%error, volume = logical.name, "could not remove what is left of a snapshot");
-            }
-            self.reaper.changed(&group.name);
-        }
     }
 
     /// Makes of the snapshot a volume that is being deleted: what it holds is its volume's, and is wiped like it.
@@ -163,18 +136,6 @@ impl Node {
     async fn is_kept(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<bool> {
         Ok(self.snapshot_status(group, logical).await?.is_none_or(SnapshotStatus::is_whole))
     }
-}
-
-/// Logical volumes with the tags of a driver's snapshots that are none.
-fn broken_off<'v>(view: &'v View, driver: &'v str) -> impl Iterator<Item = (Arc<VolumeGroup>, LogicalVolume)> + 'v {
-    let is_broken_off = move |logical: &&LogicalVolume| {
-        let snapshot = SnapshotTags::parse(&logical.tags).and_then(|tags| tags.driver);
-        let maker = snapshot.or_else(|| CopySourceTags::parse(&logical.tags).map(|tags| tags.driver));
-        maker.is_some_and(|maker| maker == driver) && !logical.is_snapshot()
-    };
-    view.groups.iter().flat_map(move |group| {
-        group.logical_volumes.iter().filter(is_broken_off).map(|logical| (Arc::clone(group), logical.clone()))
-    })
 }
 
 fn lost(origin: &Origin) -> Error {

@@ -10,38 +10,61 @@ use crate::client;
 /// Bytes of an extent of the trials' volume group: LVM's default.
 pub const EXTENT: u64 = 4 << 20;
 
+/// The thin pool of the class `thin`.
+pub const POOL: &str = "quarry-thin";
+/// How large it is made.
+const POOL_SIZE: &str = "1Gi";
+
 /// How a volume is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Ext4,
     Xfs,
     Btrfs,
     Block,
+    ThinExt4,
+    ThinBlock,
 }
 
 impl Kind {
     pub fn is_block(self) -> bool {
-        self == Self::Block
+        matches!(self, Self::Block | Self::ThinBlock)
+    }
+
+    /// Whether it lies in the thin pool.
+    pub fn is_thin(self) -> bool {
+        matches!(self, Self::ThinExt4 | Self::ThinBlock)
+    }
+
+    /// What a volume of this kind can be copied to, in its own layout first; nothing where that would be most of a trial.
+    pub fn copies(self) -> Option<[Self; 2]> {
+        match self {
+            Self::Ext4 => Some([Self::Ext4, Self::ThinExt4]),
+            Self::ThinExt4 => Some([Self::ThinExt4, Self::Ext4]),
+            Self::Block => Some([Self::Block, Self::ThinBlock]),
+            Self::ThinBlock => Some([Self::ThinBlock, Self::Block]),
+            Self::Xfs | Self::Btrfs => None,
+        }
     }
 
     /// How the node is told.
     pub fn capability(self) -> v1::VolumeCapability {
         match self {
-            Self::Ext4 => client::mounted("ext4"),
+            Self::Ext4 | Self::ThinExt4 => client::mounted("ext4"),
             Self::Xfs => client::mounted("xfs"),
             Self::Btrfs => client::mounted("btrfs"),
-            Self::Block => client::block(),
+            Self::Block | Self::ThinBlock => client::block(),
         }
     }
 
     /// The smallest size that is asked for: room for the file system and some records.
     pub fn least_bytes(self) -> u64 {
         match self {
-            Self::Ext4 => 16 << 20,
+            Self::Ext4 | Self::ThinExt4 => 16 << 20,
             Self::Xfs => 304 << 20,
             Self::Btrfs => 256 << 20,
-            Self::Block => 4 << 20,
+            Self::Block | Self::ThinBlock => 4 << 20,
         }
     }
 
@@ -51,6 +74,7 @@ impl Kind {
             Self::Ext4 => "zero",
             Self::Block => "discard",
             Self::Xfs | Self::Btrfs => "none",
+            Self::ThinExt4 | Self::ThinBlock => "thin",
         }
     }
 
@@ -65,8 +89,14 @@ impl Kind {
 
 /// The classes file that [`Kind::create`] counts on.
 pub fn classes_file(group: &str) -> String {
-    let class = |name: &str| format!("- name: {name}\n  volumeGroups: [{group}]\n  wipe: {name}\n");
-    format!("classes:\n{}  default: true\n{}{}", class("zero"), class("discard"), class("none"))
+    // A thick snapshot that was lost for want of room would be right, but nothing to check.
+    let class =
+        |name: &str| format!("- name: {name}\n  volumeGroups: [{group}]\n  wipe: {name}\n  snapshotReserve: 100%\n");
+    let thin = format!(
+        "- name: thin\n  volumeGroups: [{group}]\n  layout: thin\n  \
+         thinPool: {{name: {POOL}, size: {POOL_SIZE}, overcommit: '10.0'}}\n"
+    );
+    format!("classes:\n{}  default: true\n{}{}{thin}", class("zero"), class("discard"), class("none"))
 }
 
 /// A capacity range.

@@ -12,58 +12,133 @@ use quarry::host::linux::Linux;
 use quarry::host::processes::Processes;
 use quarry::lvm::groups::Groups;
 use quarry::lvm::tags::VolumeTags;
+use quarry::lvm::tags::copy_source::CopySourceTags;
+use quarry::lvm::tags::snapshot::SnapshotTags;
+
+use crate::inside::kind::{EXTENT, POOL};
 
 /// How long the node may take to wipe and remove what was deleted.
-const REMOVAL_LIMIT: Duration = Duration::from_mins(1);
+const REMOVAL_LIMIT: Duration = Duration::from_secs(90);
 /// How long a state of transition may last before it counts.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The logical volumes of the group with what their tags say; `None` for one that is not the driver's.
-pub fn logical_volumes(group: &str) -> Result<BTreeMap<String, Option<VolumeTags>>> {
-    let output = run("lvm", &["lvs", "--all", "--noheadings", "--separator", ";", "-o", "lv_name,lv_tags", group])?;
-    let volumes = output.lines().filter_map(|line| line.trim().split_once(';')).map(|(name, tags)| {
+/// What a logical volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A volume or a snapshot.
+    Wanted,
+    /// It goes by itself: it is deleted, was made for a copy, or is what a command left that broke off.
+    Going,
+    /// The thin pool, or what lvm keeps for it.
+    Pool,
+    /// Not the driver's.
+    Foreign,
+}
+
+/// The logical volumes of the group.
+pub fn logical_volumes(group: &str) -> Result<BTreeMap<String, Role>> {
+    let columns = "lv_name,lv_tags,segtype,origin";
+    let output = run("lvm", &["lvs", "--all", "--noheadings", "--separator", ";", "-o", columns, group])?;
+    let volumes = output.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.trim().split(';').collect();
+        let [name, tags, kind, origin] = fields[..] else { return None };
         let tags: Vec<String> = tags.split(',').map(str::to_owned).collect();
-        (name.to_owned(), VolumeTags::parse(&tags))
+        let role = match VolumeTags::parse(&tags) {
+            Some(tags) if tags.deleting.is_none() => Role::Wanted,
+            Some(_) => Role::Going,
+            None if name == POOL && kind == "thin-pool" || name.starts_with('[') => Role::Pool,
+            None if CopySourceTags::parse(&tags).is_some() => Role::Going,
+            None if SnapshotTags::parse(&tags).is_some() && (kind == "thin" || !origin.is_empty()) => Role::Wanted,
+            None if SnapshotTags::parse(&tags).is_some() => Role::Going,
+            None => Role::Foreign,
+        };
+        Some((name.to_owned(), role))
     });
     Ok(volumes.collect())
 }
 
-/// Logical volumes that are neither in the list nor being deleted.
-pub fn orphans(group: &str, listed: &[String]) -> Result<Vec<String>> {
-    let orphans = logical_volumes(group)?.into_iter().filter_map(|(name, tags)| match tags {
-        None => Some(format!("logical volume {name} carries no tags of the driver")),
-        Some(tags) if tags.deleting.is_none() && !listed.contains(&name) => {
-            Some(format!("logical volume {name} is neither listed nor being deleted"))
+/// Logical volumes that are neither in the list nor going.
+pub async fn orphans(group: &str, listed: &[String]) -> Result<Vec<String>> {
+    let begun = Instant::now();
+    loop {
+        let orphans = logical_volumes(group)?.into_iter().filter_map(|(name, role)| match role {
+            Role::Foreign => Some(format!("logical volume {name} carries no tags of the driver")),
+            Role::Wanted if !listed.contains(&name) => {
+                Some(format!("logical volume {name} is neither listed nor being deleted"))
+            }
+            _ => None,
+        });
+        let orphans: Vec<String> = orphans.collect();
+        // What a command left that broke off goes within a look of the node.
+        if orphans.is_empty() || begun.elapsed() > SETTLE_LIMIT {
+            return Ok(orphans);
         }
-        Some(_) => None,
-    });
-    Ok(orphans.collect())
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
-/// Waits until every logical volume is gone; then all extents must be free and nothing mapped.
+/// Waits until every logical volume but the pool is gone; then all extents must be free but the pool's, nothing be in that, and
+/// nothing be mapped.
 pub async fn emptied(group: &str) -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
-        let left = logical_volumes(group)?;
+        let left: Vec<String> =
+            logical_volumes(group)?.into_iter().filter(|(_, role)| *role != Role::Pool).map(|(name, _)| name).collect();
         if left.is_empty() {
             break;
         }
         if begun.elapsed() > REMOVAL_LIMIT {
-            return Ok(vec![format!("a minute after the last deletion there still is {:?}", left.keys())]);
+            return Ok(vec![format!("{REMOVAL_LIMIT:?} after the last deletion there still is {left:?}")]);
         }
         tokio::time::sleep(PAUSE).await;
     }
     let mut found = Vec::new();
+    let output =
+        run("lvm", &["lvs", "--all", "--noheadings", "--units", "b", "--nosuffix", "-o", "lv_name,lv_size", group])?;
+    // The pool's own size is that of its data.
+    let hidden = output.lines().map(str::split_whitespace).filter_map(|mut words| Some((words.next()?, words.next()?)));
+    let hidden = hidden.filter(|(name, _)| name.starts_with('['));
+    let pool: u64 = hidden.map(|(_, bytes)| bytes.parse::<u64>().unwrap_or_default()).sum::<u64>() / EXTENT;
+    if pool > 0 {
+        found.extend(pool_disagreements(group)?);
+    }
+    let mut found = Vec::new();
     let output = run("lvm", &["vgs", "--noheadings", "-o", "vg_extent_count,vg_free_count", group])?;
     let counts: Vec<&str> = output.split_whitespace().collect();
-    if counts.len() != 2 || counts[0] != counts[1] {
-        found.push(format!("the group is empty, but of its extents (all, free) there are {counts:?}"));
+    let counts: Vec<u64> = counts.iter().filter_map(|count| count.parse().ok()).collect();
+    if counts.len() != 2 || counts[0] != counts[1] + pool {
+        found.push(format!(
+            "the group is empty, but of its extents (all, free) there are {counts:?}, the pool has {pool}"
+        ));
     }
     let devices = run("dmsetup", &["ls"])?;
-    if !devices.contains("No devices found") {
+    let of_pool = format!("{group}-{}", POOL.replace('-', "--"));
+    if devices.lines().any(|device| !device.starts_with(&of_pool) && !device.contains("No devices found")) {
         found.push(format!("the group is empty, but there are mapped devices: {devices}"));
     }
+    Ok(found)
+}
+
+/// What a pool without volumes still holds, and whether lvm and the kernel are at the same transaction of it. lvm checks
+/// its metadata (`thin_check`) when it makes it active.
+fn pool_disagreements(group: &str) -> Result<Vec<String>> {
+    let name = format!("{group}/{POOL}");
+    if let Err(problem) = run("lvm", &["lvchange", "--activate", "y", &name]) {
+        return Ok(vec![format!("the pool cannot be activated: {problem:#}")]);
+    }
+    let status = run("dmsetup", &["status", "--target", "thin-pool"])?;
+    let transaction = run("lvm", &["lvs", "--noheadings", "-o", "transaction_id", &name])?;
+    // `NAME: 0 SECTORS thin-pool TRANSACTION USED/ALL USED/ALL …`, of metadata and of data.
+    let words: Vec<&str> = status.split_whitespace().skip_while(|word| *word != "thin-pool").skip(1).collect();
+    let mut found = Vec::new();
+    if words.first() != Some(&transaction.as_str()) {
+        found.push(format!("lvm is at transaction {transaction} of the pool, the kernel says {status}"));
+    }
+    if !words.get(2).is_some_and(|data| data.starts_with("0/")) {
+        found.push(format!("no volume is in the pool, but it holds something: {status}"));
+    }
+    run("lvm", &["lvchange", "--activate", "n", &name]).ok();
     Ok(found)
 }
 

@@ -83,7 +83,10 @@ fn changes_group(journal: &Path) -> bool {
         Entry::Intent { volume: other, call } if other == volume => Some(call),
         _ => None,
     });
-    let changes = matches!(call, Some(Call::Create { .. } | Call::Delete | Call::Grow { .. }));
+    let changes = matches!(
+        call,
+        Some(Call::Create { .. } | Call::Copy { .. } | Call::Snapshot { .. } | Call::Delete | Call::Grow { .. })
+    );
     changes && !matches!(answer, Answer::Refused { .. })
 }
 

@@ -56,7 +56,7 @@ impl Node {
         for (group, names) in by_group(snapshots).into_values() {
             let turn = self.writer.turn(&group.name).await;
             let names: Vec<String> = names.into_iter().map(String::from).collect();
-            let removed = self.writer.remove(&turn, group, &names).await;
+            let removed = self.remove_volumes(&turn, group, &names).await;
             drop(turn);
             self.reaper.changed(&group.name);
             let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));

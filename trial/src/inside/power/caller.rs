@@ -59,6 +59,14 @@ impl Caller {
         }
     }
 
+    /// The node's snapshots: id and bytes.
+    pub async fn list_snapshots(&self) -> Result<Vec<(String, u64)>> {
+        let answer = self.client.controller.clone().list_snapshots(v1::ListSnapshotsRequest::default()).await;
+        let snapshots =
+            answer.context("ListSnapshots")?.into_inner().entries.into_iter().filter_map(|entry| entry.snapshot);
+        Ok(snapshots.map(|snapshot| (snapshot.snapshot_id, unsigned(snapshot.size_bytes))).collect())
+    }
+
     /// One call of the node, between two lines of the journal.
     pub async fn call(&self, name: &str, call: &Call) -> Result<Answer> {
         self.journal.write(&Entry::Intent { volume: name.to_owned(), call: call.clone() })?;
@@ -101,6 +109,33 @@ impl Caller {
                 let answer = controller.create_volume(kind.create(name, *bytes, 0)).await?.into_inner();
                 let volume = answer.volume.unwrap_or_default();
                 Ok(Answer::Volume { id: volume.volume_id, bytes: unsigned(volume.capacity_bytes) })
+            }
+            Call::Copy { from, kind, bytes } => {
+                let source = self.journal.volume(from);
+                let mut request = kind.create(name, *bytes, 0);
+                request.volume_content_source =
+                    Some(client::source(&source.id.unwrap_or_default(), source.snapshot_of.is_some()));
+                let answer = controller.create_volume(request).await?.into_inner();
+                let volume = answer.volume.unwrap_or_default();
+                Ok(Answer::Volume { id: volume.volume_id, bytes: unsigned(volume.capacity_bytes) })
+            }
+            Call::Snapshot { of } => {
+                let source_volume_id = self.journal.volume(of).id.unwrap_or_default();
+                let request =
+                    v1::CreateSnapshotRequest { name: name.to_owned(), source_volume_id, ..Default::default() };
+                let snapshot = controller.create_snapshot(request).await?.into_inner().snapshot.unwrap_or_default();
+                if !snapshot.ready_to_use {
+                    return Err(Status::new(Code::DataLoss, "the snapshot is lost"));
+                }
+                Ok(Answer::Volume { id: snapshot.snapshot_id, bytes: unsigned(snapshot.size_bytes) })
+            }
+            Call::Delete if volume.snapshot_of.is_some() => {
+                let snapshot_id = volume.id.unwrap_or_else(|| {
+                    let logical_name = quarry::lvm::names::snapshot_name(name);
+                    format!("{}/{logical_name}", crate::site::NODE_NAME)
+                });
+                let request = v1::DeleteSnapshotRequest { snapshot_id, ..Default::default() };
+                done(controller.delete_snapshot(request)).await
             }
             Call::Delete => {
                 let request = v1::DeleteVolumeRequest { volume_id, ..Default::default() };

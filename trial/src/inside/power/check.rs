@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use quarry::lvm::names::snapshot_name;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::inside::Place;
+use crate::inside::kind::Kind;
 use crate::inside::leftovers;
 use crate::inside::power::caller::Caller;
 use crate::inside::power::journal::Journal;
 use crate::inside::power::ledger::{Call, Entry, Existence, Volume};
-use crate::inside::power::records;
+use crate::inside::power::records::{self, Record};
 
 /// What the check is told.
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,9 @@ pub struct Options {
     #[arg(long)]
     empty: bool,
 }
+
+/// How the names of volumes end that only a check makes, of snapshots.
+const OF_CHECK: &str = "-check";
 
 /// What was checked and what was wrong.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -68,12 +73,27 @@ pub async fn run(options: &Options) -> Result<()> {
 async fn check(options: &Options, caller: &Caller, findings: &mut Findings) -> Result<()> {
     let group = &options.place.group;
     look(group, caller, findings).await?;
-    let mut checks = JoinSet::new();
+    // What an earlier check has made and was cut off.
+    for (name, volume) in of_checks(&caller.journal) {
+        if let Some((call, _)) = &volume.pending {
+            caller.insist(&name, call).await?;
+        }
+        take_away(caller, &name).await?;
+    }
+    // A snapshot or a copy that is being made holds up its source, so one after the other.
     for (name, volume) in caller.journal.ledger().volumes {
-        let (caller, empty) = (caller.clone(), options.empty);
+        findings.retried += u64::from(volume.pending.is_some());
+        if let Err(error) = end_pending(caller, &name, &volume).await {
+            findings.violations.push(format!("{name}: {error:#}"));
+        }
+    }
+    let mut checks = JoinSet::new();
+    let is_of_check = |name: &str| name.ends_with(OF_CHECK);
+    for (name, volume) in caller.journal.ledger().volumes.into_iter().filter(|(name, _)| !is_of_check(name)) {
+        let caller = caller.clone();
         checks.spawn(async move {
             let mut findings = Findings::default();
-            if let Err(error) = converge(&caller, &name, &volume, empty, &mut findings).await {
+            if let Err(error) = converge(&caller, &name, &volume, &mut findings).await {
                 findings.violations.push(format!("{name}: {error:#}"));
             }
             findings
@@ -83,6 +103,15 @@ async fn check(options: &Options, caller: &Caller, findings: &mut Findings) -> R
         findings.add(found?);
     }
     if options.empty {
+        // Thick volumes outlive their snapshots.
+        let (snapshots, volumes): (Vec<_>, Vec<_>) =
+            caller.journal.ledger().volumes.into_iter().partition(|(_, volume)| volume.snapshot_of.is_some());
+        for (name, _) in snapshots {
+            caller.insist(&name, &Call::Delete).await?;
+        }
+        for (name, _) in volumes {
+            take_away(caller, &name).await?;
+        }
         findings.violations.extend(leftovers::emptied(group).await?);
         findings.violations.extend(leftovers::mounts_below(&options.place.kubelet)?);
         let targets = options.place.kubelet.join("target");
@@ -102,8 +131,13 @@ async fn look(group: &str, caller: &Caller, findings: &mut Findings) -> Result<(
     violations.extend(leftovers::metadata(group).await?);
     let listed: BTreeMap<String, u64> = caller.list().await?.into_iter().collect();
     let names: Vec<String> = listed.keys().filter_map(|id| Some(id.split_once('/')?.1.to_owned())).collect();
-    violations.extend(leftovers::orphans(group, &names)?);
-    let mut volumes = caller.journal.ledger().volumes;
+    let snapshots: BTreeMap<String, u64> = caller.list_snapshots().await?.into_iter().collect();
+    let names: Vec<String> =
+        names.into_iter().chain(snapshots.keys().filter_map(|id| Some(id.split_once('/')?.1.to_owned()))).collect();
+    violations.extend(leftovers::orphans(group, &names).await?);
+    let (known_snapshots, mut volumes): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        caller.journal.ledger().volumes.into_iter().partition(|(_, volume)| volume.snapshot_of.is_some());
+    violations.extend(wrong_snapshots(&snapshots, &known_snapshots));
     for (id, bytes) in &listed {
         let name = id.split_once('/').map_or(id.as_str(), |(_, name)| name);
         match volumes.remove(name) {
@@ -127,19 +161,23 @@ fn wrongly_listed(id: &str, bytes: u64, volume: &Volume) -> Option<String> {
     }
     let is_pending = |call: &Call| volume.pending.as_ref().is_some_and(|(pending, _)| pending == call);
     let grows = matches!(volume.pending, Some((Call::Grow { .. }, _)));
+    // It is as large as its source first.
+    let is_copied = matches!(volume.pending, Some((Call::Copy { .. }, _)));
     let is_right = match volume.existence {
         Existence::Present => bytes == volume.bytes || grows && bytes == volume.asked,
         // Its creation or deletion was cut off.
-        _ => bytes == volume.asked || is_pending(&Call::Delete) && bytes == volume.bytes,
+        _ => {
+            bytes == volume.asked
+                || is_copied && bytes <= volume.asked
+                || is_pending(&Call::Delete) && bytes == volume.bytes
+        }
     };
     (!is_right).then(|| format!("{id} is listed with {bytes} bytes; known is {volume:?}"))
 }
 
-/// Brings what was cut off to its end, and reads back what was written.
-async fn converge(caller: &Caller, name: &str, volume: &Volume, empty: bool, findings: &mut Findings) -> Result<()> {
-    let pending = volume.pending.as_ref().map(|(call, _)| call.clone());
-    if let Some(call) = &pending {
-        findings.retried += 1;
+/// Brings what was cut off to its end.
+async fn end_pending(caller: &Caller, name: &str, volume: &Volume) -> Result<()> {
+    if let Some((call, _)) = &volume.pending {
         if matches!(call, Call::Publish | Call::GrowOnNode) {
             caller.insist(name, &Call::Stage).await?;
         }
@@ -148,18 +186,63 @@ async fn converge(caller: &Caller, name: &str, volume: &Volume, empty: bool, fin
         }
         caller.insist(name, call).await?;
     }
-    let now = caller.journal.volume(name);
-    if now.existence == Existence::Present {
-        read_back(caller, name, &now, findings).await?;
-    }
-    if !empty {
+    Ok(())
+}
+
+/// Reads back what was written.
+async fn converge(caller: &Caller, name: &str, volume: &Volume, findings: &mut Findings) -> Result<()> {
+    match (volume.existence, &volume.snapshot_of) {
+        (Existence::Present, Some(of)) => restore(caller, name, volume, of, findings).await,
         // Those that are in use stay so: the next work begins with them.
-        return Ok(());
+        (Existence::Present, None) => read_back(caller, name, volume, findings).await,
+        _ => Ok(()),
     }
+}
+
+/// A volume of the snapshot holds what the snapshot's volume held, and nothing that was written later.
+async fn restore(caller: &Caller, name: &str, snapshot: &Volume, of: &str, findings: &mut Findings) -> Result<()> {
+    let Some(kinds) = snapshot.kind.and_then(Kind::copies) else { bail!("no snapshot is made of such volumes") };
+    let kind = kinds[usize::from(fastrand::bool())];
+    let copy = format!("{name}{OF_CHECK}");
+    let call = Call::Copy { from: name.to_owned(), kind, bytes: snapshot.bytes };
+    caller.insist(&copy, &call).await.context("a volume of the snapshot")?;
+    read_back(caller, &copy, &caller.journal.volume(&copy), findings).await?;
+    let is_later = |record: &Record| !snapshot.records.contains(record);
+    let later: Vec<Record> = caller.journal.volume(of).records.into_iter().filter(is_later).collect();
+    let target = caller.target(&copy);
+    let late = tokio::task::block_in_place(|| records::present(kind, &target, &later).map(|found| found.len()))?;
+    if late > 0 {
+        findings.violations.push(format!("{name}: {late} records are in it that were written after it was made"));
+    }
+    take_away(caller, &copy).await
+}
+
+async fn take_away(caller: &Caller, name: &str) -> Result<()> {
     for call in [Call::Unpublish, Call::Unstage, Call::Delete] {
         caller.insist(name, &call).await?;
     }
     Ok(())
+}
+
+/// Volumes that only a check has made.
+fn of_checks(journal: &Journal) -> Vec<(String, Volume)> {
+    journal.ledger().volumes.into_iter().filter(|(name, _)| name.ends_with(OF_CHECK)).collect()
+}
+
+fn wrong_snapshots(listed: &BTreeMap<String, u64>, known: &BTreeMap<String, Volume>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, snapshot) in known.iter().filter(|(_, snapshot)| snapshot.existence == Existence::Present) {
+        let bytes = snapshot.id.as_ref().and_then(|id| listed.get(id));
+        if bytes != Some(&snapshot.bytes) {
+            let expected = snapshot.bytes;
+            wrong.push(format!("snapshot {name} with {expected} bytes was answered and is listed with {bytes:?}"));
+        }
+    }
+    let ids: Vec<String> =
+        known.keys().map(|name| format!("{}/{}", crate::site::NODE_NAME, snapshot_name(name))).collect();
+    let unknown = listed.keys().filter(|id| !ids.contains(id));
+    wrong.extend(unknown.map(|id| format!("snapshot {id} is listed, but nobody asked for it, or it was deleted")));
+    wrong
 }
 
 async fn read_back(caller: &Caller, name: &str, volume: &Volume, findings: &mut Findings) -> Result<()> {

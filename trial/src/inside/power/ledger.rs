@@ -11,13 +11,28 @@ use crate::inside::power::records::Record;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
-    Create { kind: Kind, bytes: u64 },
+    Create {
+        kind: Kind,
+        bytes: u64,
+    },
+    /// Of a volume or a snapshot.
+    Copy {
+        from: String,
+        kind: Kind,
+        bytes: u64,
+    },
+    /// Makes a snapshot of a volume.
+    Snapshot {
+        of: String,
+    },
     Delete,
     Stage,
     Unstage,
     Publish,
     Unpublish,
-    Grow { bytes: u64 },
+    Grow {
+        bytes: u64,
+    },
     GrowOnNode,
 }
 
@@ -57,7 +72,7 @@ pub enum Existence {
     Unknown,
 }
 
-/// What is known of a volume.
+/// What is known of a volume, or of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Volume {
     pub existence: Existence,
@@ -69,6 +84,8 @@ pub struct Volume {
     pub asked: u64,
     pub staged: bool,
     pub published: bool,
+    /// The volume that it is a snapshot of, if it is one.
+    pub snapshot_of: Option<String>,
     /// What must be read back.
     pub records: Vec<Record>,
     /// Sent and not answered, with what was known before.
@@ -92,7 +109,14 @@ impl Ledger {
                     (volume.staged, volume.published) = (false, false);
                 }
             }
-            Entry::Intent { volume, call } => self.volumes.entry(volume.clone()).or_default().sent(call),
+            Entry::Intent { volume, call } => {
+                let source = match call {
+                    Call::Copy { from, .. } => self.volumes.get(from).cloned(),
+                    Call::Snapshot { of } => self.volumes.get(of).cloned(),
+                    _ => None,
+                };
+                self.volumes.entry(volume.clone()).or_default().sent(call, source.unwrap_or_default());
+            }
             Entry::Outcome { volume: name, answer } => {
                 let volume = self.volumes.entry(name.clone()).or_default();
                 if let Err(problem) = volume.answered(answer) {
@@ -108,9 +132,24 @@ impl Ledger {
 }
 
 impl Volume {
-    fn sent(&mut self, call: &Call) {
+    fn sent(&mut self, call: &Call, source: Self) {
         let before = self.existence;
         match call {
+            Call::Copy { kind, bytes, .. } => {
+                if before != Existence::Present {
+                    self.existence = Existence::Unknown;
+                    self.kind = Some(*kind);
+                    self.asked = rounded(*bytes);
+                    self.records = source.records;
+                }
+            }
+            Call::Snapshot { of } => {
+                if before != Existence::Present {
+                    self.existence = Existence::Unknown;
+                    (self.kind, self.asked, self.records) = (source.kind, source.bytes, source.records);
+                    self.snapshot_of = Some(of.clone());
+                }
+            }
             Call::Create { kind, bytes } => {
                 if before != Existence::Present {
                     self.existence = Existence::Unknown;
@@ -136,18 +175,21 @@ impl Volume {
         };
         let unexpected = || format!("{call:?} of a volume {before:?} was answered with {answer:?}");
         match (&call, answer) {
-            (Call::Create { .. }, Answer::Volume { id, bytes }) => {
+            (Call::Create { .. } | Call::Copy { .. } | Call::Snapshot { .. }, Answer::Volume { id, bytes }) => {
                 let is_same = before != Existence::Present || self.bytes == *bytes && self.id.as_ref() == Some(id);
                 if !is_same || *bytes != self.asked {
                     return Err(unexpected());
                 }
                 (self.existence, self.id, self.bytes) = (Existence::Present, Some(id.clone()), *bytes);
             }
-            // Its predecessor is being wiped.
-            (Call::Create { .. }, Answer::Refused { code, .. })
+            // Its predecessor is being wiped, or its source is busy.
+            (Call::Create { .. } | Call::Copy { .. } | Call::Snapshot { .. }, Answer::Refused { code, .. })
                 if code == "Aborted" && before != Existence::Present =>
             {
                 self.existence = before;
+                if before == Existence::Absent {
+                    self.records.clear();
+                }
                 if before == Existence::Unknown {
                     self.pending = Some((call, before));
                 }
@@ -220,6 +262,30 @@ mod tests {
         let wait = Answer::Refused { code: String::from("Aborted"), message: String::new() };
         let (volume, problems) = folded(&[(create(), Some(wait))]);
         assert_eq!((volume.existence, problems.len()), (Existence::Absent, 0));
+    }
+
+    #[test]
+    fn a_snapshot_and_its_copy_hold_what_the_volume_held_when_it_was_asked_for() {
+        let mut ledger = Ledger::default();
+        let mut tell = |name: &str, call: Call, answer: Answer| {
+            ledger.apply(&Entry::Intent { volume: name.to_owned(), call });
+            ledger.apply(&Entry::Outcome { volume: name.to_owned(), answer });
+        };
+        tell("v", create(), made());
+        tell("s", Call::Snapshot { of: String::from("v") }, made());
+        let record = Record { number: 0, slot: 3, seed: 7 };
+        ledger.apply(&Entry::Record { volume: String::from("v"), record });
+        let mut tell = |name: &str, call: Call, answer: Answer| {
+            ledger.apply(&Entry::Intent { volume: name.to_owned(), call });
+            ledger.apply(&Entry::Outcome { volume: name.to_owned(), answer });
+        };
+        let copy = |from: &str| Call::Copy { from: from.to_owned(), kind: Kind::ThinBlock, bytes: 4 << 20 };
+        tell("c", copy("v"), made());
+        tell("d", copy("s"), made());
+        tell("v", Call::Delete, Answer::Done);
+        let records = |name: &str| ledger.volumes[name].records.len();
+        assert_eq!([records("v"), records("s"), records("c"), records("d")], [0, 0, 1, 0]);
+        assert_eq!(ledger.problems, Vec::<String>::new());
     }
 
     #[test]

@@ -101,6 +101,20 @@ pub fn wrong(kind: Kind, target: &Path, records: &[Record]) -> Result<Vec<String
     Ok(wrong)
 }
 
+/// Those of the records that are there.
+pub fn present<'r>(kind: Kind, target: &Path, records: &'r [Record]) -> Result<Vec<&'r Record>> {
+    let file = match File::open(path(kind, target)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let is_there = |record: &&Record| {
+        let mut found = vec![0; RECORD];
+        file.read_exact_at(&mut found, record.offset()).is_ok() && found == record.content()
+    };
+    Ok(records.iter().filter(is_there).collect())
+}
+
 fn described(found: &[u8]) -> String {
     let number = |at: usize| found[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     if found.iter().all(|byte| *byte == 0) {
@@ -123,6 +137,8 @@ mod tests {
         let records = [record(0, 3), record(1, 0)];
         write(Kind::Ext4, folder.path(), &records).unwrap();
         assert!(wrong(Kind::Ext4, folder.path(), &records).unwrap().is_empty());
+        let known = [record(0, 3), record(5, 3)];
+        assert_eq!(present(Kind::Ext4, folder.path(), &known).unwrap(), [&known[0]]);
         let others = [record(2, 0), record(2, 1), record(2, 4)];
         let wrong = wrong(Kind::Ext4, folder.path(), &others).unwrap();
         assert!(wrong[0].contains("the whole record number 1") && wrong[1].contains("zeroes"), "{wrong:?}");

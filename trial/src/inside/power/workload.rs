@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long, default_value_t = 4)]
     clients: u64,
     /// Kinds of volumes; the first clients have the first ones more often
-    #[arg(long, value_delimiter = ',', default_values = ["ext4", "block", "xfs", "btrfs"])]
+    #[arg(long, value_delimiter = ',', default_values = ["ext4", "thin-ext4", "block", "thin-block", "xfs", "btrfs"])]
     kinds: Vec<Kind>,
 }
 
@@ -49,11 +49,11 @@ pub async fn run(options: &Options) -> Result<()> {
     for number in 0..options.clients {
         let random = fastrand::Rng::with_seed(options.seed.wrapping_add(number));
         let names = (0..3).map(|volume| format!("v{number}-{volume}")).collect();
+        let snapshots = (0..2).map(|snapshot| format!("s{number}-{snapshot}")).collect();
         // One large volume at most for each client: xfs for some, btrfs for others.
-        let (small, large): (Vec<Kind>, Vec<Kind>) =
-            options.kinds.iter().partition(|kind| matches!(kind, Kind::Ext4 | Kind::Block));
+        let (small, large): (Vec<Kind>, Vec<Kind>) = options.kinds.iter().partition(|kind| kind.copies().is_some());
         let large = large.get(usize::try_from(number)? % large.len().max(1)).copied();
-        let worker = Worker { caller: caller.clone(), random, names, small, large };
+        let worker = Worker { caller: caller.clone(), random, names, snapshots, small, large };
         clients.spawn(worker.work());
     }
     while let Some(ended) = clients.join_next().await {
@@ -74,6 +74,7 @@ struct Worker {
     caller: Caller,
     random: fastrand::Rng,
     names: Vec<String>,
+    snapshots: Vec<String>,
     small: Vec<Kind>,
     large: Option<Kind>,
 }
@@ -81,25 +82,74 @@ struct Worker {
 impl Worker {
     async fn work(mut self) -> Result<()> {
         loop {
+            // What was not answered comes first: what it is about must stay as it is until then.
+            if let Some((name, call)) = self.unanswered() {
+                self.call(&name, &call).await?;
+                continue;
+            }
+            if self.random.u8(..100) < 20 {
+                let name = self.snapshots[self.random.usize(..self.snapshots.len())].clone();
+                if let Some(call) = self.choose_for_snapshot(&name) {
+                    self.call(&name, &call).await?;
+                }
+                continue;
+            }
             let index = self.random.usize(..self.names.len());
             let name = self.names[index].clone();
             let volume = self.caller.journal.volume(&name);
             match self.choose(index, &volume) {
                 Step::Write(count) => self.caller.write(&name, &volume, count, &mut self.random)?,
-                Step::Call(call) => {
-                    let answer = self.caller.call(&name, &call).await?;
-                    if matches!(&answer, Answer::Refused { code, .. } if asks_for_patience(code)) {
-                        tokio::time::sleep(BUSY_PAUSE).await;
-                    }
-                    let is_repeated = !matches!(answer, Answer::Refused { .. }) && self.random.u8(..10) == 0;
-                    if is_repeated {
-                        // A caller that missed the answer asks again.
-                        self.caller.call(&name, &call).await?;
-                    }
-                }
+                Step::Call(call) => self.call(&name, &call).await?,
                 Step::GrowWhileWriting(call) => self.grow_while_writing(&name, &volume, &call).await?,
             }
         }
+    }
+
+    async fn call(&self, name: &str, call: &Call) -> Result<()> {
+        let answer = self.caller.call(name, call).await?;
+        if matches!(&answer, Answer::Refused { code, .. } if asks_for_patience(code)) {
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        let is_repeated = !matches!(answer, Answer::Refused { .. }) && fastrand::u8(..10) == 0;
+        if is_repeated {
+            // A caller that missed the answer asks again.
+            self.caller.call(name, call).await?;
+        }
+        Ok(())
+    }
+
+    fn unanswered(&self) -> Option<(String, Call)> {
+        self.names.iter().chain(&self.snapshots).find_map(|name| {
+            let (call, _) = self.caller.journal.volume(name).pending?;
+            Some((name.clone(), call))
+        })
+    }
+
+    /// Snapshots are made of volumes that are in use, and deleted.
+    fn choose_for_snapshot(&mut self, name: &str) -> Option<Call> {
+        if self.caller.journal.volume(name).existence == Existence::Present {
+            return (self.random.u8(..3) == 0).then_some(Call::Delete);
+        }
+        let of = self.names[self.random.usize(..self.names.len())].clone();
+        let volume = self.caller.journal.volume(&of);
+        (volume.published && volume.kind?.copies().is_some()).then_some(Call::Snapshot { of })
+    }
+
+    /// A copy of a volume in use, or of a snapshot: in its own layout or in the other, sometimes larger.
+    fn choose_copy(&mut self) -> Option<Call> {
+        let all: Vec<&String> = self.names.iter().chain(&self.snapshots).collect();
+        let from = all[self.random.usize(..all.len())].clone();
+        let source = self.caller.journal.volume(&from);
+        let is_there = source.published || source.snapshot_of.is_some() && source.existence == Existence::Present;
+        let kind = source.kind.filter(|_| is_there)?.copies()?[self.random.usize(..2)];
+        let more = if self.random.bool() { 0 } else { self.random.u64(..(8 << 20)) };
+        Some(Call::Copy { from, kind, bytes: source.bytes + more })
+    }
+
+    /// Whether a volume is held by its snapshots: thick ones are neither grown nor deleted while there are any.
+    fn is_held(&self, name: &str, volume: &Volume) -> bool {
+        let is_of_it = |snapshot: &String| self.caller.journal.volume(snapshot).snapshot_of.as_deref() == Some(name);
+        !volume.kind.is_some_and(Kind::is_thin) && self.snapshots.iter().any(is_of_it)
     }
 
     async fn grow_while_writing(&mut self, name: &str, volume: &Volume, call: &Call) -> Result<()> {
@@ -119,10 +169,13 @@ impl Worker {
     }
 
     fn choose(&mut self, index: usize, volume: &Volume) -> Step {
-        if let Some((call, _)) = &volume.pending {
-            return Step::Call(call.clone());
-        }
         if volume.existence == Existence::Absent {
+            if index != 2
+                && self.random.bool()
+                && let Some(copy) = self.choose_copy()
+            {
+                return Step::Call(copy);
+            }
             let kind = match self.large {
                 Some(large) if index == 2 => large,
                 _ => self.small[self.random.usize(..self.small.len())],
@@ -131,14 +184,17 @@ impl Worker {
             return Step::Call(Call::Create { kind, bytes });
         }
         let roll = self.random.u8(..100);
-        let can_grow = volume
-            .kind
-            .is_some_and(|kind| volume.bytes < kind.least_bytes() + (16 << 20) + GROWTH * crate::inside::kind::EXTENT);
+        let is_held = self.is_held(&self.names[index], volume);
+        let can_grow = !is_held
+            && volume.kind.is_some_and(|kind| {
+                volume.bytes < kind.least_bytes() + (16 << 20) + GROWTH * crate::inside::kind::EXTENT
+            });
         let grow = Call::Grow { bytes: volume.bytes + self.random.u64(1..(12 << 20)) };
         match (volume.staged, volume.published) {
             (false, _) => Step::Call(match roll {
                 0..65 => Call::Stage,
                 65..80 if can_grow => grow,
+                _ if is_held => Call::Stage,
                 _ => Call::Delete,
             }),
             (true, false) => Step::Call(match roll {

@@ -1,0 +1,67 @@
+//! What lvm commands leave that broke off: ended by a signal, or with the power. Most make what they make in several commits.
+//!
+//! - of a thick snapshot: its store, which does not hang on its volume yet
+//! - of a thin volume or snapshot: a logical volume that its pool does not know
+//! - of a pool: a volume with its name and tags that is none
+//!
+//! What they leave suspended [`thaw`](super::thaw) sets going.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::lvm::pool::is_unmade_pool;
+use crate::lvm::tags::{VolumeTags, made_by};
+use crate::lvm::writer::Turn;
+use crate::node::Node;
+use crate::node::thaw::is_ours;
+
+impl Node {
+    /// Removes what a try that broke off left under a name. Anything else under it is in the way. Nobody else has the turn, so
+    /// it is not just being made.
+    pub(super) async fn make_way(&self, turn: &Turn, group: &Arc<VolumeGroup>, there: &LogicalVolume) -> Result<()> {
+        if !is_broken_off(there) {
+            return Err(self.in_the_way(group, there));
+        }
+        if let Some(pool) = there.thin.as_ref().and_then(|thin| group.logical_volume(&thin.pool)) {
+            self.take_out_unsent(group, pool).await?;
+        }
+        self.remove_volumes(turn, group, std::slice::from_ref(&there.name)).await
+    }
+
+    /// Removes volumes under the turn of their group.
+    pub(super) async fn remove_volumes(&self, turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<()> {
+        let activation = self.activation_of_any(group, names).await?;
+        Ok(self.writer.remove(turn, group, names, activation).await?)
+    }
+
+    /// Removes all that this driver's tries which broke off left; nobody asks for them by name any more, perhaps.
+    pub(super) async fn drop_broken_off(&self, view: &View) {
+        for (group, logical) in self.broken_off(view) {
+            let turn = self.writer.turn(&group.name).await;
+            // While nobody has the group's turn none is just being made.
+            let Ok(now) = self.groups.read().await else { return };
+            let found = self.broken_off(&now).find(|(_, now)| now.uuid == logical.uuid);
+            let Some((group, logical)) = found else { continue };
+            if let Err(error) = self.make_way(&turn, &group, &logical).await {
+                tracing::warn!(%error, volume = logical.name, "could not remove what is left of a command that broke off");
+            }
+            self.reaper.changed(&group.name);
+        }
+    }
+
+    fn broken_off<'v>(&'v self, view: &'v View) -> impl Iterator<Item = (Arc<VolumeGroup>, LogicalVolume)> + 'v {
+        let is_left =
+            |logical: &&LogicalVolume| is_broken_off(logical) && made_by(&logical.tags, &self.identity.driver);
+        view.groups.iter().flat_map(move |group| {
+            group.logical_volumes.iter().filter(is_left).map(|logical| (Arc::clone(group), logical.clone()))
+        })
+    }
+}
+
+fn is_broken_off(logical: &LogicalVolume) -> bool {
+    let is_volume = VolumeTags::parse(&logical.tags).is_some();
+    let is_no_snapshot = is_ours(logical) && !is_volume && !logical.is_snapshot();
+    is_unmade_pool(logical) || is_no_snapshot || is_volume && logical.is_unsent()
+}
