@@ -13,6 +13,8 @@ use tonic::{Request, Response, Status};
 use super::connection::Connection;
 use crate::csi::meant_node::name_node;
 use crate::csi::v1::controller_client::ControllerClient;
+use crate::csi::v1::group_controller_client::GroupControllerClient;
+use crate::csi::v1::snapshot_metadata_client::SnapshotMetadataClient;
 use crate::error::Error;
 
 /// The most that a node may answer, bytes: a list of its volumes, some hundred bytes each.
@@ -20,6 +22,39 @@ const ANSWER_LIMIT: usize = 64 << 20;
 
 /// A client of a node's Controller service.
 pub type Client = ControllerClient<Connection>;
+/// A client of a node's `GroupController` service.
+pub type GroupClient = GroupControllerClient<Connection>;
+/// A client of a node's `SnapshotMetadata` service.
+pub type MetadataClient = SnapshotMetadataClient<Connection>;
+
+/// A client of one of a node's services.
+pub trait ServiceClient {
+    /// Over a connection to the node.
+    fn over(connection: Connection) -> Self;
+}
+
+impl ServiceClient for Client {
+    fn over(connection: Connection) -> Self {
+        Self::with_origin(connection, origin()).max_decoding_message_size(ANSWER_LIMIT)
+    }
+}
+
+impl ServiceClient for GroupClient {
+    fn over(connection: Connection) -> Self {
+        Self::with_origin(connection, origin()).max_decoding_message_size(ANSWER_LIMIT)
+    }
+}
+
+impl ServiceClient for MetadataClient {
+    fn over(connection: Connection) -> Self {
+        Self::with_origin(connection, origin()).max_decoding_message_size(ANSWER_LIMIT)
+    }
+}
+
+/// The connection is to the node already; its requests must name some host.
+fn origin() -> Uri {
+    Uri::from_static("http://node")
+}
 
 /// When the caller stops waiting.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +126,7 @@ impl From<Failure> for Status {
 }
 
 /// Makes the call to the node at the other end of the connection.
-pub async fn forward<Q, A, C, F>(
+pub async fn forward<K, Q, A, C, F>(
     node: &str,
     connection: Connection,
     deadline: Deadline,
@@ -99,22 +134,21 @@ pub async fn forward<Q, A, C, F>(
     call: C,
 ) -> Result<A, Failure>
 where
-    C: FnOnce(Client, Request<Q>) -> F,
+    K: ServiceClient,
+    C: FnOnce(K, Request<Q>) -> F,
     F: Future<Output = Result<Response<A>, Status>>,
 {
-    // The connection is to the node already; its requests must name some host.
-    let client = ControllerClient::with_origin(connection, Uri::from_static("http://node"));
-    let client = client.max_decoding_message_size(ANSWER_LIMIT);
     let mut request = Request::new(message);
     deadline.hand_on(&mut request);
     name_node(request.metadata_mut(), node).map_err(|error| Failure::Said(error.into()))?;
-    match deadline.within(call(client, request)).await {
+    match deadline.within(call(K::over(connection), request)).await {
         Some(answer) => answer.map(Response::into_inner).map_err(|status| failure(node, status)),
         None => Err(Failure::Late(node.to_owned())),
     }
 }
 
-fn failure(node: &str, status: Status) -> Failure {
+/// What an error of a call to a node means.
+pub(super) fn failure(node: &str, status: Status) -> Failure {
     let mut causes = Vec::new();
     let mut next = status.source();
     while let Some(cause) = next {

@@ -28,6 +28,7 @@ pub mod forward;
 pub mod gather;
 pub mod kubernetes;
 pub mod membership;
+pub mod metadata_service;
 pub mod orphans;
 pub mod placement;
 pub mod reachable;

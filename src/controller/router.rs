@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::connections::Connections;
 use super::doubts::{Doubt, Doubts};
-use super::forward::{Client, Deadline, Failure, forward};
+use super::forward::{Deadline, Failure, ServiceClient, forward};
 use super::membership::{Member, Membership};
 use crate::error::{Error, Result};
 use crate::telemetry::ControllerGauges;
@@ -102,16 +102,17 @@ impl Router {
     }
 
     /// Makes a call to a node.
-    pub async fn call<Q, A, C, F>(&self, node: &str, deadline: Deadline, message: Q, call: C) -> Result<A, Status>
+    pub async fn call<K, Q, A, C, F>(&self, node: &str, deadline: Deadline, message: Q, call: C) -> Result<A, Status>
     where
-        C: FnOnce(Client, Request<Q>) -> F,
+        K: ServiceClient,
+        C: FnOnce(K, Request<Q>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         self.attempt(node, deadline, message, call).await.map_err(Status::from)
     }
 
     /// The same for those who must know how it failed.
-    pub(super) async fn attempt<Q, A, C, F>(
+    pub(super) async fn attempt<K, Q, A, C, F>(
         &self,
         node: &str,
         deadline: Deadline,
@@ -119,7 +120,8 @@ impl Router {
         call: C,
     ) -> Result<A, Failure>
     where
-        C: FnOnce(Client, Request<Q>) -> F,
+        K: ServiceClient,
+        C: FnOnce(K, Request<Q>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let member = self.membership.borrow().get(node).cloned();
@@ -144,7 +146,7 @@ impl Router {
     }
 
     /// Asks several nodes the same; the answers come in the order of the nodes.
-    pub async fn ask<Q, A, C, F>(
+    pub async fn ask<K, Q, A, C, F>(
         &self,
         nodes: &[String],
         deadline: Deadline,
@@ -152,7 +154,8 @@ impl Router {
         call: C,
     ) -> Vec<(String, Result<A, Status>)>
     where
-        C: Fn(Client, Request<Q>) -> F,
+        K: ServiceClient,
+        C: Fn(K, Request<Q>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let (mut rest, mut asking) = (nodes.iter(), FuturesOrdered::new());

@@ -41,6 +41,7 @@ impl Identity for IdentityService {
             service(Service::ControllerService),
             service(Service::VolumeAccessibilityConstraints),
             service(Service::SnapshotAccessibilityConstraints),
+            service(Service::SnapshotMetadataService),
             expansion(Expansion::Online),
         ]
         .map(|capability| v1::PluginCapability { r#type: Some(capability) });

@@ -27,6 +27,7 @@ pub mod group_backup;
 pub mod health;
 pub mod list;
 pub mod locks;
+pub mod metadata_service;
 pub mod node_service;
 pub mod placement;
 pub mod pools;
@@ -49,6 +50,7 @@ use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
 use self::locks::Locks;
+use self::pools::blocks::MetadataTurns;
 use self::pools::watch::PoolWatch;
 use self::reaper::Reaper;
 use self::snapshot::reserve::ReserveWatch;
@@ -101,6 +103,7 @@ pub struct Node {
     copies: Copies,
     pool_watch: PoolWatch,
     reserve_watch: ReserveWatch,
+    metadata: MetadataTurns,
 }
 
 impl Node {
@@ -127,6 +130,7 @@ impl Node {
             copies: Copies::default(),
             pool_watch: PoolWatch::default(),
             reserve_watch: ReserveWatch::default(),
+            metadata: MetadataTurns::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 //! - [`create`], [`delete`], [`list`]: the calls
 //! - [`thick`], [`reserve`]: what is other about those of thick volumes, and their room
 
+pub mod blocks;
 pub mod create;
 pub mod delete;
 pub mod list;

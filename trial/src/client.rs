@@ -7,6 +7,7 @@ use quarry::csi::v1;
 use quarry::csi::v1::controller_client::ControllerClient;
 use quarry::csi::v1::identity_client::IdentityClient;
 use quarry::csi::v1::node_client::NodeClient;
+use quarry::csi::v1::snapshot_metadata_client::SnapshotMetadataClient;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 use tonic::transport::{Channel, Endpoint};
@@ -17,6 +18,7 @@ pub struct Client {
     pub identity: IdentityClient<Channel>,
     pub controller: ControllerClient<Channel>,
     pub node: NodeClient<Channel>,
+    pub metadata: SnapshotMetadataClient<Channel>,
 }
 
 impl Client {
@@ -27,7 +29,8 @@ impl Client {
         Ok(Self {
             identity: IdentityClient::new(channel.clone()),
             controller: ControllerClient::new(channel.clone()),
-            node: NodeClient::new(channel),
+            node: NodeClient::new(channel.clone()),
+            metadata: SnapshotMetadataClient::new(channel),
         })
     }
 }

@@ -2,5 +2,5 @@
 
 #[test]
 fn snapshots_and_copies_hold_what_their_source_held() {
-    quarry_trial::checks::test("snapshots", &["snapshots"]).unwrap();
+    quarry_trial::checks::test("snapshots", &["snapshots", "copies", "blocks"]).unwrap();
 }

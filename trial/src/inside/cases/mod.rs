@@ -15,9 +15,11 @@ macro_rules! cases {
 }
 
 mod arguments;
+mod blocks;
 mod capacity;
 mod classes;
 mod commands;
+mod copies;
 mod deleting;
 mod foreign_data;
 mod groups;
@@ -61,6 +63,8 @@ pub fn themes() -> Vec<Theme> {
         theme("lvm-failures", lvm_failures::cases()),
         theme("snapshots", snapshots::cases()),
         theme("pools", pools::cases()),
+        theme("copies", copies::cases()),
+        theme("blocks", blocks::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),
