@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use quarry::lvm::layout::Layout;
 use quarry::lvm::names::{is_legal_logical_volume_name, logical_volume_name};
+use quarry::lvm::tags::copy_progress::CopyProgress;
 use quarry::lvm::tags::{BLOCK, Claim, CopiedFrom, FRESH, VolumeTags, deleting_tag, file_system_tag};
 use quarry::lvm::wipe::Wipe;
 use tempfile::TempDir;
@@ -146,6 +147,10 @@ fn lvm_takes_every_name_and_tag_and_reports_them_the_same() {
                 same_uuid: index % 8 == 0,
                 unfinished: index % 3 == 0,
                 ungrown: index % 5 == 0,
+                progress: (index % 12 == 0).then(|| CopyProgress {
+                    of: String::from("CiAEgk-HiCh-N1fr-GMN0-N1bi-O0rO-IXMA93"),
+                    bytes: 1 << 30,
+                }),
             }),
         };
         group

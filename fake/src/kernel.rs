@@ -233,14 +233,16 @@ impl Machine {
     }
 
     fn copy(&mut self, copying: &Copying) -> io::Result<()> {
-        let (from, to) = (self.minor_at(&copying.from.device), self.minor_at(&copying.to));
+        let (from, to) = (self.minor_at(&copying.from), self.minor_at(&copying.to));
         let (Some(from), Some(to)) = (from, to) else { return refused(ErrorKind::NotFound) };
         self.assert_may_be_overwritten(to);
-        let (start, length) = (size(copying.from.offset), size(copying.from.length));
-        for at in (start..start + length).step_by(UNIT) {
-            let unit = self.read_device(from, at, UNIT.min(start + length - at));
-            if !copying.is_zeroed || unit.iter().any(|byte| *byte != 0) {
-                self.write_device(to, at, &unit)?;
+        for range in &copying.ranges {
+            let (start, end) = (size(range.start), size(range.end));
+            for at in (start..end).step_by(UNIT) {
+                let unit = self.read_device(from, at, UNIT.min(end - at));
+                if !copying.is_zeroed || unit.iter().any(|byte| *byte != 0) {
+                    self.write_device(to, at, &unit)?;
+                }
             }
         }
         Ok(())

@@ -59,9 +59,10 @@ fn class_in_words(class: &Class) -> String {
     let with = |words: &[String], what: &str| {
         if words.is_empty() { String::new() } else { format!(", {what} {}", words.join(" ")) }
     };
+    let copies = class.copy_rate.map(|rate| format!("  copied with: {} a second\n", Bytes(rate)));
     format!(
         "{}\n  volume groups: {}\n  layout: {}\n  reserve: {reserve}\n  wipe: {wipe}\n  file system: {}{}{}\n  \
-         default size: {}\n",
+         default size: {}\n{}",
         class.name,
         groups.join(", "),
         layout_in_words(&class.layout),
@@ -69,6 +70,7 @@ fn class_in_words(class: &Class) -> String {
         with(&class.mkfs_options, "made with"),
         with(&class.mount_options, "mounted with"),
         Bytes(class.default_size),
+        copies.unwrap_or_default(),
     )
 }
 
@@ -102,6 +104,7 @@ fn class_as_json(class: &Class) -> Value {
         "thinPool": thin_pool_as_json(&class.layout),
         "reserve": portion_as_json(class.reserve),
         "snapshotReserve": portion_as_json(class.snapshot_reserve),
+        "copyRate": class.copy_rate,
         "wipe": class.wipe.word(),
         "fileSystem": class.file_system,
         "mkfsOptions": class.mkfs_options,

@@ -21,6 +21,7 @@ use crate::controller::kubernetes::given_up::GivenUp;
 use crate::controller::kubernetes::selected_node::SelectedNode;
 use crate::controller::kubernetes::upkeep::Upkeep;
 use crate::controller::membership::{self, Membership};
+use crate::controller::metadata_service::MetadataService;
 use crate::controller::router::Router;
 use crate::csi::identity::IdentityService;
 use crate::csi::observe::ObserveLayer;
@@ -28,6 +29,7 @@ use crate::csi::server::{End, Server};
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
+use crate::csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
 use crate::host::linux::descriptors::raise_limit;
 use crate::host::linux::system_calls::hold_little_memory;
 use crate::telemetry::http::{self, Source};
@@ -110,6 +112,7 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
 
     let routes = Routes::new(IdentityServer::new(IdentityService { driver }))
         .add_service(GroupControllerServer::new(GroupControllerService { router: Arc::clone(&router) }))
+        .add_service(SnapshotMetadataServer::new(MetadataService { router: Arc::clone(&router) }))
         .add_service(ControllerServer::new(ControllerService { router, topology_key, given_up, selected_node }));
     tracing::info!(socket = %flags.socket.csi_endpoint, "serving");
     let observe = ObserveLayer::new(metrics);

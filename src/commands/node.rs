@@ -22,6 +22,7 @@ use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
 use crate::csi::v1::node_server::NodeServer;
+use crate::csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
 use crate::host::check_options;
 use crate::host::linux::Linux;
 use crate::host::linux::system_calls::{give_code_back, give_memory_back, hold_little_memory};
@@ -30,6 +31,7 @@ use crate::lvm::backup::Backups;
 use crate::lvm::system_folder::{self, SystemFolder};
 use crate::node::controller_service::ControllerService;
 use crate::node::group_controller_service::GroupControllerService;
+use crate::node::metadata_service::MetadataService;
 use crate::node::node_service::NodeService;
 use crate::node::{Identity, Node, pools, reaper, remote, snapshot, thaw, trim};
 use crate::telemetry::{Metrics, http, logs};
@@ -111,6 +113,7 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     let routes = Routes::new(IdentityServer::new(IdentityService { driver: driver.clone() }))
         .add_service(ControllerServer::new(ControllerService { node: Arc::clone(&node) }))
         .add_service(GroupControllerServer::new(GroupControllerService { node: Arc::clone(&node) }))
+        .add_service(SnapshotMetadataServer::new(MetadataService { node: Arc::clone(&node) }))
         .add_service(NodeServer::new(NodeService { node: Arc::clone(&node) }));
     let observe = ObserveLayer::new(metrics);
     let server = Server { observe, stop: stop.clone(), detached, grace: flags.grace, limits: None };

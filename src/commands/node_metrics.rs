@@ -8,10 +8,11 @@ use std::time::Duration;
 use crate::host::commands::Command;
 use crate::host::processes::Observer;
 use crate::node::Node;
+use crate::node::copy::Progress;
 use crate::node::placement::metadata_free;
 use crate::node::volume::Volume;
 use crate::telemetry::http::Source;
-use crate::telemetry::{Gauges, Metrics, VolumeGroupGauges};
+use crate::telemetry::{CopyGauges, Gauges, Metrics, VolumeGroupGauges};
 use crate::tls::{InForce, expiry};
 
 /// Counts commands, and those that hang.
@@ -50,6 +51,10 @@ impl Observer for CommandWatcher {
     }
 }
 
+fn copy_gauges((volume, progress): (String, Progress)) -> CopyGauges {
+    CopyGauges { volume, class: progress.class, done_bytes: progress.done, bytes: progress.all }
+}
+
 /// What is measured when somebody asks.
 pub(super) struct NodeSource {
     pub(super) node: Arc<Node>,
@@ -85,6 +90,7 @@ impl Source for NodeSource {
             volume_groups: volume_groups.collect(),
             thin_pools: self.node.pool_figures(&view).await,
             volumes,
+            copies: self.node.copies().into_iter().map(copy_gauges).collect(),
             wipes_pending,
             stuck_commands,
             classes_refused,

@@ -32,6 +32,8 @@ pub struct Class {
     /// Room for what its thick volumes overwrite while a snapshot of them is kept, as a part of the volume. Thin
     /// snapshots need none.
     pub snapshot_reserve: Portion,
+    /// Bytes a second that a volume of it is written with while it is copied; as fast as can be when not given.
+    pub copy_rate: Option<u64>,
     /// What is done to the blocks of its deleted volumes.
     pub wipe: Wipe,
     /// How often its mounted volumes are trimmed (fstrim(8)).
@@ -56,6 +58,7 @@ impl Class {
             layout: Layout::Linear,
             reserve: Portion::NONE,
             snapshot_reserve: Portion::Share(2_000),
+            copy_rate: None,
             wipe: Wipe::Zero,
             trim: TrimSchedule::NEVER,
             file_system: String::from(FILE_SYSTEMS[0]),

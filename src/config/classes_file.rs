@@ -14,6 +14,9 @@ use crate::config::trim_schedule::TrimSchedule;
 use crate::lvm::layout::Layout;
 use crate::lvm::size::Bytes;
 
+/// Least bytes a second that volumes are copied with: slower, nobody would wait for the end.
+const LEAST_COPY_RATE: u64 = 1 << 20;
+
 /// Longest name of a class, bytes.
 const NAME_LIMIT: usize = 63;
 
@@ -63,6 +66,7 @@ struct RawClass {
     thin_pool: Option<Spanned<RawThinPool>>,
     reserve: Option<Spanned<String>>,
     snapshot_reserve: Option<Spanned<String>>,
+    copy_rate: Option<Spanned<String>>,
     wipe: Option<Spanned<String>>,
     trim_every: Option<Spanned<String>>,
     file_system: Option<Spanned<String>>,
@@ -182,6 +186,7 @@ impl RawClass {
             layout,
             reserve: value_or("reserve", self.reserve.as_ref(), defaults.reserve)?,
             snapshot_reserve: value_or("snapshotReserve", self.snapshot_reserve.as_ref(), defaults.snapshot_reserve)?,
+            copy_rate: copy_rate(self.copy_rate.as_ref())?,
             wipe: value_or("wipe", self.wipe.as_ref(), defaults.wipe)?,
             trim: value_or("trimEvery", self.trim_every.as_ref(), trim)?,
             default_size: default_size(self.default_size.as_ref())?,
@@ -248,6 +253,15 @@ fn default_size(text: Option<&Spanned<String>>) -> Result<u64, ClassesError> {
         return Err(ClassesError::at(text.referenced, "defaultSize: must be more than 0 and less than 8 EiB"));
     }
     Ok(bytes)
+}
+
+fn copy_rate(text: Option<&Spanned<String>>) -> Result<Option<u64>, ClassesError> {
+    let Some(text) = text else { return Ok(None) };
+    let Bytes(bytes) = value("copyRate", text)?;
+    if bytes < LEAST_COPY_RATE {
+        return Err(ClassesError::at(text.referenced, "copyRate: must be at least 1MiB, for each second"));
+    }
+    Ok(Some(bytes))
 }
 
 /// What the YAML parser says, in words for people who write the file and not for those who program the parser.

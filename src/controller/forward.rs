@@ -14,6 +14,7 @@ use super::connection::Connection;
 use crate::csi::meant_node::name_node;
 use crate::csi::v1::controller_client::ControllerClient;
 use crate::csi::v1::group_controller_client::GroupControllerClient;
+use crate::csi::v1::snapshot_metadata_client::SnapshotMetadataClient;
 use crate::error::Error;
 
 /// The most that a node may answer, bytes: a list of its volumes, some hundred bytes each.
@@ -23,6 +24,8 @@ const ANSWER_LIMIT: usize = 64 << 20;
 pub type Client = ControllerClient<Connection>;
 /// A client of a node's `GroupController` service.
 pub type GroupClient = GroupControllerClient<Connection>;
+/// A client of a node's `SnapshotMetadata` service.
+pub type MetadataClient = SnapshotMetadataClient<Connection>;
 
 /// A client of one of a node's services.
 pub trait ServiceClient {
@@ -37,6 +40,12 @@ impl ServiceClient for Client {
 }
 
 impl ServiceClient for GroupClient {
+    fn over(connection: Connection) -> Self {
+        Self::with_origin(connection, origin()).max_decoding_message_size(ANSWER_LIMIT)
+    }
+}
+
+impl ServiceClient for MetadataClient {
     fn over(connection: Connection) -> Self {
         Self::with_origin(connection, origin()).max_decoding_message_size(ANSWER_LIMIT)
     }
@@ -138,7 +147,8 @@ where
     }
 }
 
-fn failure(node: &str, status: Status) -> Failure {
+/// What an error of a call to a node means.
+pub(super) fn failure(node: &str, status: Status) -> Failure {
     let mut causes = Vec::new();
     let mut next = status.source();
     while let Some(cause) = next {

@@ -29,6 +29,7 @@ pub mod gather;
 pub mod group_controller_service;
 pub mod kubernetes;
 pub mod membership;
+pub mod metadata_service;
 pub mod orphans;
 pub mod placement;
 pub mod reachable;

@@ -42,6 +42,7 @@ impl Identity for IdentityService {
             service(Service::GroupControllerService),
             service(Service::VolumeAccessibilityConstraints),
             service(Service::SnapshotAccessibilityConstraints),
+            service(Service::SnapshotMetadataService),
             expansion(Expansion::Online),
         ]
         .map(|capability| v1::PluginCapability { r#type: Some(capability) });

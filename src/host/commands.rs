@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::fmt;
 
+use tokio::sync::mpsc::Sender;
+
 /// A program with its arguments. Never a shell string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
@@ -100,11 +102,24 @@ pub trait Commands: Send + Sync {
 
     /// Runs a command that must end with status 0.
     async fn run_ok(&self, command: &Command) -> Result<Output, CommandError> {
-        let output = self.run(command).await?;
-        if output.status == Some(0) {
-            return Ok(output);
-        }
-        let status = output.status.map_or_else(|| String::from("a signal"), |code| format!("status {code}"));
-        Err(CommandError::Failed { command: command.to_string(), status, stderr: output.stderr.trim().to_owned() })
+        ended_well(command, self.run(command).await?)
     }
+
+    /// Runs a command that changes nothing and must end with status 0, and hands on what it prints while it runs: for more
+    /// than can be held. Only such a one is killed, when nobody takes what it prints any more; that is no error. The answer has
+    /// no standard output.
+    async fn stream(&self, command: &Command, pieces: Sender<Vec<u8>>) -> Result<Output, CommandError> {
+        let output = self.run_ok(command).await?;
+        pieces.send(output.stdout).await.ok();
+        Ok(Output { stdout: Vec::new(), ..output })
+    }
+}
+
+/// The output if the status is 0.
+pub(super) fn ended_well(command: &Command, output: Output) -> Result<Output, CommandError> {
+    if output.status == Some(0) {
+        return Ok(output);
+    }
+    let status = output.status.map_or_else(|| String::from("a signal"), |code| format!("status {code}"));
+    Err(CommandError::Failed { command: command.to_string(), status, stderr: output.stderr.trim().to_owned() })
 }

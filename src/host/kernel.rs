@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A device's major and minor number.
@@ -178,10 +179,12 @@ impl SnapshotStatus {
 /// What is copied from one device to another, at the same place in both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copying {
-    /// What is read.
-    pub from: Stretch,
+    /// The device that is read.
+    pub from: PathBuf,
     /// The device that is written to.
     pub to: PathBuf,
+    /// Where, bytes; multiples of 4,096.
+    pub ranges: Vec<Range<u64>>,
     /// Whether the other device reads as zeroes where nothing is written, so that zeroes are passed over.
     pub is_zeroed: bool,
 }

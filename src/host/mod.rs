@@ -4,7 +4,9 @@
 
 pub mod commands;
 pub mod file_system;
+pub mod free_space;
 pub mod kernel;
+pub mod lines;
 pub mod linux;
 pub mod mkfs_options;
 mod mount_option_tables;

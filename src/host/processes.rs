@@ -2,7 +2,7 @@
 //!
 //! A child writes to files in memory, not to pipes: whatever happens to this process, a child that still
 //! runs meets no `SIGPIPE` half-way through a change, and no grandchild can keep us waiting by holding a
-//! pipe open.
+//! pipe open. Only what changes nothing writes to a pipe, and is killed when nobody reads it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,7 +17,11 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::commands::{Command, CommandError, Commands, Output};
+use tokio::io::AsyncReadExt;
+use tokio::process::Child;
+use tokio::sync::mpsc::Sender;
+
+use super::commands::{Command, CommandError, Commands, Output, ended_well};
 
 /// Where programs are looked for, in this order; also the `PATH` of the children.
 const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -27,6 +31,8 @@ const ENTER: &str = "nsenter";
 const STDOUT_LIMIT: u64 = 64 << 20;
 /// How much of the end of standard error is kept, bytes.
 const STDERR_KEPT: u64 = 64 << 10;
+/// The most that is handed on at once of what is streamed, bytes.
+const PIECE: usize = 64 << 10;
 /// How often a command that still runs is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(30);
 
@@ -115,51 +121,86 @@ impl Processes {
     }
 
     async fn run_to_end(self, command: Command) -> Result<Output, CommandError> {
-        let is_on_host = self.on_host == Some(command.program);
-        let program = self.locate(if is_on_host { ENTER } else { command.program })?;
-        let entering = is_on_host.then_some(["--target", "1", "--mount", "--uts", "--", command.program]);
-        let not_run =
-            |error: io::Error| CommandError::NotRun { command: command.to_string(), reason: error.to_string() };
-        let (stdout, stderr) = (memory_file().map_err(not_run)?, memory_file().map_err(not_run)?);
-        let mut child = tokio::process::Command::new(program)
-            .args(entering.iter().flatten())
-            .args(&command.arguments)
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(stdout.try_clone().map_err(not_run)?)
-            .stderr(stderr.try_clone().map_err(not_run)?)
-            // Ctrl-C in a terminal goes to the whole foreground group; it must not reach lvm.
-            .process_group(0)
-            .kill_on_drop(false)
-            .spawn()
-            .map_err(not_run)?;
+        let not_run = not_run(&command);
+        let (stdout, stderr) = (memory_file().map_err(&not_run)?, memory_file().map_err(&not_run)?);
+        let mut child = self.spawn(&command, stdout.try_clone().map_err(&not_run)?.into(), &stderr)?;
         let started = Instant::now();
         self.observe(|observer| observer.started(&command));
 
         let mut too_much = false;
         let status = loop {
             if let Ok(status) = tokio::time::timeout(REPORT_EVERY, child.wait()).await {
-                break status.map_err(not_run)?;
+                break status.map_err(&not_run)?;
             }
             let elapsed = started.elapsed();
             tracing::warn!(%command, "has been running for {} s", elapsed.as_secs());
             self.observe(|observer| observer.still_running(&command, elapsed));
-            too_much |= drop_excess(&stdout).map_err(not_run)?;
-            drop_excess(&stderr).map_err(not_run)?;
+            too_much |= drop_excess(&stdout).map_err(&not_run)?;
+            drop_excess(&stderr).map_err(&not_run)?;
         };
 
         let elapsed = started.elapsed();
         tracing::debug!(%command, milliseconds = elapsed.as_millis(), %status, "command ended");
         self.observe(|observer| observer.ended(&command, elapsed, status.success()));
-        if too_much || stdout.metadata().map_err(not_run)?.len() > STDOUT_LIMIT {
+        if too_much || stdout.metadata().map_err(&not_run)?.len() > STDOUT_LIMIT {
             let problem = format!("more than {STDOUT_LIMIT} bytes");
             return Err(CommandError::Nonsense { command: command.to_string(), problem });
         }
-        let stdout = last_bytes(&stdout, STDOUT_LIMIT).map_err(not_run)?;
-        let stderr = last_bytes(&stderr, STDERR_KEPT).map_err(not_run)?;
+        let stdout = last_bytes(&stdout, STDOUT_LIMIT).map_err(&not_run)?;
+        let stderr = last_bytes(&stderr, STDERR_KEPT).map_err(&not_run)?;
         Ok(Output { status: status.code(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    }
+
+    /// Starts a command with that standard output.
+    fn spawn(&self, command: &Command, stdout: Stdio, stderr: &File) -> Result<Child, CommandError> {
+        let is_on_host = self.on_host == Some(command.program);
+        let program = self.locate(if is_on_host { ENTER } else { command.program })?;
+        let entering = is_on_host.then_some(["--target", "1", "--mount", "--uts", "--", command.program]);
+        tokio::process::Command::new(program)
+            .args(entering.iter().flatten())
+            .args(&command.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(stderr.try_clone().map_err(not_run(command))?)
+            // Ctrl-C in a terminal goes to the whole foreground group; it must not reach lvm.
+            .process_group(0)
+            .kill_on_drop(false)
+            .spawn()
+            .map_err(not_run(command))
+    }
+
+    async fn stream_to_end(self, command: Command, pieces: Sender<Vec<u8>>) -> Result<Output, CommandError> {
+        let not_run = not_run(&command);
+        let stderr = memory_file().map_err(&not_run)?;
+        let mut child = self.spawn(&command, Stdio::piped(), &stderr)?;
+        let started = Instant::now();
+        self.observe(|observer| observer.started(&command));
+        let mut printed = child.stdout.take().ok_or_else(|| not_run(io::ErrorKind::BrokenPipe.into()))?;
+        let is_wanted = loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let read = tokio::select! {
+                read = printed.read_buf(&mut piece) => read.map_err(&not_run)?,
+                () = pieces.closed() => break false,
+            };
+            if read == 0 {
+                break true;
+            }
+            if pieces.send(piece).await.is_err() {
+                break false;
+            }
+        };
+        if !is_wanted {
+            child.start_kill().map_err(&not_run)?;
+        }
+        let status = child.wait().await.map_err(&not_run)?;
+        self.observe(|observer| observer.ended(&command, started.elapsed(), !is_wanted || status.success()));
+        let stderr = last_bytes(&stderr, STDERR_KEPT).map_err(&not_run)?;
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        let output = Output { status: status.code(), stdout: Vec::new(), stderr };
+        if is_wanted { ended_well(&command, output) } else { Ok(output) }
     }
 
     fn observe(&self, tell: impl Fn(&dyn Observer)) {
@@ -178,6 +219,19 @@ impl Commands for Processes {
             Err(error) => Err(CommandError::NotRun { command: command.to_string(), reason: error.to_string() }),
         }
     }
+
+    async fn stream(&self, command: &Command, pieces: Sender<Vec<u8>>) -> Result<Output, CommandError> {
+        match tokio::spawn(self.clone().stream_to_end(command.clone(), pieces)).await {
+            Ok(result) => result,
+            Err(error) => Err(CommandError::NotRun { command: command.to_string(), reason: error.to_string() }),
+        }
+    }
+}
+
+/// Why a command was not run, in the system's words.
+fn not_run(command: &Command) -> impl Fn(io::Error) -> CommandError {
+    let command = command.to_string();
+    move |error| CommandError::NotRun { command: command.clone(), reason: error.to_string() }
 }
 
 fn is_executable(candidate: &Path) -> bool {

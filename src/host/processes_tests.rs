@@ -149,3 +149,35 @@ async fn a_command_that_takes_long_is_reported_and_left_alone() {
     assert_eq!(output.status, Some(0));
     assert!(reports.0.load(std::sync::atomic::Ordering::Relaxed) > 0);
 }
+
+#[tokio::test]
+async fn what_is_streamed_arrives_as_it_is_printed_and_is_not_bounded() {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Vec<u8>>(1);
+    let command = shell("head -c 100000000 /dev/zero; echo why >&2");
+    let processes = Processes::new();
+    let counting = async {
+        let mut bytes = 0;
+        while let Some(piece) = receiver.recv().await {
+            assert!(piece.len() <= PIECE && !piece.is_empty());
+            bytes += piece.len();
+        }
+        bytes
+    };
+    let (output, bytes) = tokio::join!(processes.stream(&command, sender), counting);
+    assert_eq!((bytes, output.unwrap().stderr), (100_000_000, String::from("why\n")));
+    let (sender, _receiver) = tokio::sync::mpsc::channel(1);
+    let error = processes.stream(&shell("echo why >&2; exit 5"), sender).await.unwrap_err();
+    assert!(error.to_string().contains("status 5: why"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_any_more_is_ended() {
+    for script in ["while :; do echo more; done", "echo one; exec sleep 1000"] {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let streaming = tokio::spawn(async move { Processes::new().stream(&shell(script), sender).await });
+        assert!(receiver.recv().await.is_some());
+        drop(receiver);
+        let ended = tokio::time::timeout(Duration::from_secs(20), streaming).await.unwrap().unwrap();
+        assert_eq!(ended.unwrap().status, None, "{script}");
+    }
+}

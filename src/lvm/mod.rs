@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod groups;
 pub mod label;
 pub mod layout;
+pub mod mappings;
 pub mod metadata;
 pub mod model;
 pub mod names;

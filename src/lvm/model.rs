@@ -175,6 +175,11 @@ impl LogicalVolume {
         self.thin.as_ref().is_some_and(|thin| thin.is_unsent)
     }
 
+    /// That of the device of a thin pool's metadata.
+    pub fn metadata_mapper_uuid(&self, group: &VolumeGroup) -> String {
+        self.mapper_uuid(group) + "-tmeta"
+    }
+
     /// That of the device in which a thin pool does its work; the one of [`LogicalVolume::mapper_uuid`] keeps it active.
     pub fn pool_mapper_uuid(&self, group: &VolumeGroup) -> String {
         self.mapper_uuid(group) + "-tpool"

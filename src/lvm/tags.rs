@@ -3,9 +3,11 @@
 //! LVM allows `A-Za-z0-9_+.-/=!:&#` in a tag; every value is escaped to letters, digits, `.`, `_`, `-` and
 //! `:` followed by two hexadecimal digits for any other byte.
 
+pub mod copy_progress;
 pub mod copy_source;
 pub mod snapshot;
 
+use self::copy_progress::CopyProgress;
 use crate::lvm::names::hexadecimal;
 use crate::lvm::wipe::Wipe;
 
@@ -97,6 +99,8 @@ pub struct CopiedFrom {
     pub unfinished: bool,
     /// Whether it is still to be made larger than its source.
     pub ungrown: bool,
+    /// How much of it survives a power cut.
+    pub progress: Option<CopyProgress>,
 }
 
 /// A `PersistentVolumeClaim`.
@@ -137,6 +141,7 @@ impl VolumeTags {
             tags.extend(copied.same_uuid.then(|| String::from(SAME_UUID)));
             tags.extend(copied.unfinished.then(|| String::from(UNFINISHED)));
             tags.extend(copied.ungrown.then(|| String::from(UNGROWN)));
+            tags.extend(copied.progress.as_ref().map(CopyProgress::to_tag));
         }
         tags
     }
@@ -166,7 +171,9 @@ impl VolumeTags {
             } else if let Some(value) = tag.strip_prefix(SOURCE) {
                 let has = |word: &str| tags.iter().any(|tag| tag == word);
                 let [same_uuid, unfinished, ungrown] = [SAME_UUID, UNFINISHED, UNGROWN].map(has);
-                volume.copied = unescape(value).map(|source| CopiedFrom { source, same_uuid, unfinished, ungrown });
+                let progress = CopyProgress::parse(tags);
+                volume.copied =
+                    unescape(value).map(|source| CopiedFrom { source, same_uuid, unfinished, ungrown, progress });
             } else {
                 is_ours |= tag == KIND_VOLUME;
                 volume.fresh |= tag == FRESH;

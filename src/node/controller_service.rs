@@ -69,6 +69,7 @@ impl ControllerService {
         let new = NewVolume {
             file_system: create.file_system().map(String::from),
             single_user: create.is_for_one_user(),
+            raw: create.is_raw(),
             // A block volume is never formatted.
             mkfs_options: if create.is_mounted() { create.parameters.mkfs_options } else { Vec::new() },
             name: create.name,

@@ -1,12 +1,15 @@
 //! `CreateVolume` with a source: a volume that holds what another one, or a snapshot, held. It is never formatted, whatever it
 //! holds (design law 1): no copy is tagged `fresh`.
 
+mod copies;
 mod fill;
+mod plan;
 mod reading;
+mod used;
 mod uuid;
 
-pub use self::fill::Copies;
-use self::reading::Reading;
+pub use self::copies::{Copies, Progress};
+use self::reading::{Holds, Reading};
 
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
@@ -85,7 +88,7 @@ impl Node {
         let reading = match source {
             Source::Snapshot(_) => {
                 self.ensure_kept(&origin).await?;
-                Reading { origin, bytes, holds_nothing: content.holds_nothing(), lock: Some(lock), own: false }
+                Reading { origin, bytes, holds: Holds::of(&content), lock: Some(lock), own: false }
             }
             Source::Volume(of) => {
                 let reading = self.copy_source(name, of).await?;
@@ -97,10 +100,10 @@ impl Node {
         let sized = NewVolume { size: SizeRange { required: Some(required), ..new.size }, ..new.clone() };
         let copied = content.copied.map(|copied| CopiedFrom { unfinished: true, ..copied });
         match self.place(&view, name, &sized, VolumeTags { copied, ..content }, quiet).await {
-            Ok(made) => self.fill(made, reading, true).await,
+            Ok(made) => self.fill(made, reading, (true, new.raw)).await,
             Err(error) => {
                 // Without room nothing may be left behind.
-                self.let_go(&reading).await;
+                self.let_go(&reading, false).await;
                 Err(error)
             }
         }
@@ -124,7 +127,7 @@ impl Node {
     pub(super) async fn go_on(&self, volume: Volume, source: &Source, new: &NewVolume) -> Result<Volume> {
         if volume.tags.incomplete().is_some_and(|copied| copied.unfinished) {
             return match self.reading(&volume, source).await {
-                Ok(reading) => self.fill(volume, reading, false).await,
+                Ok(reading) => self.fill(volume, reading, (false, new.raw)).await,
                 Err(error @ (Error::NotFound { .. } | Error::FailedPrecondition { .. } | Error::NoRoom { .. })) => {
                     // It will never be whole, or may stand in its own way, and the caller need not ask again.
                     self.mark_deleting(&volume).await?;

@@ -34,6 +34,8 @@ pub struct NewVolume {
     pub claim: Option<Claim>,
     /// Whether only one user at a time may have it.
     pub single_user: bool,
+    /// Whether it may be used as a raw block device.
+    pub raw: bool,
     /// What it is a copy of.
     pub source: Option<Source>,
 }

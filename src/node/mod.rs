@@ -31,6 +31,7 @@ pub mod group_controller_service;
 pub mod health;
 pub mod list;
 pub mod locks;
+pub mod metadata_service;
 pub mod node_service;
 pub mod placement;
 pub mod pools;
@@ -54,6 +55,7 @@ use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
 use self::locks::Locks;
+use self::pools::blocks::MetadataTurns;
 use self::pools::watch::PoolWatch;
 use self::reaper::Reaper;
 use self::snapshot::reserve::ReserveWatch;
@@ -106,6 +108,7 @@ pub struct Node {
     copies: Copies,
     pool_watch: PoolWatch,
     reserve_watch: ReserveWatch,
+    metadata: MetadataTurns,
 }
 
 impl Node {
@@ -132,6 +135,7 @@ impl Node {
             copies: Copies::default(),
             pool_watch: PoolWatch::default(),
             reserve_watch: ReserveWatch::default(),
+            metadata: MetadataTurns::default(),
         })
     }
 

@@ -6,6 +6,7 @@
 //! - [`figures`]: what is measured
 //! - [`watch`], [`grow`]: waiting for the kernel's word that one fills, and growing it
 
+pub mod blocks;
 pub mod cut;
 pub mod figures;
 pub mod grow;

@@ -119,6 +119,7 @@ impl Reaper {
 
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
+    node.release_left_metadata().await;
     // What the last run left is looked for at once.
     let mut next_look = Instant::now();
     loop {

@@ -10,9 +10,11 @@ use crate::csi::meant_node::OnlyFor;
 use crate::csi::v1::controller_server::ControllerServer;
 use crate::csi::v1::group_controller_server::GroupControllerServer;
 use crate::csi::v1::identity_server::IdentityServer;
+use crate::csi::v1::snapshot_metadata_server::SnapshotMetadataServer;
 use crate::node::Node;
 use crate::node::controller_service::ControllerService;
 use crate::node::group_controller_service::GroupControllerService;
+use crate::node::metadata_service::MetadataService;
 
 /// The services for a controller.
 pub fn routes(node: &Arc<Node>) -> Routes {
@@ -20,7 +22,9 @@ pub fn routes(node: &Arc<Node>) -> Routes {
     let identity = IdentityServer::new(IdentityService { driver: node.identity.driver.clone() });
     let controller = ControllerServer::new(ControllerService { node: Arc::clone(node) });
     let groups = GroupControllerServer::new(GroupControllerService { node: Arc::clone(node) });
+    let metadata = SnapshotMetadataServer::new(MetadataService { node: Arc::clone(node) });
     Routes::new(InterceptedService::new(identity, only.clone()))
         .add_service(InterceptedService::new(controller, only.clone()))
-        .add_service(InterceptedService::new(groups, only))
+        .add_service(InterceptedService::new(groups, only.clone()))
+        .add_service(InterceptedService::new(metadata, only))
 }

@@ -4,6 +4,7 @@
 //! - [`group`]: those of several volumes at one moment
 //! - [`thick`], [`reserve`]: what is other about those of thick volumes, and their room
 
+pub mod blocks;
 pub mod create;
 pub mod delete;
 pub mod group;

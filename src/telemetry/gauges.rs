@@ -19,6 +19,8 @@ pub struct Gauges {
     pub thin_pools: Vec<ThinPoolGauges>,
     /// How many volumes there are, by class.
     pub volumes: BTreeMap<String, u64>,
+    /// The volumes that are being copied.
+    pub copies: Vec<CopyGauges>,
     pub wipes_pending: Option<u64>,
     pub stuck_commands: Option<u64>,
     /// 1 while the classes file is refused and older classes stay in force.
@@ -64,6 +66,25 @@ pub struct ThinPoolGauges {
     pub limit_bytes: u64,
     /// What is wrong with it, in one word.
     pub trouble: Option<&'static str>,
+}
+
+/// How far a copy is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopyGauges {
+    /// The logical volume that is made.
+    pub volume: String,
+    /// Its class.
+    pub class: String,
+    /// Bytes that are copied.
+    pub done_bytes: u64,
+    /// Bytes that are copied in the end.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CopyLabels {
+    volume: String,
+    class: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -131,6 +152,7 @@ impl Gauges {
             volumes.get_or_create(&labels).set(*count);
         }
         registry.register("volumes", "Volumes by class", volumes);
+        self.register_copies(&mut registry);
         let single = [
             ("wipes_pending", "Deleted volumes whose data is still to be wiped", self.wipes_pending),
             ("stuck_commands", "Commands that take far longer than they should", self.stuck_commands),
@@ -191,5 +213,16 @@ impl Gauges {
             troubles.get_or_create(&TroubleLabels { volume_group, thin_pool, reason }).set(1);
         }
         registry.register("thin_pool_trouble", "1 while something is wrong with the thin pool", troubles);
+    }
+
+    fn register_copies(&self, registry: &mut Registry) {
+        let [done, all] = [(); 2].map(|()| Family::<CopyLabels, Gauge>::default());
+        for copy in &self.copies {
+            let labels = CopyLabels { volume: copy.volume.clone(), class: copy.class.clone() };
+            done.get_or_create(&labels).set(copy.done_bytes);
+            all.get_or_create(&labels).set(copy.bytes);
+        }
+        registry.register_with_unit("copy_done", "What is copied of a volume that is being made", Unit::Bytes, done);
+        registry.register_with_unit("copy", "What is copied of it in the end", Unit::Bytes, all);
     }
 }

@@ -127,7 +127,7 @@ fn seconds<Labels: Clone + std::hash::Hash + Eq>() -> Seconds<Labels> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gauges::{ThinPoolGauges, VolumeGroupGauges};
+    use super::super::gauges::{CopyGauges, ThinPoolGauges, VolumeGroupGauges};
     use super::*;
 
     fn assert_line(text: &str, line: &str) {
@@ -179,6 +179,12 @@ mod tests {
                 ..ThinPoolGauges::default()
             }],
             volumes: [("fast".to_owned(), 3)].into(),
+            copies: vec![CopyGauges {
+                volume: "pvc-1".to_owned(),
+                class: "fast".to_owned(),
+                done_bytes: 4096,
+                bytes: 1 << 30,
+            }],
             wipes_pending: Some(1),
             stuck_commands: Some(0),
             classes_refused: Some(0),
@@ -194,6 +200,8 @@ mod tests {
             r#"quarry_thin_pool_limit_bytes{volume_group="nvme",thin_pool="pool"} 2147483648"#,
             r#"quarry_thin_pool_trouble{volume_group="nvme",thin_pool="pool",reason="ThinPoolFull"} 1"#,
             r#"quarry_volumes{class="fast"} 3"#,
+            r#"quarry_copy_done_bytes{volume="pvc-1",class="fast"} 4096"#,
+            r#"quarry_copy_bytes{volume="pvc-1",class="fast"} 1073741824"#,
             "quarry_wipes_pending 1",
             "quarry_stuck_commands 0",
             "quarry_certificate_expires_timestamp_seconds 2000000000",
@@ -201,7 +209,7 @@ mod tests {
             assert_line(&text, line);
         }
         let text = metrics.encode(&Gauges::default()).unwrap();
-        for gone in ["volume_group=", "class=", "quarry_wipes_pending", "quarry_stuck_commands"] {
+        for gone in ["volume_group=", "class=", "volume=", "quarry_wipes_pending", "quarry_stuck_commands"] {
             assert!(!text.contains(gone), "{gone} in\n{text}");
         }
     }

@@ -14,5 +14,5 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 
-pub use gauges::{ControllerGauges, Gauges, ThinPoolGauges, VolumeGroupGauges};
+pub use gauges::{ControllerGauges, CopyGauges, Gauges, ThinPoolGauges, VolumeGroupGauges};
 pub use metrics::Metrics;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api_server;
+mod blocks;
 mod certificates;
 mod cluster;
 mod copies;

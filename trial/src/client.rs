@@ -8,6 +8,7 @@ use quarry::csi::v1::controller_client::ControllerClient;
 use quarry::csi::v1::group_controller_client::GroupControllerClient;
 use quarry::csi::v1::identity_client::IdentityClient;
 use quarry::csi::v1::node_client::NodeClient;
+use quarry::csi::v1::snapshot_metadata_client::SnapshotMetadataClient;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
@@ -20,6 +21,7 @@ pub struct Client {
     pub controller: ControllerClient<Channel>,
     pub groups: GroupControllerClient<Channel>,
     pub node: NodeClient<Channel>,
+    pub metadata: SnapshotMetadataClient<Channel>,
 }
 
 impl Client {
@@ -31,7 +33,8 @@ impl Client {
             identity: IdentityClient::new(channel.clone()),
             controller: ControllerClient::new(channel.clone()),
             groups: GroupControllerClient::new(channel.clone()),
-            node: NodeClient::new(channel),
+            node: NodeClient::new(channel.clone()),
+            metadata: SnapshotMetadataClient::new(channel),
         })
     }
 }

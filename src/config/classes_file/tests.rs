@@ -30,6 +30,7 @@ classes:
   mkfsOptions: [\"-m\", \"0\"]
   mountOptions: [noatime]
   defaultSize: 10GiB
+  copyRate: 200MiB
 - name: slow.1
   volumeGroups:
   - hdd
@@ -42,6 +43,7 @@ classes:
         layout: Layout::Linear,
         reserve: Portion::Share(500),
         snapshot_reserve: Portion::Share(2_000),
+        copy_rate: Some(200 << 20),
         wipe: Wipe::Discard,
         trim: "7days".parse().unwrap(),
         file_system: String::from("xfs"),
@@ -94,8 +96,10 @@ fn every_wrong_file_is_refused_with_its_place_and_reason() {
             with("  volumegroup: x\n"),
             4,
             3,
-            "the keys are name, default, volumeGroups, layout, thinPool, reserve, snapshotReserve, wipe, ",
+            "the keys are name, default, volumeGroups, layout, thinPool, reserve, snapshotReserve, copyRate, wipe, ",
         ),
+        (with("  copyRate: 1000KiB\n"), 4, 13, "copyRate: must be at least 1MiB"),
+        (with("  copyRate: fast\n"), 4, 13, "copyRate: "),
         (String::from("classes:\n- name: a\n"), 2, 3, "the key \"volumeGroups\" is missing"),
         (String::from("classes:\n- volumeGroups: [a]\n"), 2, 3, "the key \"name\" is missing"),
         (String::from("classes:\n- name:\n  volumeGroups: [a]\n"), 2, 7, "the value is missing"),

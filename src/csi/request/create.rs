@@ -144,6 +144,11 @@ impl CreateVolume {
         self.capabilities.iter().all(|capability| capability.mode == AccessMode::SingleWriter)
     }
 
+    /// Whether it may be used as a raw block device.
+    pub fn is_raw(&self) -> bool {
+        self.capabilities.iter().any(|capability| capability.access == Access::Block)
+    }
+
     /// Whether it will be mounted.
     pub fn is_mounted(&self) -> bool {
         self.capabilities.iter().any(|capability| matches!(capability.access, Access::Mount { .. }))

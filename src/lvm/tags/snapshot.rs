@@ -124,8 +124,7 @@ impl VolumeTags {
 }
 
 fn copy(source: &str, file_system: Option<&String>, block: bool) -> VolumeTags {
-    let copied =
-        CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some(), unfinished: false, ungrown: false };
+    let copied = CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some(), ..CopiedFrom::default() };
     VolumeTags { file_system: file_system.cloned(), block, copied: Some(copied), ..VolumeTags::default() }
 }
 
@@ -153,7 +152,7 @@ mod tests {
         assert!(!copy.fresh);
         assert_eq!(
             copy.copied,
-            Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: false, ungrown: false })
+            Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, ..CopiedFrom::default() })
         );
         assert_eq!(copy.file_system.as_deref(), Some("xfs"));
         assert_eq!(

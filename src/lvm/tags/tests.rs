@@ -26,7 +26,13 @@ fn the_tags_of_a_volume_are_readable() {
         claim: Some(Claim { namespace: String::from("shop"), name: String::from("data-db-0") }),
         single_user: true,
         driver: Some(String::from("lvm.quarry.storage")),
-        copied: Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, unfinished: true, ungrown: true }),
+        copied: Some(CopiedFrom {
+            source: String::from("snap-1"),
+            same_uuid: true,
+            unfinished: true,
+            ungrown: true,
+            progress: Some(CopyProgress { of: String::from("Ab-1"), bytes: 1 << 30 }),
+        }),
     };
     let expected = [
         "quarry.kind=volume",
@@ -44,6 +50,7 @@ fn the_tags_of_a_volume_are_readable() {
         "quarry.same-uuid",
         "quarry.unfinished",
         "quarry.ungrown",
+        "quarry.copied=Ab-1/1073741824",
     ];
     assert_eq!(volume.to_tags(), expected);
     assert_eq!(VolumeTags::parse(&tags(&expected)), Some(volume));
@@ -92,12 +99,11 @@ fn any_volume() -> impl Strategy<Value = VolumeTags> {
     let optional = || proptest::option::of(text());
     let texts = (text(), text(), optional(), proptest::option::of(claim), optional());
     let words = proptest::collection::vec("[a-zA-Z0-9=,-]{1,12}", 0..4);
-    let copied = (text(), any::<[bool; 3]>()).prop_map(|(source, [same_uuid, unfinished, ungrown])| CopiedFrom {
-        source,
-        same_uuid,
-        unfinished,
-        ungrown,
-    });
+    let progress = proptest::option::of((text(), any::<u64>()).prop_map(|(of, bytes)| CopyProgress { of, bytes }));
+    let copied =
+        (text(), any::<[bool; 3]>(), progress).prop_map(|(source, [same_uuid, unfinished, ungrown], progress)| {
+            CopiedFrom { source, same_uuid, unfinished, ungrown, progress }
+        });
     let of_life = (any::<bool>(), wipe, proptest::option::of(copied));
     (texts, of_life, any::<[bool; 2]>(), words).prop_map(
         |((name, class, file_system, claim, driver), (fresh, deleting, copied), [block, single_user], mkfs_options)| {

@@ -1,94 +1,162 @@
 //! Copying block by block, where device-mapper cannot do it at once. Until all is copied the volume is tagged `unfinished`, and
-//! nobody gets it; after a crash the repeated call begins anew.
+//! nobody gets it; now and then another tag says how much of it is on the disk for good, where the repeated call goes on after
+//! a crash.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use super::reading::Reading;
+use super::plan::{Plan, Step};
+use super::reading::{Holds, Reading};
 use crate::error::{Error, Result};
 use crate::host::kernel::{Copying, Stretch};
 use crate::lvm::tags::UNFINISHED;
+use crate::lvm::tags::copy_progress::CopyProgress;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
 
-/// How many volumes are copied at once: more would only share the disks.
-const AT_ONCE: usize = 2;
-/// Bytes that are copied before it is looked whether to go on.
+/// Bytes that are written before it is looked whether to go on.
 const STEP_BYTES: u64 = 64 << 20;
+/// Bytes that are written, and how long it takes, before it is remembered how far it is: whichever comes later.
+const REMEMBER: (u64, Duration) = (1 << 30, Duration::from_secs(10));
 
-/// The copies that are being made.
-pub struct Copies {
-    permits: Semaphore,
-    /// Bytes copied, and in all, by the volume's name.
-    progress: Mutex<HashMap<String, (u64, u64)>>,
-}
-
-impl Default for Copies {
-    fn default() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), progress: Mutex::default() }
-    }
-}
-
-impl Copies {
-    /// How far the copying of a volume is, for messages: `copied (3 of 10 MiB)`.
-    pub fn progress(&self, volume: &str) -> Option<String> {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.get(volume).map(|(done, all)| format!("copied ({} of {} MiB)", done >> 20, all >> 20))
-    }
-
-    fn note(&self, volume: &str, done: u64, all: u64) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.insert(volume.to_owned(), (done, all));
-    }
-
-    fn forget(&self, volume: &str) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(volume);
-    }
+/// A copy that is being made.
+struct Filling<'v> {
+    volume: &'v Volume,
+    from: PathBuf,
+    to: PathBuf,
+    plan: Plan,
+    is_zeroed: bool,
 }
 
 impl Node {
-    /// Copies what is read to a volume that was made for it, just now or by an earlier try, and takes the tag away.
-    pub(super) async fn fill(&self, volume: Volume, reading: Reading, is_new: bool) -> Result<Volume> {
+    /// Copies what is read to a volume that was made for it, just now or by an earlier try, and takes the tags away that say
+    /// that it is not whole.
+    pub(super) async fn fill(
+        &self,
+        volume: Volume,
+        reading: Reading,
+        (is_new, is_raw): (bool, bool),
+    ) -> Result<Volume> {
         let name = volume.logical.name.clone();
-        self.copies.note(&name, 0, reading.bytes);
-        let copied = self.copy_blocks(&volume, &reading, is_new).await;
-        self.copies.forget(&name);
-        copied?;
-        self.change_tags(&volume, &[], &[String::from(UNFINISHED)]).await?;
-        self.let_go(&reading).await;
+        let copying = self.copies.begin(&name, &volume.tags.class, reading.bytes);
+        let was_inactive = self.device_of(&reading.origin.logical.mapper_uuid(&reading.origin.group)).await?.is_none();
+        self.copy_blocks(&volume, &reading, (is_new, is_raw)).await?;
+        drop(copying);
+        let now = self.unfinished(&name).await?;
+        let progress = now.tags.copied.and_then(|copied| copied.progress).map(|progress| progress.to_tag());
+        let over: Vec<String> = [String::from(UNFINISHED)].into_iter().chain(progress).collect();
+        self.change_tags(&volume, &[], &over).await?;
+        self.let_go(&reading, was_inactive).await;
         self.deactivate_quietly(&volume.group, &volume.logical.name).await;
         self.volume(&name).await
     }
 
-    async fn copy_blocks(&self, volume: &Volume, reading: &Reading, is_new: bool) -> Result<()> {
-        let stopping = || Error::Unavailable { problem: String::from("the node is ending; the copy is begun anew") };
-        let _permit = self.copies.permits.acquire().await.map_err(|_closed| stopping())?;
+    async fn copy_blocks(&self, volume: &Volume, reading: &Reading, (is_new, is_raw): (bool, bool)) -> Result<()> {
+        let _permit = self.copies.permit().await.ok_or_else(stopping)?;
         let (read, _read) = self.held_origin(&reading.origin).await?;
         let (written, _written) = self.held(volume).await?;
-        let to = device_path(&written);
-        let whole = Stretch { device: to.clone(), offset: 0, length: volume.bytes() };
+        let (from, to) = (device_path(&read), device_path(&written));
+        // What is done of the same source is done; of another one, nothing is.
+        let source = &reading.origin.logical.uuid;
+        let progress = volume.tags.copied.as_ref().and_then(|copied| copied.progress.as_ref());
+        let done = progress.filter(|progress| progress.of == *source).map_or(0, |progress| progress.bytes);
         // What an earlier try wrote is of another moment, perhaps, and must not shine through where there are zeroes now.
-        let is_zeroed = volume.is_zeroed() && (is_new || self.give_back(volume, whole).await);
-        let mut offset = 0;
-        while offset < reading.bytes {
-            if self.detached.is_closed() {
-                return Err(stopping());
-            }
-            let length = STEP_BYTES.min(reading.bytes - offset);
-            let from = Stretch { device: device_path(&read), offset, length };
-            let failed = |source| Error::kernel(format!("could not copy to {}", volume.full_name()), source);
-            self.kernel.copy(Copying { from, to: to.clone(), is_zeroed }).await.map_err(failed)?;
-            offset += length;
-            self.copies.note(&volume.logical.name, offset, reading.bytes);
-        }
-        if reading.holds_nothing && !volume.is_zeroed() {
+        let rest = Stretch { device: to.clone(), offset: done, length: volume.bytes().saturating_sub(done) };
+        let is_zeroed = volume.is_zeroed() && (is_new || self.give_back(volume, rest).await);
+        let plan = self.plan(reading, &from, is_zeroed, is_raw).await?;
+        let filling = Filling { volume, from, to, plan, is_zeroed };
+        self.copy_planned(&filling, source, done).await?;
+        if reading.holds == Holds::Nothing && !volume.is_zeroed() {
             // It must not be taken for what another tenant of the disk had there.
             self.zero_signatures(volume, &written).await?;
         }
-        let failed = |source| Error::kernel(format!("could not flush {}", volume.full_name()), source);
-        self.kernel.flush(&to).await.map_err(failed)?;
+        self.flush_copy(&filling).await?;
         self.ensure_readable(&reading.origin).await
     }
+
+    async fn copy_planned(&self, filling: &Filling<'_>, source: &str, done: u64) -> Result<()> {
+        let (volume, plan) = (filling.volume, &filling.plan);
+        let (name, all) = (&volume.logical.name, plan.work(0));
+        let mut left = plan.work(done);
+        tracing::info!(volume = name, all, left, of = volume.bytes(), "copies block by block");
+        self.copies.note(name, all - left, all);
+        let (mut at, mut due) = (done, Instant::now());
+        let (mut unremembered, mut remembered_at) = (0, Instant::now());
+        while let Some(step) = plan.step(at, self.step_bytes(volume)) {
+            if self.detached.is_closed() {
+                return Err(stopping());
+            }
+            self.copy_step(filling, &step).await?;
+            at = step.end;
+            left -= step.work;
+            unremembered += step.work;
+            self.copies.note(name, all - left, all);
+            if left > 0 && unremembered >= REMEMBER.0 && remembered_at.elapsed() >= REMEMBER.1 {
+                self.remember(filling, CopyProgress { of: source.to_owned(), bytes: at }).await?;
+                (unremembered, remembered_at) = (0, Instant::now());
+            }
+            due = self.pause(volume, due, step.work).await;
+        }
+        Ok(())
+    }
+
+    async fn copy_step(&self, filling: &Filling<'_>, step: &Step) -> Result<()> {
+        let failed = |source| Error::kernel(format!("could not copy to {}", filling.volume.full_name()), source);
+        if !step.copied.is_empty() {
+            let (from, to, ranges) = (filling.from.clone(), filling.to.clone(), step.copied.clone());
+            let is_zeroed = filling.is_zeroed;
+            self.kernel.copy(Copying { from, to, ranges, is_zeroed }).await.map_err(failed)?;
+        }
+        for range in &step.zeroed {
+            let (offset, length) = (range.start, range.end - range.start);
+            self.kernel.zero(Stretch { device: filling.to.clone(), offset, length }).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Notes how far the copy is, so that it holds after a power cut.
+    async fn remember(&self, filling: &Filling<'_>, progress: CopyProgress) -> Result<()> {
+        self.flush_copy(filling).await?;
+        let now = self.unfinished(&filling.volume.logical.name).await?;
+        let before = now.tags.copied.as_ref().and_then(|copied| copied.progress.as_ref()).map(CopyProgress::to_tag);
+        let before: Vec<String> = before.into_iter().collect();
+        self.change_tags(&now, &[progress.to_tag()], &before).await
+    }
+
+    /// The copy as it is now, of which not all is there yet.
+    async fn unfinished(&self, name: &str) -> Result<Volume> {
+        let view = self.groups.read().await?;
+        Volume::find(&view, name)?.ok_or_else(|| Error::no_volume(&self.volume_id(name)))
+    }
+
+    async fn flush_copy(&self, filling: &Filling<'_>) -> Result<()> {
+        let failed = |source| Error::kernel(format!("could not flush {}", filling.volume.full_name()), source);
+        self.kernel.flush(&filling.to).await.map_err(failed)
+    }
+
+    /// Bytes a second that the volume's class lets it be written with.
+    fn copy_rate(&self, volume: &Volume) -> Option<u64> {
+        self.class(&volume.tags.class)?.copy_rate
+    }
+
+    /// So that a bounded copy does not come in bursts of seconds.
+    fn step_bytes(&self, volume: &Volume) -> u64 {
+        self.copy_rate(volume).map_or(STEP_BYTES, |rate| (rate / 4).min(STEP_BYTES))
+    }
+
+    /// Waits until so many bytes may have been written since the last step was due; answers when that was.
+    async fn pause(&self, volume: &Volume, due: Instant, work: u64) -> Instant {
+        let Some(rate) = self.copy_rate(volume) else { return Instant::now() };
+        let milliseconds = u64::try_from(u128::from(work) * 1_000 / u128::from(rate)).unwrap_or(u64::MAX);
+        let next = due + Duration::from_millis(milliseconds);
+        tokio::time::sleep_until(next).await;
+        // What the disk was slower than the budget is not made good afterwards.
+        next.max(Instant::now())
+    }
+}
+
+fn stopping() -> Error {
+    Error::Unavailable { problem: String::from("the node is ending; the copy goes on when it is asked for again") }
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use super::Source;
 use crate::error::{Error, Result};
+use crate::host::file_system::FileSystem;
 use crate::host::kernel::{Held, MappedDevice};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::copy_source_name;
-use crate::lvm::tags::KIND_COPY_SOURCE;
 use crate::lvm::tags::copy_source::CopySourceTags;
+use crate::lvm::tags::{KIND_COPY_SOURCE, VolumeTags};
 use crate::node::Node;
 use crate::node::locks;
 use crate::node::pools::cut::Origin;
@@ -23,13 +24,34 @@ pub(super) struct Reading {
     pub(super) origin: Origin,
     /// How much of it, from the start.
     pub(super) bytes: u64,
-    /// Whether nobody ever used it, so that what is at its ends is of another tenant of the disk.
-    pub(super) holds_nothing: bool,
+    /// What is on it.
+    pub(super) holds: Holds,
     /// Keeps a snapshot from being deleted meanwhile.
     #[expect(dead_code, reason = "held, not read")]
     pub(super) lock: Option<locks::Held>,
     /// Whether it was made for this copy.
     pub(super) own: bool,
+}
+
+/// What is on a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// Nobody ever used it, so that what is at its ends is of another tenant of the disk.
+    Nothing,
+    /// A file system, and it was never its user's as a block device.
+    Files(FileSystem),
+    /// Nobody knows.
+    Anything,
+}
+
+impl Holds {
+    pub(super) fn of(tags: &VolumeTags) -> Self {
+        match &tags.file_system {
+            _ if tags.holds_nothing() => Self::Nothing,
+            Some(word) if !tags.block => word.parse().map_or(Self::Anything, Self::Files),
+            _ => Self::Anything,
+        }
+    }
 }
 
 impl Node {
@@ -41,8 +63,7 @@ impl Node {
             Source::Snapshot(_) => {
                 let (origin, bytes, content) = self.origin(&view, source).await?;
                 self.ensure_kept(&origin).await?;
-                let holds_nothing = content.holds_nothing();
-                Reading { origin, bytes, holds_nothing, lock: Some(lock), own: false }
+                Reading { origin, bytes, holds: Holds::of(&content), lock: Some(lock), own: false }
             }
             Source::Volume(of) => self.copy_source(&copy.logical.name, of).await?,
         };
@@ -64,7 +85,7 @@ impl Node {
         if let Some((group, logical)) = in_group(&view, &volume.group.name, &name) {
             return self.copy_source_there(copy, &volume, group, logical).await;
         }
-        let holds_nothing = volume.tags.holds_nothing();
+        let holds = Holds::of(&volume.tags);
         let tags = CopySourceTags {
             of: volume.logical.uuid.clone(),
             class: volume.tags.class.clone(),
@@ -82,7 +103,7 @@ impl Node {
         };
         let missing = || Error::Internal { problem: format!("{name} is not there after it was made") };
         let (group, logical) = in_group(&view, &group, &name).ok_or_else(missing)?;
-        Ok(Reading { origin: Origin { group, logical }, bytes, holds_nothing, lock: None, own: true })
+        Ok(Reading { origin: Origin { group, logical }, bytes, holds, lock: None, own: true })
     }
 
     /// What lies under the name of a copy source: that of an earlier try if it is still good for this one.
@@ -99,8 +120,8 @@ impl Node {
         let origin = Origin { group, logical };
         let is_of_it = tags.of == of.logical.uuid && origin.logical.is_snapshot();
         if is_of_it && self.ensure_kept(&origin).await.is_ok() {
-            let holds_nothing = of.tags.holds_nothing();
-            return Ok(Reading { origin, bytes: tags.bytes, holds_nothing, lock: None, own: true });
+            let holds = Holds::of(&of.tags);
+            return Ok(Reading { origin, bytes: tags.bytes, holds, lock: None, own: true });
         }
         self.remove_copy_source(&origin.group, &origin.logical, &tags).await?;
         let operation = String::from("what an earlier try was copied from is being removed");
@@ -128,14 +149,14 @@ impl Node {
         Ok((device, held))
     }
 
-    /// Takes away what was made for the copy, and the device of what was read. What fails here is left: a copy source to the
-    /// next look for such, a device to whoever uses it next.
-    pub(super) async fn let_go(&self, reading: &Reading) {
+    /// Takes away what was made for the copy, and the device of what was read, with that of the volume that a thick one hangs
+    /// on if it `was_inactive` before. What fails here is left: a copy source to the next look for such, a device to whoever
+    /// uses it next.
+    pub(super) async fn let_go(&self, reading: &Reading, was_inactive: bool) {
         let Origin { group, logical } = &reading.origin;
         let tags = CopySourceTags::parse(&logical.tags).filter(|_| reading.own);
         let done = match tags {
             Some(tags) => self.remove_copy_source(group, logical, &tags).await,
-            // A thick one is active as long as its volume is, whose user may need it.
             None if logical.thin.is_some() => {
                 self.deactivate_quietly(group, &logical.name).await;
                 Ok(())
@@ -144,6 +165,11 @@ impl Node {
         };
         if let Err(error) = done {
             tracing::warn!(%error, volume = logical.name, "could not remove what a volume was copied from; trying again later");
+        }
+        // A thick one is active as long as its volume is, whose user may have come meanwhile.
+        for volume in logical.snapshot_of.iter().filter(|_| was_inactive) {
+            let Ok(_lock) = self.locks.take(volume, "being deactivated") else { continue };
+            self.deactivate_quietly(group, volume).await;
         }
     }
 

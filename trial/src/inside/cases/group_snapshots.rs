@@ -421,7 +421,7 @@ async fn left_behind(ground: &Ground) -> Result<()> {
         Ok(!lvm(&["lvs", "--noheadings", "-o", "lv_tags", "second"])?.contains(INCOMPLETE))
     })
     .await?;
-    ensure!(take(ground, &name, &pair.both()).await? == taken);
+    ensure!(call_again(ground, &name, &pair.both()).await? == taken);
     // As before the first of them: nobody has got it.
     mark(&full_names[0])?;
     mark(&full_names[1])?;

@@ -15,9 +15,11 @@ macro_rules! cases {
 }
 
 mod arguments;
+mod blocks;
 mod capacity;
 mod classes;
 mod commands;
+mod copies;
 mod deleting;
 mod foreign_data;
 mod group_snapshots;
@@ -63,6 +65,8 @@ pub fn themes() -> Vec<Theme> {
         theme("snapshots", snapshots::cases()),
         theme("pools", pools::cases()),
         theme("group-snapshots", group_snapshots::cases()),
+        theme("copies", copies::cases()),
+        theme("blocks", blocks::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),

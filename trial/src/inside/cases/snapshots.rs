@@ -61,15 +61,15 @@ pub(super) async fn forget(ground: &Ground, snapshot: &v1::Snapshot) -> Result<(
     answered(ground.client().controller.delete_snapshot(request).await).context("deleting a snapshot").map(drop)
 }
 
-fn of_snapshot(snapshot: &v1::Snapshot) -> Type {
+pub(super) fn of_snapshot(snapshot: &v1::Snapshot) -> Type {
     Type::Snapshot(SnapshotSource { snapshot_id: snapshot.snapshot_id.clone() })
 }
 
-fn of_volume(volume: &Volume<'_>) -> Type {
+pub(super) fn of_volume(volume: &Volume<'_>) -> Type {
     Type::Volume(VolumeSource { volume_id: volume.id.clone() })
 }
 
-fn request(
+pub(super) fn request(
     ground: &Ground,
     class: &str,
     source: Type,
@@ -82,7 +82,13 @@ fn request(
 }
 
 /// A volume of a class made of a source, of so many bytes.
-async fn copy<'g>(ground: &'g Ground, class: &str, source: Type, bytes: i64, like: &Volume<'_>) -> Result<Volume<'g>> {
+pub(super) async fn copy<'g>(
+    ground: &'g Ground,
+    class: &str,
+    source: Type,
+    bytes: i64,
+    like: &Volume<'_>,
+) -> Result<Volume<'g>> {
     let request = request(ground, class, source, bytes, like.capability.clone());
     let wanted = request.volume_content_source.clone();
     let answer = answered(ground.client().controller.create_volume(request.clone()).await).context("a copy")?;
@@ -92,7 +98,7 @@ async fn copy<'g>(ground: &'g Ground, class: &str, source: Type, bytes: i64, lik
 }
 
 /// The group goes with the pool in it, and what is still being wiped.
-fn end(group: crate::inside::check::Group) -> Result<()> {
+pub(super) fn end(group: crate::inside::check::Group) -> Result<()> {
     run(&["udevadm", "settle"])?;
     group.remove()
 }

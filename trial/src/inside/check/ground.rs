@@ -43,6 +43,9 @@ classes:
    thinPool: {name: fixed, size: 64MiB, overcommit: 20, growAt: 100%}}
 - {name: other-thin, volumeGroups: [second], layout: thin}
 - {name: little, volumeGroups: [own], snapshotReserve: 4MiB}
+- {name: paced, volumeGroups: [own], copyRate: 100MiB}
+- {name: thin-too, volumeGroups: [own], layout: thin, thinPool: {name: second-pool, size: 400MiB}}
+- {name: left, volumeGroups: [own], wipe: none}
 - {name: absent, volumeGroups: ['absent-*']}
 ";
 

@@ -1,0 +1,80 @@
+//! The copies that are being made: how many at once, and how far they are.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::node::Node;
+
+/// How many volumes are copied at once: more would only share the disks.
+const AT_ONCE: usize = 2;
+
+/// How far a copy is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The class of the volume that is made.
+    pub class: String,
+    /// Bytes that are copied.
+    pub done: u64,
+    /// Bytes that are copied in the end.
+    pub all: u64,
+}
+
+impl Node {
+    /// How far the copies are that are being made, by the names of their volumes.
+    pub fn copies(&self) -> BTreeMap<String, Progress> {
+        self.copies.all()
+    }
+}
+
+/// The copies that are being made, by the names of their volumes.
+pub struct Copies {
+    permits: Semaphore,
+    progress: Mutex<BTreeMap<String, Progress>>,
+}
+
+/// A copy that is being made, forgotten when dropped.
+pub(super) struct Begun<'c>(&'c Copies, String);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.progress.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self { permits: Semaphore::new(AT_ONCE), progress: Mutex::default() }
+    }
+}
+
+impl Copies {
+    /// How far the copying of a volume is, for messages: `copied (3 of 10 MiB)`.
+    pub fn progress(&self, volume: &str) -> Option<String> {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.get(volume).map(|progress| format!("copied ({} of {} MiB)", progress.done >> 20, progress.all >> 20))
+    }
+
+    fn all(&self) -> BTreeMap<String, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn begin(&self, volume: &str, class: &str, all: u64) -> Begun<'_> {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.insert(volume.to_owned(), Progress { class: class.to_owned(), done: 0, all });
+        Begun(self, volume.to_owned())
+    }
+
+    pub(super) fn note(&self, volume: &str, done: u64, all: u64) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(progress) = progress.get_mut(volume) {
+            (progress.done, progress.all) = (done, all);
+        }
+    }
+
+    /// The right to copy now; nothing when no more is copied.
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.acquire().await.ok()
+    }
+}

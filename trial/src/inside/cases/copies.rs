@@ -1,0 +1,350 @@
+//! Copies of the used blocks only, their progress and their pace: never wrong, whatever the file system was doing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use quarry::csi::v1;
+use tonic::Code::Aborted;
+
+use super::snapshots::{copy, end, forget, of_snapshot, of_volume, request, snapshot};
+use crate::client::{block, mounted};
+use crate::inside::check::{
+    Ground, MIB, Volume, answered, digest, eventually, fill, lvm, metrics, refused, run, write_at,
+};
+
+cases! {
+    "a copy of the used blocks of a thick volume that is written to has every file, and is sound" => used_thick,
+    "a copy of the used blocks of a thin volume that is written to has every file, and is sound" => used_thin,
+    "a copy of the used blocks into a thin pool has every file, and is sound" => used_into_thin,
+    "of a file system that was cut off all blocks are copied" => cut_off,
+    "a raw copy shows nothing of what was on its blocks before" => raw_shows_nothing,
+    "a copy goes on after a crash where it was" => goes_on,
+    "a copy is not faster than its class allows, and a metric says how far it is" => paced,
+    "a volume that nobody used is inactive again after it was copied" => inactive_again,
+}
+
+/// Writes and removes files in a folder without end; killed when dropped.
+struct Writer(Child);
+
+impl Writer {
+    fn start(folder: &Path) -> Result<Self> {
+        let script = "while :; do for i in 1 2 3 4 5 6 7 8; do dd if=/dev/urandom of=w$i bs=64k count=5 conv=fsync; \
+                      mkdir -p d$i; touch d$i/a d$i/b; rm -rf d$((i - 1)) w$((i - 3)); done; done";
+        let mut shell = Command::new("sh");
+        Ok(Self(shell.args(["-c", script]).current_dir(folder).stderr(std::process::Stdio::null()).spawn()?))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop((self.0.kill(), self.0.wait()));
+    }
+}
+
+/// Files of all kinds, many of them deleted again.
+fn populate(folder: &Path) -> Result<()> {
+    for (name, many) in [("few", 20), ("many", 1_500), ("gone", 800)] {
+        let folder = folder.join(name);
+        fs::create_dir(&folder)?;
+        for number in 0..many {
+            fs::write(folder.join(format!("a-rather-long-name-of-a-file-{number}")), number.to_string())?;
+        }
+    }
+    for (name, mib) in [("kept", 24), ("deleted", 40)] {
+        crate::inside::check::file_with(&folder.join(name), mib << 20)?;
+    }
+    let sparse = fs::File::create(folder.join("sparse"))?;
+    for at in [0_u64, 3 << 20, (90 << 20) + 5] {
+        sparse.write_all_at(b"data between holes", at)?;
+    }
+    sparse.set_len(200 << 20)?;
+    // Preallocated and never written to: it reads as zeroes, whatever is on its blocks.
+    run(&["fallocate", "-l", "8MiB", &folder.join("preallocated").to_string_lossy()])?;
+    run(&["sync", "-f", &folder.to_string_lossy()])?;
+    fs::remove_file(folder.join("deleted"))?;
+    fs::remove_dir_all(folder.join("gone"))?;
+    run(&["sync", "-f", &folder.to_string_lossy()]).map(drop)
+}
+
+/// Each file's length and content, but what the writer makes.
+fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, (u64, u64)>> {
+    let (mut found, mut folders) = (BTreeMap::new(), vec![PathBuf::new()]);
+    while let Some(within) = folders.pop() {
+        for entry in fs::read_dir(folder.join(&within))? {
+            let (entry, path) = (entry.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?, within.clone());
+            let path = path.join(entry.file_name());
+            if path == Path::new("busy") || path == Path::new("lost+found") {
+                continue;
+            }
+            let metadata = entry.metadata()?;
+            if metadata.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&fs::read(entry.path())?);
+            found.insert(path, (metadata.size(), hasher.finish()));
+        }
+    }
+    Ok(found)
+}
+
+/// The last line of the node's log on what it copies: bytes that are copied, and those of the volume.
+fn planned(ground: &Ground, volume: &Volume<'_>) -> Result<(u64, u64)> {
+    let log = ground.log()?;
+    let is_it = |line: &&str| line.contains("copies block by block") && line.contains(volume.logical_name());
+    let line = log.lines().rev().find(is_it).context("the log says nothing of the copy")?;
+    let number = |key: &str| {
+        let (_, rest) = line.split_once(key)?;
+        rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+    };
+    let both = number(" all=").zip(number(" of="));
+    both.with_context(|| format!("not understood: {line}"))
+}
+
+/// That a volume that is not mounted has a sound file system.
+fn ensure_sound(volume: &Volume<'_>, file_system: &str) -> Result<()> {
+    let device = volume.activate()?;
+    let device = device.to_string_lossy();
+    let checked = match file_system {
+        "ext4" => run(&["e2fsck", "-fn", &device]),
+        "xfs" => run(&["xfs_repair", "-n", &device]),
+        other => anyhow::bail!("{other}"),
+    };
+    volume.deactivate()?;
+    checked.map(drop)
+}
+
+/// Fills all free blocks of a group with a pattern, which then lies on the next volumes' blocks.
+fn spoil(group: &str) -> Result<()> {
+    lvm(&["lvcreate", "-qq", "-y", "-Wn", "-Zn", "-l", "100%FREE", "-n", "spoiled", group])?;
+    run(&["udevadm", "settle"])?;
+    fill(Path::new(&format!("/dev/{group}/spoiled")))?;
+    run(&["udevadm", "settle"])?;
+    lvm(&["lvremove", "-qq", "-y", &format!("{group}/spoiled")]).map(drop)
+}
+
+async fn used_thick(ground: &Ground) -> Result<()> {
+    used_blocks_of(ground, ["own", "left"], "ext4").await.context("ext4")?;
+    used_blocks_of(ground, ["own", "left"], "xfs").await.context("xfs")
+}
+
+async fn used_thin(ground: &Ground) -> Result<()> {
+    used_blocks_of(ground, ["thin", "left"], "ext4").await.context("ext4")?;
+    used_blocks_of(ground, ["thin", "left"], "xfs").await.context("xfs")
+}
+
+async fn used_into_thin(ground: &Ground) -> Result<()> {
+    used_blocks_of(ground, ["own", "thin"], "ext4").await.context("of a thick one")?;
+    used_blocks_of(ground, ["thin", "thin-too"], "xfs").await.context("of a thin one")
+}
+
+async fn used_blocks_of(ground: &Ground, [class, target]: [&str; 2], file_system: &str) -> Result<()> {
+    let group = ground.group("own", 1_500)?;
+    spoil("own")?;
+    // A pool takes what is left; this makes room for what comes later.
+    let place = ground.volume_in("left", "own", "place", 560, block()).await?;
+    let source = ground.volume_in(class, "own", "source", 320, mounted(file_system)).await?;
+    place.remove().await?;
+    source.stage().await?;
+    let folder = source.publish("user").await?;
+    populate(&folder)?;
+    let held = contents(&folder)?;
+    fs::create_dir(folder.join("busy"))?;
+    let writer = Writer::start(&folder.join("busy"))?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+    let made = copy(ground, target, of_snapshot(&taken), 320 * MIB, &source).await?;
+    drop(writer);
+    let (copied, all) = planned(ground, &made)?;
+    ensure!(copied < all / 2, "{copied} of {all} bytes were copied");
+    made.stage().await?;
+    ensure!(contents(&made.publish("user").await?)? == held, "not what was there");
+    made.unpublish(&made.target("user")?).await?;
+    made.unstage().await?;
+    ensure_sound(&made, file_system)?;
+    made.remove().await?;
+    forget(ground, &taken).await?;
+    source.remove().await?;
+    end(group)
+}
+
+async fn cut_off(ground: &Ground) -> Result<()> {
+    for file_system in ["ext4", "xfs"] {
+        let group = ground.group("own", 1_100)?;
+        spoil("own")?;
+        let source = ground.volume_in("own", "own", "source", 320, mounted(file_system)).await?;
+        let staging = source.stage().await?.to_string_lossy().into_owned();
+        let folder = source.publish("user").await?;
+        populate(&folder)?;
+        // The last of it is in the log and not in its place when the file system is ended.
+        fs::rename(folder.join("many"), folder.join("moved"))?;
+        crate::inside::check::file_with(&folder.join("last"), 30 << 20)?;
+        run(&["xfs_io", "-x", "-c", "shutdown -f", &folder.to_string_lossy()])?;
+        source.unpublish(&folder).await?;
+        let unstage = v1::NodeUnstageVolumeRequest { volume_id: source.id.clone(), staging_target_path: staging };
+        answered(ground.client().node.node_unstage_volume(unstage).await)?;
+        let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+        let made = copy(ground, "left", of_snapshot(&taken), 320 * MIB, &source).await?;
+        let (copied, all) = planned(ground, &made)?;
+        ensure!(copied == all, "{file_system}: only {copied} of {all} bytes were copied");
+        source.stage().await?;
+        let held = contents(&source.publish("user").await?)?;
+        ensure!(
+            held.contains_key(Path::new("last"))
+                && !held.contains_key(Path::new("many/a-rather-long-name-of-a-file-1"))
+        );
+        made.stage().await?;
+        ensure!(contents(&made.publish("user").await?)? == held, "{file_system}: not what was there");
+        made.unpublish(&made.target("user")?).await?;
+        made.unstage().await?;
+        ensure_sound(&made, file_system)?;
+        made.remove().await?;
+        forget(ground, &taken).await?;
+        source.remove().await?;
+        end(group)?;
+    }
+    Ok(())
+}
+
+async fn raw_shows_nothing(ground: &Ground) -> Result<()> {
+    for class in ["thin", "own"] {
+        // A raw copy of a file system is its user's block by block, too.
+        for capability in [mounted("ext4"), block()] {
+            let group = ground.group("own", 240)?;
+            spoil("own")?;
+            let place = ground.volume_in("left", "own", "place", 80, block()).await?;
+            let source = ground.volume_in(class, "own", "source", 40, capability).await?;
+            place.remove().await?;
+            source.stage().await?;
+            let target = source.publish("user").await?;
+            if source.is_block() {
+                write_at(&target, 0, &vec![0; 40 << 20])?;
+                write_at(&target, 9 << 20, &[7; 8192])?;
+            } else {
+                fs::write(target.join("file"), vec![7; 100_000])?;
+            }
+            let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+            let wanted = request(ground, "left", of_snapshot(&taken), 40 * MIB, block());
+            let made = ground.volume_from(wanted, "own").await?;
+            made.stage().await?;
+            let seen = made.publish("user").await?;
+            let frozen = snapshot_digest(&taken)?;
+            ensure!(digest(&seen)? == frozen, "{class}: not what was there, block by block");
+            made.remove().await?;
+            forget(ground, &taken).await?;
+            source.remove().await?;
+            end(group)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a snapshot holds, without the node.
+fn snapshot_digest(taken: &v1::Snapshot) -> Result<u64> {
+    let name = taken.snapshot_id.split_once('/').map_or("", |(_, name)| name);
+    let full = format!("own/{name}");
+    lvm(&["lvchange", "-qq", "-y", "-ay", "-K", &full])?;
+    run(&["udevadm", "settle"])?;
+    let held = digest(Path::new(&format!("/dev/{full}")));
+    run(&["udevadm", "settle"])?;
+    if lvm(&["lvs", "--noheadings", "-o", "segtype", &full])?.trim() == "thin" {
+        lvm(&["lvchange", "-qq", "-an", &full])?;
+    }
+    held
+}
+
+async fn goes_on(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 3_400)?;
+    let source = ground.volume_in("own", "own", "source", 1_300, block()).await?;
+    source.stage().await?;
+    let device = source.publish("user").await?;
+    fill(&device)?;
+    let held = digest(&device)?;
+    let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+    let wanted = request(ground, "paced", of_snapshot(&taken), 1_300 * MIB, block());
+    let call = tokio::spawn({
+        let (mut client, request) = (ground.client(), wanted.clone());
+        async move { client.controller.create_volume(request).await }
+    });
+    eventually("it is remembered how far the copy is", || async {
+        Ok(lvm(&["lvs", "--noheadings", "-o", "lv_tags", "own"])?.contains("quarry.copied="))
+    })
+    .await?;
+    ground.crash().await?;
+    let _broken_off = call.await;
+    let made = ground.volume_from(wanted, "own").await?;
+    let log = ground.log()?;
+    let goes_on = |line: &str| {
+        let (_, left) = line.split_once(" left=")?;
+        left.split(' ').next()?.parse::<i64>().ok()
+    };
+    let lines = log.lines().filter(|line| line.contains("copies block by block") && line.contains(made.logical_name()));
+    let left: Vec<i64> = lines.filter_map(goes_on).collect();
+    ensure!(left.len() == 2 && left[0] == 1_300 * MIB && left[1] < 300 * MIB, "{left:?} bytes were left");
+    ensure!(!made.tags()?.contains("quarry.copied="));
+    made.stage().await?;
+    ensure!(digest(&made.publish("user").await?)? == held, "not what was there");
+    made.remove().await?;
+    forget(ground, &taken).await?;
+    source.remove().await?;
+    end(group)
+}
+
+async fn paced(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 1_000)?;
+    let source = ground.volume_in("own", "own", "source", 400, block()).await?;
+    source.stage().await?;
+    let wanted = request(ground, "paced", of_volume(&source), 400 * MIB, block());
+    let (begun, name) = (Instant::now(), wanted.name.clone());
+    let call = tokio::spawn({
+        let (mut client, request) = (ground.client(), wanted.clone());
+        async move { client.controller.create_volume(request).await }
+    });
+    let series = |what: &str| format!("quarry_copy{what}_bytes{{volume=\"{name}\",class=\"paced\"}} ");
+    eventually("the metric tells how far it is", || async {
+        let text = metrics("/metrics")?.1;
+        let value = |series: &str| text.lines().find_map(|line| line.strip_prefix(series)?.parse::<i64>().ok());
+        Ok(value(&series("")) == Some(400 * MIB)
+            && value(&series("_done")).is_some_and(|done| (1..400 * MIB).contains(&done)))
+    })
+    .await?;
+    refused(ground.client().controller.create_volume(wanted.clone()).await, Aborted, &["copied", "of 400 MiB"])?;
+    answered(call.await?)?;
+    ensure!(begun.elapsed() >= Duration::from_secs(4), "400 MiB took {:?}", begun.elapsed());
+    ensure!(!metrics("/metrics")?.1.contains("quarry_copy_bytes{"));
+    ground.volume_from(wanted, "own").await?.remove().await?;
+    source.remove().await?;
+    end(group)
+}
+
+async fn inactive_again(ground: &Ground) -> Result<()> {
+    for class in ["own", "thin"] {
+        let group = ground.group("own", 400)?;
+        let place = ground.volume_in("own", "own", "place", 80, block()).await?;
+        let source = ground.volume_in(class, "own", "source", 40, block()).await?;
+        place.remove().await?;
+        let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+        for of in [of_snapshot(&taken), of_volume(&source)] {
+            let made = copy(ground, "left", of, 40 * MIB, &source).await?;
+            let active = || lvm(&["lvs", "--noheadings", "-o", "lv_active", &source.full_name()]);
+            eventually("its device is gone", || async { Ok(active()?.trim() != "active") }).await?;
+            made.remove().await?;
+        }
+        // One that is in use stays.
+        source.stage().await?;
+        let made = copy(ground, "left", of_snapshot(&taken), 40 * MIB, &source).await?;
+        source.device().context("it is in use")?;
+        made.remove().await?;
+        forget(ground, &taken).await?;
+        source.remove().await?;
+        end(group)?;
+    }
+    Ok(())
+}
