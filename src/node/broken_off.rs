@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::is_unmade_pool;
@@ -18,12 +18,33 @@ use crate::node::Node;
 use crate::node::thaw::is_ours;
 
 impl Node {
-    /// Removes what a try that broke off left under a name. Anything else under it is in the way. Nobody else has the turn, so
-    /// it is not just being made.
-    pub(super) async fn make_way(&self, turn: &Turn, group: &Arc<VolumeGroup>, there: &LogicalVolume) -> Result<()> {
-        if !is_broken_off(there) {
-            return Err(self.in_the_way(group, there));
+    /// Removes what a try that broke off left under the name of what is to be made with these tags. Anything else under it is in
+    /// the way. Nobody else has the turn, so it is not just being made.
+    pub(super) async fn make_way(
+        &self,
+        turn: &Turn,
+        group: &Arc<VolumeGroup>,
+        there: &LogicalVolume,
+        tags: &[String],
+    ) -> Result<()> {
+        if is_broken_off(there) {
+            return self.remove_broken_off(turn, group, there).await;
         }
+        if tags.iter().all(|tag| there.tags.contains(tag)) {
+            // lvm's next command on the pool has ended what broke off, after it was looked for.
+            let operation = String::from("an earlier call has just made it");
+            return Err(Error::Busy { volume: there.name.clone(), operation });
+        }
+        Err(self.in_the_way(group, there))
+    }
+
+    /// Removes what a try that broke off left.
+    pub(super) async fn remove_broken_off(
+        &self,
+        turn: &Turn,
+        group: &Arc<VolumeGroup>,
+        there: &LogicalVolume,
+    ) -> Result<()> {
         if let Some(pool) = there.thin.as_ref().and_then(|thin| group.logical_volume(&thin.pool)) {
             self.take_out_unsent(group, pool).await?;
         }
@@ -44,7 +65,7 @@ impl Node {
             let Ok(now) = self.groups.read().await else { return };
             let found = self.broken_off(&now).find(|(_, now)| now.uuid == logical.uuid);
             let Some((group, logical)) = found else { continue };
-            if let Err(error) = self.make_way(&turn, &group, &logical).await {
+            if let Err(error) = self.remove_broken_off(&turn, &group, &logical).await {
                 tracing::warn!(%error, volume = logical.name, "could not remove what is left of a command that broke off");
             }
             self.reaper.changed(&group.name);

@@ -128,7 +128,7 @@ impl Node {
             _ => self.groups.read().await?,
         };
         if let Some((there, left)) = view.group(group).and_then(|group| Some((group, group.logical_volume(name)?))) {
-            self.make_way(&turn, there, left).await?;
+            self.make_way(&turn, there, left, tags).await?;
             view = self.groups.read().await?;
         }
         let Some(group) = view.group(group) else {

@@ -67,7 +67,7 @@ impl Node {
         let mut group = Arc::clone(group);
         match group.logical_volume(&rules.name) {
             Some(there) if is_unmade_pool(there) => {
-                self.make_way(turn, &group, there).await?;
+                self.remove_broken_off(turn, &group, there).await?;
                 group = self.groups.read().await?.group(&group.name).cloned().unwrap_or(group);
             }
             Some(_) => return Ok(group),

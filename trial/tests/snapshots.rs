@@ -9,3 +9,8 @@ fn snapshots_and_copies_hold_what_their_source_held() {
 fn snapshots_of_a_group_are_of_one_moment() {
     quarry_trial::checks::test("group-snapshots", &["group-snapshots"]).unwrap();
 }
+
+#[test]
+fn pools_grow_and_tell_what_is_wrong_with_them() {
+    quarry_trial::checks::test("pools", &["pools"]).unwrap();
+}

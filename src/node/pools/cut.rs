@@ -37,7 +37,7 @@ impl Node {
         let turn = self.writer.turn(group).await;
         let mut view = self.groups.read().await?;
         if let Some((there, left)) = view.group(group).and_then(|now| Some((now, now.logical_volume(logical_name)?))) {
-            self.make_way(&turn, there, left).await?;
+            self.make_way(&turn, there, left, tags).await?;
             view = self.groups.read().await?;
         }
         let now = view.group(group).and_then(|now| Some((now, now.logical_volume(&origin.logical.name)?)));

@@ -31,7 +31,7 @@ impl Node {
         };
         volume.ensure_writable()?;
         if let Some(logical) = volume.group.logical_volume(name) {
-            self.make_way(&turn, &volume.group, logical).await?;
+            self.make_way(&turn, &volume.group, logical, tags).await?;
         }
         let class = self.class(&volume.tags.class);
         let reserve = class.as_ref().map_or_else(Default::default, |class| class.snapshot_reserve);
@@ -61,7 +61,7 @@ impl Node {
         let kept = after.group(group).and_then(|group| Some((group, group.logical_volume(name)?)));
         if kept.is_none_or(|(_, logical)| !logical.snapshot_of.contains(origin)) {
             if let Some((group, logical)) = kept {
-                self.make_way(&turn, group, logical).await?;
+                self.make_way(&turn, group, logical, tags).await?;
             }
             made?;
             return Err(Error::Internal { problem: format!("lvcreate ended well, but {group}/{name} is not there") });

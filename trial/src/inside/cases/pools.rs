@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
-use tonic::Code::ResourceExhausted;
+use tonic::Code::{FailedPrecondition, ResourceExhausted};
 
 use super::snapshots::{forget, snapshot};
 use super::{capacity_of, reasons, storage_reasons};
@@ -191,7 +191,7 @@ async fn metadata_full(ground: &Ground) -> Result<()> {
         source_volume_id: volume.id.clone(),
         ..v1::CreateSnapshotRequest::default()
     };
-    refused(ground.client().controller.create_snapshot(request).await, ResourceExhausted, &["--poolmetadatasize"])?;
+    refused(ground.client().controller.create_snapshot(request).await, FailedPrecondition, &["--poolmetadatasize"])?;
     // What lvm would not do either.
     let id = lvm(&["lvs", "--noheadings", "--options", "thin_id", &volume.full_name()])?;
     for round in 0..30_u64 {
