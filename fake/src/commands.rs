@@ -1,9 +1,9 @@
 //! The programs of the fake machine. They understand exactly the lines that the driver sends, and do and refuse what lvm
 //! 2.03.31 does and refuses.
 //!
-//! - [`creating`], [`growing`], [`changing`], [`removing`]: the lvm commands of those kinds
-//! - [`pools`]: what all of them do with a thin pool
-//! - [`report`]: what lvm tells
+//! - `creating`, `growing`, `changing`, `removing`: the lvm commands of those kinds
+//! - `pools`: what all of them do with a thin pool
+//! - `report`: what lvm tells
 
 mod changing;
 mod creating;

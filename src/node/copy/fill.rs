@@ -128,7 +128,11 @@ impl Node {
     /// The copy as it is now, of which not all is there yet.
     async fn unfinished(&self, name: &str) -> Result<Volume> {
         let view = self.groups.read().await?;
-        Volume::find(&view, name)?.ok_or_else(|| Error::no_volume(&self.volume_id(name)))
+        if let Some(volume) = Volume::find(&view, name)? {
+            return Ok(volume);
+        }
+        let unknown = self.why_unknown(&view, name).await;
+        Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(name))))
     }
 
     async fn flush_copy(&self, filling: &Filling<'_>) -> Result<()> {
