@@ -7,18 +7,19 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, ThinVolume, VolumeGroup};
+use crate::lvm::tags::made_by;
 use crate::node::Node;
 use crate::node::thaw::is_ours;
 
 impl Node {
     /// Makes pools usable again in which the making of a volume of this driver broke off half-way.
     pub(in crate::node) async fn mend_pools(&self, view: &View) -> Result<()> {
-        for (group, pool) in half_way(view) {
+        for (group, pool) in half_way(view, &self.identity.driver) {
             let turn = self.writer.turn(&group.name).await;
             // It takes lvm's lock, so a command that still runs, on the host perhaps, has ended when this one has.
             self.writer.back_up(&turn, group).await?;
             let now = self.groups.read().await?;
-            for (group, pool) in half_way(&now).filter(|(_, now)| now.uuid == pool.uuid) {
+            for (group, pool) in half_way(&now, &self.identity.driver).filter(|(_, now)| now.uuid == pool.uuid) {
                 self.take_out_unsent(group, pool).await?;
             }
         }
@@ -50,13 +51,15 @@ impl Node {
     }
 }
 
-/// Pools in which nothing is being made but volumes of this driver, and one is, or is not any more.
-fn half_way(view: &View) -> impl Iterator<Item = (&Arc<VolumeGroup>, &LogicalVolume)> {
-    view.groups.iter().flat_map(|group| {
-        let is_half_way = |pool: &&LogicalVolume| {
+/// Pools in which nothing is being made but volumes of the driver of that name, and one is, or is not any more. What another one is
+/// just making must not be taken from it: it has a turn of its own.
+fn half_way<'v>(view: &'v View, driver: &'v str) -> impl Iterator<Item = (&'v Arc<VolumeGroup>, &'v LogicalVolume)> {
+    view.groups.iter().flat_map(move |group| {
+        let is_own = |volume: &LogicalVolume| is_ours(volume) && made_by(&volume.tags, driver);
+        let is_half_way = move |pool: &&LogicalVolume| {
             pool.pool.is_some()
                 && unsent(group, pool).next().is_some()
-                && unsent(group, pool).all(|(volume, _)| is_ours(volume))
+                && unsent(group, pool).all(|(volume, _)| is_own(volume))
         };
         group.logical_volumes.iter().filter(is_half_way).map(move |logical| (group, logical))
     })
