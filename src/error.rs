@@ -119,6 +119,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it is when a snapshot is made: csi-snapshotter takes `RESOURCE_EXHAUSTED` for "may be under way".
+    #[must_use]
+    pub fn of_snapshot(self) -> Self {
+        match self {
+            Self::NoRoom { reason } => Self::NoRoomForSnapshot { reason },
+            other => other,
+        }
+    }
+
     /// A field of a request that cannot be accepted.
     pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::InvalidArgument { field: field.into(), problem: problem.into() }

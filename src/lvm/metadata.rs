@@ -117,7 +117,8 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
                 _ => {}
             }
             // A hidden volume ties a thick snapshot and its origin together; thin ones stay when theirs goes.
-            if let (Ok(store), Ok(origin)) = (segment.string("cow_store"), segment.string("origin")) {
+            let store = segment.string("cow_store").or_else(|_| segment.string("merging_store"));
+            if let (Ok(store), Ok(origin)) = (store, segment.string("origin")) {
                 stores.push((store, origin));
             }
             volume.snapshot_of.extend(segment.string("external_origin").ok().map(str::to_owned));

@@ -38,17 +38,24 @@ impl Node {
         Err(self.in_the_way(group, there))
     }
 
-    /// Removes what a try that broke off left.
+    /// Removes what a try that broke off left, if it is that still when no lvm command runs any more, and this driver's.
     pub(super) async fn remove_broken_off(
         &self,
         turn: &Turn,
         group: &Arc<VolumeGroup>,
         there: &LogicalVolume,
     ) -> Result<()> {
+        self.wait_for_lvm(turn, group).await;
+        let view = self.groups.read().await?;
+        let found = self.broken_off(&view).find(|(_, now)| now.uuid == there.uuid);
+        let Some((group, there)) = found else {
+            let operation = String::from("another command was just making it");
+            return Err(Error::Busy { volume: there.name.clone(), operation });
+        };
         if let Some(pool) = there.thin.as_ref().and_then(|thin| group.logical_volume(&thin.pool)) {
-            self.take_out_unsent(group, pool).await?;
+            self.take_out_unsent(&group, pool).await?;
         }
-        self.remove_volumes(turn, group, std::slice::from_ref(&there.name)).await
+        self.remove_volumes(turn, &group, std::slice::from_ref(&there.name)).await
     }
 
     /// Removes volumes under the turn of their group.

@@ -273,7 +273,8 @@ impl Node {
                 // A device that cannot discard still must not show the last tenant's data.
                 discards = false;
             }
-            if !discards {
+            // In a pool nobody else can read what it holds, and zeroes would take room for all of it.
+            if !discards && !volume.is_zeroed() {
                 let failed = |source| Error::kernel(format!("could not zero {}", volume.full_name()), source);
                 self.kernel.zero(stretch).await.map_err(failed)?;
             }

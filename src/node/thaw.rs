@@ -32,25 +32,34 @@ impl Node {
     /// Sets going every device of this driver's volumes that is suspended. An lvm command that still runs, on the host perhaps,
     /// has lvm's lock as long as it holds a device back, and is waited for.
     pub(in crate::node) async fn thaw(&self) -> Result<()> {
-        self.mend_pools(&*self.groups.read().await?).await?;
+        let view = self.groups.read().await?;
+        let mut failed = self.mend_pools(&view).await.err();
         if self.suspended().await?.is_empty() {
+            return failed.map_or(Ok(()), Err);
+        }
+        for (group, logical) in ours(&view) {
+            // One that cannot be helped must not keep the others waiting.
+            if let Err(error) = self.set_going(group, logical).await {
+                tracing::warn!(%error, group = group.name, volume = logical.name, "could not set going what was held back");
+                failed = Some(error);
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn set_going(&self, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Result<()> {
+        let layers = logical.mapper_uuid(group);
+        if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
             return Ok(());
         }
-        let view = self.groups.read().await?;
-        for (group, logical) in ours(&view) {
-            let layers = logical.mapper_uuid(group);
-            if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
-                continue;
-            }
-            let turn = self.writer.turn(&group.name).await;
-            // While nobody has the turn nobody here holds it back.
-            if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
-                continue;
-            }
-            let activation = self.activation(group, logical).await?;
-            self.writer.refresh(&turn, group, &logical.name, activation).await?;
-            tracing::warn!(group = group.name, volume = logical.name, "was held back by a process that died; goes on");
+        let turn = self.writer.turn(&group.name).await;
+        // While nobody has the turn nobody here holds it back.
+        if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
+            return Ok(());
         }
+        let activation = self.activation(group, logical).await?;
+        self.writer.refresh(&turn, group, &logical.name, activation).await?;
+        tracing::warn!(group = group.name, volume = logical.name, "was held back by a process that died; goes on");
         Ok(())
     }
 

@@ -61,11 +61,15 @@ fn a_snapshot_is_known_by_its_origin() {
         volume("backup", "type = \"striped\" stripes = [\"pv0\", 1]"),
         volume("snapshot0", "type = \"snapshot\" origin = \"data\" cow_store = \"backup\""),
         volume("clone", "type = \"thin\" thin_pool = \"pool\" device_id = 1 external_origin = \"base\""),
+        volume("snapshot1", "type = \"snapshot\" origin = \"base\" merging_store = \"merging\""),
+        volume("merging", "type = \"striped\" stripe_count = 1 stripes = [\"pv0\", 9]"),
         volume("later", "type = \"thin\" thin_pool = \"pool\" device_id = 2 origin = \"clone\""),
     ];
     let group = describe(group("", &volumes.concat()).as_bytes()).unwrap().group;
     let snapshot_of = |origin| group.snapshot_of(origin).map(|volume| volume.name.as_str());
     assert_eq!((snapshot_of("data"), snapshot_of("base")), (Some("backup"), Some("clone")));
+    let merging = group.logical_volume("merging").unwrap();
+    assert_eq!(merging.snapshot_of, ["base"], "lvm writes its store otherwise while it is merged back");
     assert_eq!((snapshot_of("backup"), snapshot_of("clone")), (None, None), "thin ones stay when their origin goes");
 }
 

@@ -65,11 +65,13 @@ impl Node {
         // What an earlier try wrote is of another moment, perhaps, and must not shine through where there are zeroes now.
         let rest = Stretch { device: to.clone(), offset: done, length: volume.bytes().saturating_sub(done) };
         let is_zeroed = volume.is_zeroed() && (is_new || self.give_back(volume, rest).await);
-        let plan = self.plan(reading, &from, is_zeroed, is_raw).await?;
+        let is_nothing = reading.holds == Holds::Nothing;
+        // What nobody used shows what another tenant of the disk had there.
+        let plan =
+            if is_nothing { Plan::all(0, is_zeroed) } else { self.plan(reading, &from, is_zeroed, is_raw).await? };
         let filling = Filling { volume, from, to, plan, is_zeroed };
         self.copy_planned(&filling, source, done).await?;
-        if reading.holds == Holds::Nothing && !volume.is_zeroed() {
-            // It must not be taken for what another tenant of the disk had there.
+        if is_nothing && !volume.is_zeroed() {
             self.zero_signatures(volume, &written).await?;
         }
         self.flush_copy(&filling).await?;

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, ThinVolume, VolumeGroup};
 use crate::lvm::tags::made_by;
+use crate::lvm::writer::Turn;
 use crate::node::Node;
 use crate::node::thaw::is_ours;
 
@@ -16,14 +17,21 @@ impl Node {
     pub(in crate::node) async fn mend_pools(&self, view: &View) -> Result<()> {
         for (group, pool) in half_way(view, &self.identity.driver) {
             let turn = self.writer.turn(&group.name).await;
-            // It takes lvm's lock, so a command that still runs, on the host perhaps, has ended when this one has.
-            self.writer.back_up(&turn, group).await?;
+            self.wait_for_lvm(&turn, group).await;
             let now = self.groups.read().await?;
             for (group, pool) in half_way(&now, &self.identity.driver).filter(|(_, now)| now.uuid == pool.uuid) {
                 self.take_out_unsent(group, pool).await?;
             }
         }
         Ok(())
+    }
+
+    /// Waits for lvm's lock, so that a command that still runs, on the host perhaps, has ended: what is read then is not half made.
+    pub(in crate::node) async fn wait_for_lvm(&self, turn: &Turn, group: &VolumeGroup) {
+        if let Err(error) = self.writer.back_up(turn, group).await {
+            // The lock was waited for all the same.
+            tracing::debug!(%error, group = group.name, "could not write a backup");
+        }
     }
 
     pub(in crate::node) async fn take_out_unsent(
@@ -37,7 +45,8 @@ impl Node {
         if status.transaction_id.checked_add(1) != Some(pool.transaction_id) {
             return Ok(());
         }
-        for (volume, thin) in unsent(group, logical) {
+        let is_own = |volume: &LogicalVolume| is_ours(volume) && made_by(&volume.tags, &self.identity.driver);
+        for (volume, thin) in unsent(group, logical).filter(|(volume, _)| is_own(volume)) {
             let message = format!("delete {}", thin.device_id);
             match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
                 Ok(()) => {

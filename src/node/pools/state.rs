@@ -7,7 +7,7 @@ use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
-use crate::lvm::pool::growth::percent;
+use crate::lvm::pool::growth::is_due;
 use crate::lvm::writer::Activation;
 use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
@@ -67,7 +67,7 @@ impl Node {
         let waits = Activation { mark: mark(rules), waits: true };
         let Some(pool) = group.logical_volume(&rules.name) else { return Ok((None, waits)) };
         let Some(status) = self.pool_status(group, pool).await? else { return Ok((None, waits)) };
-        let is_below = percent(status.used_data, status.total_data) < u64::from(rules.grow_at);
+        let is_below = !is_due(rules, &status);
         let activation = Activation { mark: mark(rules).filter(|_| is_below), waits: false };
         Ok((trouble(&status).map(|trouble| format!("thin pool {} {trouble}", rules.name)), activation))
     }

@@ -18,10 +18,7 @@ impl Node {
         let node = Arc::clone(self);
         self.mutate(&logical_name.clone(), "creating", async move {
             let made = node.create_snapshot_locked(&logical_name, &name, &source).await;
-            made.map_err(|error| match error {
-                Error::NoRoom { reason } => Error::NoRoomForSnapshot { reason },
-                other => other,
-            })
+            made.map_err(Error::of_snapshot)
         })
         .await
     }

@@ -23,9 +23,9 @@ impl Node {
         if there != self.identity.topology {
             return Err(Error::no_volume(&format!("{there}/{}", sources.concat())));
         }
-        let (node, id_name) = (Arc::clone(self), group_snapshot_name(&name));
-        self.mutate(&id_name.clone(), "creating", async move { node.create_group(&id_name, name, &sources).await })
-            .await
+        let (node, id_name, of) = (Arc::clone(self), group_snapshot_name(&name), name.clone());
+        let making = async move { node.create_group(&id_name, name, &sources).await.map_err(Error::of_snapshot) };
+        self.mutate(&group_snapshot_name(&of), "creating", making).await
     }
 
     async fn create_group(&self, id_name: &str, name: String, sources: &[String]) -> Result<GroupSnapshot> {

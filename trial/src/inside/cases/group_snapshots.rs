@@ -10,8 +10,8 @@ use self::writer::{Writer, number_in};
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type};
+use tonic::Code::Unavailable;
 use tonic::Code::{Aborted, AlreadyExists, FailedPrecondition, Internal, InvalidArgument, NotFound};
-use tonic::Code::{ResourceExhausted, Unavailable};
 use tonic::{Response, Status};
 
 use crate::client::{block, mounted};
@@ -327,7 +327,7 @@ async fn no_room(ground: &Ground) -> Result<()> {
     let fills = ground.volume_in("other-thin", "second", "fills", largest / MIB, block()).await?;
     let writer = Writer::start(&pair.files())?;
     let name = ground.name("group");
-    refused(call(ground, &name, &pair.both()).await, ResourceExhausted, &["second/quarry-thin"])?;
+    refused(call(ground, &name, &pair.both()).await, FailedPrecondition, &["second/quarry-thin"])?;
     pair.no_snapshot_is_left().await?;
     writer.goes_on().await?;
     fills.remove().await?;
