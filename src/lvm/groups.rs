@@ -62,6 +62,12 @@ impl View {
         self.groups.iter().find(|group| group.name == name)
     }
 
+    /// A logical volume of the usable group of that name, with the group.
+    pub fn logical_volume_in(&self, group: &str, name: &str) -> Option<(&Arc<VolumeGroup>, &LogicalVolume)> {
+        let group = self.group(group)?;
+        Some((group, group.logical_volume(name)?))
+    }
+
     /// Why the group of that name must not be touched.
     pub fn why_unusable(&self, name: &str) -> Option<&str> {
         self.unusable.iter().find(|unusable| unusable.name == name).map(|unusable| unusable.reason.as_str())

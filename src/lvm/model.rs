@@ -143,6 +143,17 @@ impl VolumeGroup {
         self.logical_volumes.iter().find(|volume| volume.name == name)
     }
 
+    /// The thin pool that a logical volume is in.
+    pub fn pool_of(&self, logical: &LogicalVolume) -> Option<&LogicalVolume> {
+        self.logical_volume(&logical.thin.as_ref()?.pool)
+    }
+
+    /// What is in the thin pool of that name, with what makes it thin.
+    pub fn in_pool<'g>(&'g self, pool: &'g str) -> impl Iterator<Item = (&'g LogicalVolume, &'g ThinVolume)> {
+        let thin = self.logical_volumes.iter().filter_map(|logical| Some((logical, logical.thin.as_ref()?)));
+        thin.filter(move |(_, thin)| thin.pool == pool)
+    }
+
     /// A snapshot of the logical volume of that name; it goes when its origin does.
     pub fn snapshot_of(&self, origin: &str) -> Option<&LogicalVolume> {
         self.snapshots_of(origin).next()

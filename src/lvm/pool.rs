@@ -143,9 +143,8 @@ fn spare(group: &VolumeGroup) -> u64 {
 /// The extents of all thin volumes in a pool, whoever made them, each in whole pieces of so many bytes.
 pub fn promised(group: &VolumeGroup, pool: &str, chunk_bytes: u64) -> u64 {
     let step = step(chunk_bytes, group.extent_bytes);
-    let is_in = |volume: &&LogicalVolume| volume.thin.as_ref().is_some_and(|thin| thin.pool == pool);
     let whole = |volume: &LogicalVolume| volume.extents.checked_next_multiple_of(step).unwrap_or(u64::MAX);
-    group.logical_volumes.iter().filter(is_in).fold(0, |sum, volume| sum.saturating_add(whole(volume)))
+    group.in_pool(pool).fold(0, |sum, (volume, _)| sum.saturating_add(whole(volume)))
 }
 
 /// Extents of a piece, where pieces are larger than extents.

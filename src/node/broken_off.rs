@@ -52,7 +52,7 @@ impl Node {
             let operation = String::from("another command was just making it");
             return Err(Error::Busy { volume: there.name.clone(), operation });
         };
-        if let Some(pool) = there.thin.as_ref().and_then(|thin| group.logical_volume(&thin.pool)) {
+        if let Some(pool) = group.pool_of(&there) {
             self.take_out_unsent(&group, pool).await?;
         }
         self.remove_volumes(turn, &group, std::slice::from_ref(&there.name)).await

@@ -61,8 +61,7 @@ impl Node {
         let turn = self.writer.turn(&group).await;
         let view = self.groups.read().await?;
         let Some(volume) = Volume::find(&view, &name)? else {
-            let unknown = self.why_unknown(&view, &name).await;
-            return Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(&name))));
+            return Err(self.missing(&view, &name).await);
         };
         if volume.logical.extents < extents {
             self.ensure_room(&volume, extents)?;

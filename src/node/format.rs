@@ -90,7 +90,7 @@ impl Node {
     /// Gives a stretch of a thin volume back to its pool; answers whether it reads as zeroes now. The kernel gives back whole pieces
     /// only, and says nothing of the rest.
     pub(super) async fn give_back(&self, volume: &Volume, stretch: Stretch) -> bool {
-        let pool = volume.logical.thin.as_ref().and_then(|thin| volume.group.logical_volume(&thin.pool));
+        let pool = volume.pool();
         let chunk = pool.and_then(|pool| pool.pool.as_ref()).map_or(0, |pool| pool.chunk_bytes);
         let is_whole = |bytes: u64| chunk.is_power_of_two() && bytes.is_multiple_of(chunk);
         is_whole(stretch.offset) && is_whole(stretch.length) && self.kernel.discard(stretch).await.is_ok()

@@ -51,14 +51,13 @@ pub mod volume;
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
 use self::locks::Locks;
 use self::pools::blocks::MetadataTurns;
-use self::pools::watch::PoolWatch;
 use self::reaper::Reaper;
-use self::snapshot::reserve::ReserveWatch;
 use self::volume::Volume;
 use crate::config::classes::Class;
 use crate::config::watch::ClassesInForce;
@@ -106,8 +105,9 @@ pub struct Node {
     locks: Locks,
     reaper: Reaper,
     copies: Copies,
-    pool_watch: PoolWatch,
-    reserve_watch: ReserveWatch,
+    /// Tell [`pools::watch`] and [`snapshot::reserve`] that there is something new to look after.
+    new_pool: Notify,
+    new_thick_snapshot: Notify,
     metadata: MetadataTurns,
 }
 
@@ -133,8 +133,8 @@ impl Node {
             locks: Locks::default(),
             reaper: Reaper::default(),
             copies: Copies::default(),
-            pool_watch: PoolWatch::default(),
-            reserve_watch: ReserveWatch::default(),
+            new_pool: Notify::default(),
+            new_thick_snapshot: Notify::default(),
             metadata: MetadataTurns::default(),
         })
     }
@@ -175,12 +175,17 @@ impl Node {
     /// A volume that is there and not being deleted.
     async fn volume(&self, logical_name: &str) -> Result<Volume> {
         let view = self.groups.read().await?;
-        let unknown = match Volume::find(&view, logical_name)? {
-            Some(volume) if volume.tags.deleting.is_none() => return whole(volume),
-            Some(_deleted) => None,
-            None => self.why_unknown(&view, logical_name).await,
-        };
-        Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(logical_name))))
+        match Volume::find(&view, logical_name)? {
+            Some(volume) if volume.tags.deleting.is_none() => whole(volume),
+            Some(_deleted) => Err(Error::no_volume(&self.volume_id(logical_name))),
+            None => Err(self.missing(&view, logical_name).await),
+        }
+    }
+
+    /// Why a volume was not found: what it is on is out of reach, or it does not exist.
+    async fn missing(&self, view: &View, logical_name: &str) -> Error {
+        let unknown = self.why_unknown(view, logical_name).await;
+        unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(logical_name)))
     }
 
     /// Why a volume that was not found may exist all the same: what it is on is not there, or cannot be

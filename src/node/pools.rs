@@ -93,7 +93,7 @@ impl Node {
             return Err(Error::Internal { problem });
         };
         self.writer.flush(&now).await?;
-        self.pool_watch.wake();
+        self.new_pool.notify_one();
         tracing::info!(group = now.name, pool = rules.name, ?size, "made a thin pool");
         Ok(now)
     }

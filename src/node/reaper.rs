@@ -148,11 +148,8 @@ impl Node {
         let (node, seen) = (Arc::clone(self), Arc::clone(&view));
         // For itself: a command of one group that hangs must not keep the others waiting.
         self.detached.spawn(async move {
-            if let Err(error) = node.mend_pools(&seen).await {
-                tracing::warn!(%error, "could not mend a thin pool; trying again later");
-            }
-            if let Err(error) = node.thaw().await {
-                tracing::warn!(%error, "could not set a suspended volume going; trying again later");
+            if let Err(error) = node.thaw(&seen).await {
+                tracing::warn!(%error, "could not mend what commands that broke off left; trying again later");
             }
             node.drop_broken_off(&seen).await;
             node.settle_incomplete_groups(&seen).await;

@@ -20,7 +20,8 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Works until every volume of this driver that is active goes, or the stop.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    while let Err(error) = node.thaw().await {
+    let thaw = async || node.thaw(&*node.groups.read().await?).await;
+    while let Err(error) = thaw().await {
         tracing::warn!(%error, "could not set going what was held back when the last process ended; trying again");
         if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
             return;
@@ -31,13 +32,10 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 impl Node {
     /// Sets going every device of this driver's volumes that is suspended. An lvm command that still runs, on the host perhaps,
     /// has lvm's lock as long as it holds a device back, and is waited for.
-    pub(in crate::node) async fn thaw(&self) -> Result<()> {
-        let view = self.groups.read().await?;
-        let mut failed = self.mend_pools(&view).await.err();
-        if self.suspended().await?.is_empty() {
-            return failed.map_or(Ok(()), Err);
-        }
-        for (group, logical) in ours(&view) {
+    pub(in crate::node) async fn thaw(&self, view: &View) -> Result<()> {
+        let mut failed = self.mend_pools(view).await.err();
+        let suspended = self.suspended().await?;
+        for (group, logical) in ours(view).filter(|(group, logical)| is_among(&suspended, group, logical)) {
             // One that cannot be helped must not keep the others waiting.
             if let Err(error) = self.set_going(group, logical).await {
                 tracing::warn!(%error, group = group.name, volume = logical.name, "could not set going what was held back");
@@ -47,14 +45,10 @@ impl Node {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn set_going(&self, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Result<()> {
-        let layers = logical.mapper_uuid(group);
-        if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
-            return Ok(());
-        }
+    async fn set_going(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
         let turn = self.writer.turn(&group.name).await;
         // While nobody has the turn nobody here holds it back.
-        if !self.suspended().await?.iter().any(|uuid| uuid.starts_with(&layers)) {
+        if !is_among(&self.suspended().await?, group, logical) {
             return Ok(());
         }
         let activation = self.activation(group, logical).await?;
@@ -81,8 +75,13 @@ fn ours(view: &View) -> impl Iterator<Item = (&Arc<VolumeGroup>, &LogicalVolume)
 }
 
 fn holds_ours(group: &VolumeGroup, pool: &LogicalVolume) -> bool {
-    let is_in = |logical: &&LogicalVolume| logical.thin.as_ref().is_some_and(|thin| thin.pool == pool.name);
-    group.logical_volumes.iter().filter(is_in).any(is_ours)
+    group.in_pool(&pool.name).any(|(logical, _)| is_ours(logical))
+}
+
+/// Whether a device of the logical volume, or of one of its layers, is among them.
+fn is_among(devices: &[String], group: &VolumeGroup, logical: &LogicalVolume) -> bool {
+    let layers = logical.mapper_uuid(group);
+    devices.iter().any(|uuid| uuid.starts_with(&layers))
 }
 
 /// Whether it is this driver's: a volume, a snapshot, or what is made to make one.

@@ -133,7 +133,7 @@ impl Volume {
 
     /// The thin pool it is in.
     pub fn pool(&self) -> Option<&LogicalVolume> {
-        self.logical.thin.as_ref().and_then(|thin| self.group.logical_volume(&thin.pool))
+        self.group.pool_of(&self.logical)
     }
 
     /// Whether what was never written to it reads as zeroes, whoever had the disk before: its pool sees to that.

@@ -1,10 +1,9 @@
 //! Requests of the `GroupController` service.
 
-use super::create::ORCHESTRATOR_PREFIX;
+use super::snapshot::check;
 use crate::csi::request::text;
 use crate::csi::v1;
 use crate::error::{Error, Result};
-use crate::lvm::names::check_csi_name;
 use crate::lvm::volume_id::VolumeId;
 
 /// A checked request for snapshots of several volumes at one moment.
@@ -22,15 +21,7 @@ impl CreateGroupSnapshot {
     /// Checks the request as far as it can be checked for itself: also that the volumes can be held together at all.
     pub fn parse(request: &v1::CreateVolumeGroupSnapshotRequest) -> Result<Self> {
         let name = text::required("name", &request.name)?.to_owned();
-        check_csi_name(&name).map_err(|problem| Error::invalid("name", problem))?;
-        text::map("secrets", &request.secrets)?;
-        text::map("parameters", &request.parameters)?;
-        if let Some(key) = request.parameters.keys().find(|key| !key.starts_with(ORCHESTRATOR_PREFIX)) {
-            return Err(Error::invalid(
-                format!("parameters.{key}"),
-                "is no parameter of this driver; group snapshots have none",
-            ));
-        }
+        check("group snapshots", &name, &request.secrets, &request.parameters)?;
         let mut ids = Vec::with_capacity(request.source_volume_ids.len());
         for id in &request.source_volume_ids {
             text::required("source_volume_ids", id)?;

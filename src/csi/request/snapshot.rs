@@ -24,17 +24,28 @@ impl CreateSnapshot {
     pub fn parse(request: &v1::CreateSnapshotRequest) -> Result<Self> {
         let name = text::required("name", &request.name)?.to_owned();
         let source_volume_id = text::required("source_volume_id", &request.source_volume_id)?.to_owned();
-        check_csi_name(&name).map_err(|problem| Error::invalid("name", problem))?;
-        text::map("secrets", &request.secrets)?;
-        text::map("parameters", &request.parameters)?;
-        if let Some(key) = request.parameters.keys().find(|key| !key.starts_with(ORCHESTRATOR_PREFIX)) {
-            return Err(Error::invalid(
-                format!("parameters.{key}"),
-                "is no parameter of this driver; snapshots have none",
-            ));
-        }
+        check("snapshots", &name, &request.secrets, &request.parameters)?;
         let topologies = topologies(request.accessibility_requirements.as_ref());
         Ok(Self { name, source_volume_id, topologies })
+    }
+}
+
+/// That the name is one, and that no parameter is given: snapshots, of one volume or of several, have none.
+pub(super) fn check(
+    what: &str,
+    name: &str,
+    secrets: &HashMap<String, String>,
+    parameters: &HashMap<String, String>,
+) -> Result<()> {
+    check_csi_name(name).map_err(|problem| Error::invalid("name", problem))?;
+    text::map("secrets", secrets)?;
+    text::map("parameters", parameters)?;
+    match parameters.keys().find(|key| !key.starts_with(ORCHESTRATOR_PREFIX)) {
+        None => Ok(()),
+        Some(key) => {
+            let problem = format!("is no parameter of this driver; {what} have none");
+            Err(Error::invalid(format!("parameters.{key}"), problem))
+        }
     }
 }
 

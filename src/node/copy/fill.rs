@@ -130,11 +130,10 @@ impl Node {
     /// The copy as it is now, of which not all is there yet.
     async fn unfinished(&self, name: &str) -> Result<Volume> {
         let view = self.groups.read().await?;
-        if let Some(volume) = Volume::find(&view, name)? {
-            return Ok(volume);
+        match Volume::find(&view, name)? {
+            Some(volume) => Ok(volume),
+            None => Err(self.missing(&view, name).await),
         }
-        let unknown = self.why_unknown(&view, name).await;
-        Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(name))))
     }
 
     async fn flush_copy(&self, filling: &Filling<'_>) -> Result<()> {

@@ -227,8 +227,8 @@ impl Node {
 }
 
 fn in_group(view: &View, group: &str, name: &str) -> Option<(Arc<VolumeGroup>, LogicalVolume)> {
-    let group = view.group(group)?;
-    Some((Arc::clone(group), group.logical_volume(name)?.clone()))
+    let (group, logical) = view.logical_volume_in(group, name)?;
+    Some((Arc::clone(group), logical.clone()))
 }
 
 fn copy_sources(view: &View) -> impl Iterator<Item = (Arc<VolumeGroup>, LogicalVolume, CopySourceTags)> {

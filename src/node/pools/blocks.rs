@@ -16,10 +16,8 @@ use super::trouble::trouble;
 use crate::error::{Error, Result};
 use crate::host::commands::{Command, CommandError};
 use crate::host::kernel::PoolMode;
-use crate::lvm::groups::View;
 use crate::lvm::mappings::Mappings;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
-use crate::lvm::writer::Activation;
 use crate::node::Node;
 use crate::node::volume::device_path;
 
@@ -74,14 +72,11 @@ impl Node {
     /// Takes away what an earlier process left of such snapshots: the pools' metadata would fill.
     pub(in crate::node) async fn release_left_metadata(&self) {
         let Ok(view) = self.groups.read().await else { return };
-        for (group, pool) in pools(&view) {
-            if self.rules_of(&group.name, &pool.name).is_none() {
-                continue;
-            }
-            let uuid = pool.pool_mapper_uuid(group);
+        for (group, pool, _) in self.class_pools(&view) {
+            let uuid = pool.pool_mapper_uuid(&group);
             let turn = self.metadata.of(&uuid);
             let Ok(_turn) = turn.try_lock() else { continue };
-            let status = self.pool_status(group, pool).await.ok().flatten();
+            let status = self.pool_status(&group, &pool).await.ok().flatten();
             if !status.is_some_and(|status| status.has_metadata_snapshot) {
                 continue;
             }
@@ -96,21 +91,15 @@ impl Node {
         // With the group's turn the numbers and the snapshot are of the same moment.
         let turn = self.writer.turn(&asked.origin.group.name).await;
         let view = self.groups.read().await?;
-        let (group, logical) = as_it_is(&view, &asked.origin)?;
+        let (group, logical) = asked.origin.now(&view)?;
         let pool = pool_of(group, logical)?;
         let mut numbers = Vec::new();
         if let Some(base) = &asked.base {
-            numbers.push(number(as_it_is(&view, base)?.1));
+            numbers.push(number(base.now(&view)?)?);
         }
-        numbers.push(number(logical));
+        numbers.push(number((group, logical))?);
         let uuid = pool.pool_mapper_uuid(group);
-        let status = if let Some(status) = self.pool_status(group, pool).await? {
-            Some(status)
-        } else {
-            let mark = self.activation(group, logical).await?.mark;
-            self.writer.activate(&turn, group, &pool.name, Activation { mark, waits: true }).await?;
-            self.pool_status(group, pool).await?
-        };
+        let status = self.active_pool_status(&turn, group, pool).await?;
         let unusable =
             |why: &str| Error::Unavailable { problem: format!("thin pool {}/{} {why}", group.name, pool.name) };
         let status = status.ok_or_else(|| unusable("was activated, but has no device"))?;
@@ -201,30 +190,15 @@ impl Node {
     }
 }
 
-fn pools(view: &View) -> Vec<(&VolumeGroup, &LogicalVolume)> {
-    let mut pools = Vec::new();
-    for group in &view.groups {
-        pools
-            .extend(group.logical_volumes.iter().filter(|logical| logical.pool.is_some()).map(|pool| (&**group, pool)));
-    }
-    pools
+/// Its number within its pool.
+fn number((group, logical): (&Arc<VolumeGroup>, &LogicalVolume)) -> Result<u64> {
+    logical.thin.as_ref().map(|thin| thin.device_id).ok_or_else(|| not_in_a_pool(group, logical))
 }
 
-fn number(logical: &LogicalVolume) -> u64 {
-    logical.thin.as_ref().map_or(0, |thin| thin.device_id)
+fn not_in_a_pool(group: &VolumeGroup, logical: &LogicalVolume) -> Error {
+    Error::precondition(format!("{}/{} is not in a thin pool", group.name, logical.name))
 }
 
 fn pool_of<'g>(group: &'g VolumeGroup, logical: &LogicalVolume) -> Result<&'g LogicalVolume> {
-    let pool = logical.thin.as_ref().and_then(|thin| group.logical_volume(&thin.pool));
-    pool.ok_or_else(|| Error::precondition(format!("{}/{} is not in a thin pool", group.name, logical.name)))
-}
-
-/// What was found earlier, if it is still there.
-fn as_it_is<'v>(view: &'v View, origin: &Origin) -> Result<(&'v Arc<VolumeGroup>, &'v LogicalVolume)> {
-    let group = view.group(&origin.group.name);
-    let now = group.and_then(|group| Some((group, group.logical_volume(&origin.logical.name)?)));
-    now.filter(|(_, logical)| logical.uuid == origin.logical.uuid && logical.thin.is_some()).ok_or_else(|| {
-        let problem = format!("{}/{} was there, but is not now", origin.group.name, origin.logical.name);
-        Error::Unavailable { problem }
-    })
+    group.pool_of(logical).ok_or_else(|| not_in_a_pool(group, logical))
 }

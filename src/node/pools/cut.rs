@@ -20,6 +20,16 @@ pub(in crate::node) struct Origin {
     pub(in crate::node) logical: LogicalVolume,
 }
 
+impl Origin {
+    /// What was found earlier, as it is now.
+    pub(super) fn now<'v>(&self, view: &'v View) -> Result<(&'v Arc<VolumeGroup>, &'v LogicalVolume)> {
+        let (group, name) = (&self.group.name, &self.logical.name);
+        let now = view.logical_volume_in(group, name);
+        now.filter(|(_, logical)| logical.uuid == self.logical.uuid)
+            .ok_or_else(|| Error::Unavailable { problem: format!("{group}/{name} was there, but is not now") })
+    }
+}
+
 impl Node {
     /// Makes a thin snapshot of so many extents, not less than its origin has, under a name that is free; answers with the
     /// groups after it.
@@ -36,16 +46,11 @@ impl Node {
         }
         let turn = self.writer.turn(group).await;
         let mut view = self.groups.read().await?;
-        if let Some((there, left)) = view.group(group).and_then(|now| Some((now, now.logical_volume(logical_name)?))) {
+        if let Some((there, left)) = view.logical_volume_in(group, logical_name) {
             self.make_way(&turn, there, left, tags).await?;
             view = self.groups.read().await?;
         }
-        let now = view.group(group).and_then(|now| Some((now, now.logical_volume(&origin.logical.name)?)));
-        let Some((now, logical)) = now.filter(|(_, logical)| logical.uuid == origin.logical.uuid) else {
-            return Err(Error::Unavailable {
-                problem: format!("{group}/{} was there, but is not now", origin.logical.name),
-            });
-        };
+        let (now, logical) = origin.now(&view)?;
         let Some(rules) = self.pool_rules(group, logical) else {
             return Err(Error::precondition(format!(
                 "{group}/{} is not in a thin pool; only thin volumes have snapshots and clones yet",
@@ -87,14 +92,17 @@ impl Node {
         Ok(after)
     }
 
-    /// Sets a device going that a command which broke off has left suspended: whoever uses it would wait for ever.
+    /// Sets a device going that a command which broke off has left suspended, of a volume or a pool: whoever uses it would wait for
+    /// ever.
     pub(in crate::node) async fn keep_running(
         &self,
         turn: &Turn,
         group: &VolumeGroup,
         logical: &LogicalVolume,
     ) -> Result<()> {
-        let device = self.device_of(&logical.mapper_uuid(group)).await?;
+        let is_pool = logical.pool.is_some();
+        let uuid = if is_pool { logical.pool_mapper_uuid(group) } else { logical.mapper_uuid(group) };
+        let device = self.device_of(&uuid).await?;
         if device.is_some_and(|device| device.suspended) {
             let activation = self.activation(group, logical).await?;
             self.writer.refresh(turn, group, &logical.name, activation).await?;

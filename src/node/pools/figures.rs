@@ -3,6 +3,7 @@
 use crate::lvm::groups::View;
 use crate::lvm::pool::promised;
 use crate::node::Node;
+use crate::node::pools::trouble::Trouble;
 use crate::telemetry::ThinPoolGauges;
 
 /// Bytes of the blocks that a pool's metadata is counted in (the kernel's thin-provisioning.rst).
@@ -16,7 +17,7 @@ impl Node {
             let (Some(pool), Ok(Some(status))) = (&logical.pool, self.pool_status(&group, &logical).await) else {
                 continue;
             };
-            let health = self.pool_health(&group, &logical).await.unwrap_or_default();
+            let trouble = self.pool_trouble(&group, &logical, &status).await.ok().flatten();
             figures.push(ThinPoolGauges {
                 volume_group: group.name.clone(),
                 thin_pool: logical.name.clone(),
@@ -26,7 +27,7 @@ impl Node {
                 metadata_used_bytes: status.used_metadata * METADATA_BLOCK,
                 promised_bytes: promised(&group, &logical.name, pool.chunk_bytes) * group.extent_bytes,
                 limit_bytes: rules.limit(logical.extents) * group.extent_bytes,
-                trouble: health.first().map(|condition| condition.reason),
+                trouble: trouble.map(Trouble::reason),
             });
         }
         figures

@@ -21,8 +21,7 @@ impl Node {
     pub(super) async fn grow_pool(&self, group_name: &str, pool_name: &str) -> Result<Growth> {
         let turn = self.writer.turn(group_name).await;
         let view = self.groups.read().await?;
-        let found = view.group(group_name).and_then(|group| Some((group, group.logical_volume(pool_name)?)));
-        let Some((group, pool)) = found else { return Ok(Growth::NotDue) };
+        let Some((group, pool)) = view.logical_volume_in(group_name, pool_name) else { return Ok(Growth::NotDue) };
         let (Some((class, rules)), Some(status)) =
             (self.class_of_pool(group_name, pool_name), self.pool_status(group, pool).await?)
         else {
@@ -37,7 +36,7 @@ impl Node {
         let Growth::To { metadata, data } = needed else { return Ok(needed) };
         let grown = self.extend_pool(&turn, group, (pool, &rules), (metadata, data)).await;
         self.reaper.changed(group_name);
-        self.keep_pool_running(&turn, group, pool, &rules).await?;
+        self.keep_running(&turn, group, pool).await?;
         drop(turn);
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));
         let after = after?;
@@ -68,22 +67,6 @@ impl Node {
         }
         if data > pool.extents {
             self.writer.extend(turn, group, &pool.name, data, activation).await?;
-        }
-        Ok(())
-    }
-
-    /// Sets a pool going that a command which broke off has left suspended: all that use it would wait for ever.
-    pub(super) async fn keep_pool_running(
-        &self,
-        turn: &Turn,
-        group: &VolumeGroup,
-        pool: &LogicalVolume,
-        rules: &PoolRules,
-    ) -> Result<()> {
-        let device = self.device_of(&pool.pool_mapper_uuid(group)).await?;
-        if device.is_some_and(|device| device.suspended) {
-            let activation = Activation { mark: mark(rules), waits: false };
-            self.writer.refresh(turn, group, &pool.name, activation).await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
+use crate::host::kernel::PoolStatus;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::growth::{Growth, growth};
@@ -40,19 +41,7 @@ impl Node {
         pool: &LogicalVolume,
     ) -> Result<Vec<Condition>> {
         let Some(status) = self.pool_status(group, pool).await? else { return Ok(Vec::new()) };
-        let found = match trouble(&status) {
-            Some(trouble) => Some(trouble),
-            None if self.is_out_of_step(group, pool).await? => {
-                pool.pool.as_ref().and_then(|pool| out_of_step(pool, &status))
-            }
-            None => {
-                let class = self.class_of_pool(&group.name, &pool.name).filter(|_| self.is_own_pool(pool));
-                let needs = class.map_or(Growth::NotDue, |(class, rules)| {
-                    growth(&rules, group, pool, &status, class.usable_extents(group))
-                });
-                (needs == Growth::NoRoom).then_some(Trouble::Filling)
-            }
-        };
+        let found = self.pool_trouble(group, pool, &status).await?;
         let condition = |trouble: Trouble| Condition {
             severity: trouble.severity(),
             reason: trouble.reason(),
@@ -61,15 +50,33 @@ impl Node {
         Ok(found.map(condition).into_iter().collect())
     }
 
-    /// Whether lvm and the pool count differently. A command that runs changes both, one after the other, so only a look in
-    /// which neither changed tells.
-    async fn is_out_of_step(&self, group: &VolumeGroup, pool: &LogicalVolume) -> Result<bool> {
-        let before = self.pool_status(group, pool).await?;
+    /// What is wrong with a pool that says this of itself.
+    pub(super) async fn pool_trouble(
+        &self,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+        status: &PoolStatus,
+    ) -> Result<Option<Trouble>> {
+        if let Some(trouble) = trouble(status) {
+            return Ok(Some(trouble));
+        }
+        if let Some(out_of_step) = pool.pool.as_ref().and_then(|pool| out_of_step(pool, status))
+            && self.is_at_rest(group, pool, status).await?
+        {
+            return Ok(Some(out_of_step));
+        }
+        let class = self.class_of_pool(&group.name, &pool.name).filter(|_| self.is_own_pool(pool));
+        let needs = class
+            .map_or(Growth::NotDue, |(class, rules)| growth(&rules, group, pool, status, class.usable_extents(group)));
+        Ok((needs == Growth::NoRoom).then_some(Trouble::Filling))
+    }
+
+    /// Whether neither lvm nor the pool counts another change by now. A command that runs changes both, one after the other, so
+    /// they seem to differ meanwhile.
+    async fn is_at_rest(&self, group: &VolumeGroup, pool: &LogicalVolume, before: &PoolStatus) -> Result<bool> {
         let view = self.groups.read().await?;
-        let after = self.pool_status(group, pool).await?;
-        let (Some(before), Some(after)) = (before, after) else { return Ok(false) };
-        let now = view.group(&group.name).and_then(|group| group.logical_volume(&pool.name)?.pool.as_ref());
-        let is_still = before.transaction_id == after.transaction_id && now == pool.pool.as_ref();
-        Ok(is_still && now.is_some_and(|now| out_of_step(now, &after).is_some()))
+        let Some(after) = self.pool_status(group, pool).await? else { return Ok(false) };
+        let now = view.logical_volume_in(&group.name, &pool.name).and_then(|(_, pool)| pool.pool.as_ref());
+        Ok(before.transaction_id == after.transaction_id && now == pool.pool.as_ref())
     }
 }

@@ -45,8 +45,8 @@ impl Node {
         if status.transaction_id.checked_add(1) != Some(pool.transaction_id) {
             return Ok(());
         }
-        let is_own = |volume: &LogicalVolume| is_ours(volume) && made_by(&volume.tags, &self.identity.driver);
-        for (volume, thin) in unsent(group, logical).filter(|(volume, _)| is_own(volume)) {
+        let driver = &self.identity.driver;
+        for (volume, thin) in unsent(group, logical).filter(|(volume, _)| is_own(volume, driver)) {
             let message = format!("delete {}", thin.device_id);
             match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
                 Ok(()) => {
@@ -64,11 +64,10 @@ impl Node {
 /// just making must not be taken from it: it has a turn of its own.
 fn half_way<'v>(view: &'v View, driver: &'v str) -> impl Iterator<Item = (&'v Arc<VolumeGroup>, &'v LogicalVolume)> {
     view.groups.iter().flat_map(move |group| {
-        let is_own = |volume: &LogicalVolume| is_ours(volume) && made_by(&volume.tags, driver);
         let is_half_way = move |pool: &&LogicalVolume| {
             pool.pool.is_some()
                 && unsent(group, pool).next().is_some()
-                && unsent(group, pool).all(|(volume, _)| is_own(volume))
+                && unsent(group, pool).all(|(volume, _)| is_own(volume, driver))
         };
         group.logical_volumes.iter().filter(is_half_way).map(move |logical| (group, logical))
     })
@@ -79,6 +78,10 @@ fn unsent<'g>(
     group: &'g VolumeGroup,
     pool: &'g LogicalVolume,
 ) -> impl Iterator<Item = (&'g LogicalVolume, &'g ThinVolume)> {
-    let thin = group.logical_volumes.iter().filter_map(|volume| Some((volume, volume.thin.as_ref()?)));
-    thin.filter(|(_, thin)| thin.pool == pool.name && thin.is_unsent)
+    group.in_pool(&pool.name).filter(|(_, thin)| thin.is_unsent)
+}
+
+/// Whether the driver of that name is making it.
+fn is_own(logical: &LogicalVolume, driver: &str) -> bool {
+    is_ours(logical) && made_by(&logical.tags, driver)
 }

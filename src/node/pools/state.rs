@@ -8,7 +8,7 @@ use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
 use crate::lvm::pool::growth::is_due;
-use crate::lvm::writer::Activation;
+use crate::lvm::writer::{Activation, Turn};
 use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
 use crate::node::pools::trouble::trouble;
@@ -28,7 +28,7 @@ impl Node {
         Ok(candidates)
     }
 
-    /// How the device of a volume is made or loaded anew.
+    /// How the device of a volume, or of a pool, is made or loaded anew.
     pub(in crate::node) async fn activation(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<Activation> {
         let Some(rules) = self.pool_rules(&group.name, logical) else { return Ok(Activation::default()) };
         let status = match group.logical_volume(&rules.name) {
@@ -52,8 +52,7 @@ impl Node {
     pub(in crate::node) async fn activation_in(&self, group: &VolumeGroup, layout: &Layout) -> Result<Activation> {
         let Layout::Thin(rules) = layout else { return Ok(Activation::default()) };
         let Some(pool) = group.logical_volume(&rules.name) else { return Ok(Activation::default()) };
-        let is_in = |logical: &LogicalVolume| logical.thin.as_ref().is_some_and(|thin| thin.pool == pool.name);
-        let loads = !group.logical_volumes.iter().any(is_in) || self.pool_status(group, pool).await?.is_none();
+        let loads = group.in_pool(&pool.name).next().is_none() || self.pool_status(group, pool).await?.is_none();
         Ok(if loads { Activation { mark: mark(rules), waits: true } } else { Activation::default() })
     }
 
@@ -70,6 +69,21 @@ impl Node {
         let is_below = !is_due(rules, &status);
         let activation = Activation { mark: mark(rules).filter(|_| is_below), waits: false };
         Ok((trouble(&status).map(|trouble| format!("thin pool {} {trouble}", rules.name)), activation))
+    }
+
+    /// What the kernel says of a pool, which is activated if it is not active.
+    pub(super) async fn active_pool_status(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+    ) -> Result<Option<PoolStatus>> {
+        if let Some(status) = self.pool_status(group, pool).await? {
+            return Ok(Some(status));
+        }
+        let activation = self.activation(group, pool).await?;
+        self.writer.activate(turn, group, &pool.name, activation).await?;
+        self.pool_status(group, pool).await
     }
 
     /// What the kernel says of a pool; nothing while it is not active.

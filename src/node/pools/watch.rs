@@ -6,11 +6,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::kernel::PoolStatus;
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
@@ -28,19 +27,6 @@ const IDLE: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(10);
 /// Each lvm command raises several events; one look is for all.
 const REST: Duration = Duration::from_millis(100);
-
-/// Wakes the watch.
-#[derive(Debug, Default)]
-pub struct PoolWatch {
-    wake: Notify,
-}
-
-impl PoolWatch {
-    /// There is a new pool.
-    pub(in crate::node) fn wake(&self) {
-        self.wake.notify_one();
-    }
-}
 
 /// A pool that is watched.
 struct Watched {
@@ -79,7 +65,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
         };
         tokio::select! {
             () = event => {}
-            () = node.pool_watch.wake.notified() => next_look = Instant::now(),
+            () = node.new_pool.notified() => next_look = Instant::now(),
             () = sleep_until(retry.map_or(next_look, |retry| retry.min(next_look))) => {}
             () = stop.cancelled() => return,
         }
@@ -104,7 +90,7 @@ impl Node {
         for (group, pool, rules) in self.class_pools(&view) {
             let uuid = pool.pool_mapper_uuid(&group);
             if activated.insert(uuid.clone())
-                && let Err(error) = self.activate_pool(&group.name, &pool.name, &rules).await
+                && let Err(error) = self.activate_pool(&group.name, &pool.name).await
             {
                 tracing::warn!(%error, group = group.name, pool = pool.name, "could not activate a thin pool");
             }
@@ -143,16 +129,12 @@ impl Node {
         usable.flat_map(of_group).collect()
     }
 
-    async fn activate_pool(&self, group: &str, pool: &str, rules: &PoolRules) -> Result<()> {
+    async fn activate_pool(&self, group: &str, pool: &str) -> Result<()> {
         let turn = self.writer.turn(group).await;
         let view = self.groups.read().await?;
-        let found = view.group(group).and_then(|group| Some((group, group.logical_volume(pool)?)));
-        let Some((group, logical)) = found else { return Ok(()) };
-        if self.pool_status(group, logical).await?.is_none() {
-            let activation = Activation { mark: mark(rules), waits: true };
-            self.writer.activate(&turn, group, pool, activation).await?;
-        }
-        self.keep_pool_running(&turn, group, logical, rules).await
+        let Some((group, pool)) = view.logical_volume_in(group, pool) else { return Ok(()) };
+        self.active_pool_status(&turn, group, pool).await?;
+        self.keep_running(&turn, group, pool).await
     }
 
     async fn look_after(&self, pool: &mut Watched) {
@@ -162,7 +144,7 @@ impl Node {
         let needed = match self.kernel.pool_status(&pool.uuid).await {
             Ok(Some(status)) => self.tend(pool, &status).await,
             Ok(None) => Ok(Growth::NotDue),
-            Err(error) => Err(crate::error::Error::kernel("could not ask device-mapper about a thin pool", error)),
+            Err(error) => Err(Error::kernel("could not ask device-mapper about a thin pool", error)),
         };
         let (group, name, was_due) = (&pool.group, &pool.pool, pool.retry.is_some());
         pool.retry = match needed {
@@ -196,8 +178,7 @@ impl Node {
     async fn load_mark(&self, pool: &Watched) -> Result<()> {
         let turn = self.writer.turn(&pool.group).await;
         let view = self.groups.read().await?;
-        let found = view.group(&pool.group).and_then(|group| Some((group, group.logical_volume(&pool.pool)?)));
-        let Some((group, logical)) = found else { return Ok(()) };
+        let Some((group, logical)) = view.logical_volume_in(&pool.group, &pool.pool) else { return Ok(()) };
         if self.pool_status(group, logical).await?.is_some_and(|status| status.low_water == 0) {
             let activation = Activation { mark: mark(&pool.rules), waits: false };
             self.writer.refresh(&turn, group, &pool.pool, activation).await?;

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -32,19 +31,6 @@ const RETRY: Duration = Duration::from_secs(10);
 const MARK: u64 = 70;
 /// It also grows when it would be full after so many more looks like the last one.
 const LOOKS_AHEAD: u64 = 5;
-
-/// Wakes the watch.
-#[derive(Debug, Default)]
-pub struct ReserveWatch {
-    wake: Notify,
-}
-
-impl ReserveWatch {
-    /// There is a new thick snapshot.
-    pub(in crate::node) fn wake(&self) {
-        self.wake.notify_one();
-    }
-}
 
 /// A thick snapshot that is watched.
 struct Watched {
@@ -79,7 +65,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
         }
         let next = if watched.is_empty() { next_look } else { next_look.min(Instant::now() + EVERY) };
         tokio::select! {
-            () = node.reserve_watch.wake.notified() => next_look = Instant::now(),
+            () = node.new_thick_snapshot.notified() => next_look = Instant::now(),
             () = sleep_until(next) => {}
             () = stop.cancelled() => return,
         }
@@ -149,8 +135,7 @@ impl Node {
     async fn grow_reserve(&self, group_name: &str, name: &str) -> Result<()> {
         let turn = self.writer.turn(group_name).await;
         let view = self.groups.read().await?;
-        let found = view.group(group_name).and_then(|group| Some((group, group.logical_volume(name)?)));
-        let Some((group, logical)) = found else { return Ok(()) };
+        let Some((group, logical)) = view.logical_volume_in(group_name, name) else { return Ok(()) };
         let (Some(class), Some(origin)) = (class_of(logical), logical.snapshot_of.first()) else { return Ok(()) };
         let Some(origin) = group.logical_volume(origin) else { return Ok(()) };
         let most = most_useful(origin.extents, group.extent_bytes).saturating_sub(logical.extents);

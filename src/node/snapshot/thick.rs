@@ -26,8 +26,7 @@ impl Node {
         let turn = self.writer.turn(group).await;
         let view = self.groups.read().await?;
         let Some(volume) = Volume::find(&view, origin)?.filter(|now| now.logical.uuid == volume.logical.uuid) else {
-            let unknown = self.why_unknown(&view, origin).await;
-            return Err(unknown.unwrap_or_else(|| Error::no_volume(&self.volume_id(origin))));
+            return Err(self.missing(&view, origin).await);
         };
         volume.ensure_writable()?;
         if let Some(logical) = volume.group.logical_volume(name) {
@@ -58,7 +57,7 @@ impl Node {
         self.keep_running(&turn, &volume.group, &volume.logical).await?;
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));
         let after = after?;
-        let kept = after.group(group).and_then(|group| Some((group, group.logical_volume(name)?)));
+        let kept = after.logical_volume_in(group, name);
         if kept.is_none_or(|(_, logical)| !logical.snapshot_of.contains(origin)) {
             if let Some((group, logical)) = kept {
                 self.make_way(&turn, group, logical, tags).await?;
@@ -67,7 +66,7 @@ impl Node {
             return Err(Error::Internal { problem: format!("lvcreate ended well, but {group}/{name} is not there") });
         }
         flushed?;
-        self.reserve_watch.wake();
+        self.new_thick_snapshot.notify_one();
         Ok(after)
     }
 

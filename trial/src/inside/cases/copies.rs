@@ -108,6 +108,16 @@ fn planned(ground: &Ground, volume: &Volume<'_>) -> Result<(u64, u64)> {
     both.with_context(|| format!("not understood: {line}"))
 }
 
+/// That a copy holds these files and is sound; then it is removed.
+async fn end_whole(made: Volume<'_>, held: &BTreeMap<PathBuf, (u64, u64)>, file_system: &str) -> Result<()> {
+    made.stage().await?;
+    ensure!(contents(&made.publish("user").await?)? == *held, "{file_system}: not what was there");
+    made.unpublish(&made.target("user")?).await?;
+    made.unstage().await?;
+    ensure_sound(&made, file_system)?;
+    made.remove().await
+}
+
 /// That a volume that is not mounted has a sound file system.
 fn ensure_sound(volume: &Volume<'_>, file_system: &str) -> Result<()> {
     let device = volume.activate()?;
@@ -164,12 +174,7 @@ async fn used_blocks_of(ground: &Ground, [class, target]: [&str; 2], file_system
     drop(writer);
     let (copied, all) = planned(ground, &made)?;
     ensure!(copied < all / 2, "{copied} of {all} bytes were copied");
-    made.stage().await?;
-    ensure!(contents(&made.publish("user").await?)? == held, "not what was there");
-    made.unpublish(&made.target("user")?).await?;
-    made.unstage().await?;
-    ensure_sound(&made, file_system)?;
-    made.remove().await?;
+    end_whole(made, &held, file_system).await?;
     forget(ground, &taken).await?;
     source.remove().await?;
     end(group)
@@ -200,12 +205,7 @@ async fn cut_off(ground: &Ground) -> Result<()> {
             held.contains_key(Path::new("last"))
                 && !held.contains_key(Path::new("many/a-rather-long-name-of-a-file-1"))
         );
-        made.stage().await?;
-        ensure!(contents(&made.publish("user").await?)? == held, "{file_system}: not what was there");
-        made.unpublish(&made.target("user")?).await?;
-        made.unstage().await?;
-        ensure_sound(&made, file_system)?;
-        made.remove().await?;
+        end_whole(made, &held, file_system).await?;
         forget(ground, &taken).await?;
         source.remove().await?;
         end(group)?;
