@@ -451,6 +451,8 @@ async fn killed_while(ground: &Ground, wanted: usize) -> Result<()> {
     loop {
         tries += 1;
         ensure!(tries <= 20, "in {tries} tries the node was never killed while {wanted} were held back");
+        // Else the moment is over in a few milliseconds.
+        pair.groups.iter().try_for_each(|group| group.slice()?.slow_down(100))?;
         let (mut client, request) = (ground.client(), request(&name, &pair.both()));
         let call = tokio::spawn(async move { client.groups.create_volume_group_snapshot(request).await });
         while pair.suspended()? != wanted && !call.is_finished() {
@@ -458,6 +460,7 @@ async fn killed_while(ground: &Ground, wanted: usize) -> Result<()> {
         }
         ground.kill_with_children()?;
         let _broken_off = call.await;
+        pair.groups.iter().try_for_each(|group| group.slice()?.repair())?;
         if pair.suspended()? == wanted {
             break;
         }
