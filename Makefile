@@ -13,7 +13,7 @@ demo: prepare programs
 
 ## Everything that CI runs but format, lints and licences
 test: prepare programs
-	cargo test --workspace --no-fail-fast
+	cargo test --workspace --no-fail-fast -- --test-threads 3
 	cd tests/chart && go test -count=1 ./...
 
 ## csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity

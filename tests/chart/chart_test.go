@@ -155,7 +155,8 @@ var settings = map[string][]string{
 	"no snapshots":    {"snapshots.enabled=false"},
 	"snapshot classes": {"snapshots.classes[0].name=daily", "snapshots.classes[0].default=true", "snapshots.classes[1].name=kept",
 		"snapshots.classes[1].deletionPolicy=Retain", "snapshots.classes[1].annotations.a=b", "snapshots.classes[1].labels.c=d"},
-	"groups of snapshots": {"snapshots.groups=true", "snapshots.classes[0].name=daily", "snapshots.groupClasses[0].name=daily",
+	"no groups": {"snapshots.groups=false"},
+	"groups of snapshots": {"snapshots.classes[0].name=daily", "snapshots.groupClasses[0].name=daily",
 		"snapshots.groupClasses[0].default=true", "provisioner.nodeDeployment=true"},
 	"existing secrets":  {"tls.source=secrets", "tls.secrets.node=node-certificate", "tls.secrets.controller=controller-certificate"},
 	"another namespace": {"namespace.name=storage-system"},
@@ -414,12 +415,15 @@ func TestNodeDeploymentMovesTheProvisioner(t *testing.T) {
 func TestSnapshotsAreTheControllersWhereverTheProvisionerIs(t *testing.T) {
 	for _, provisioner := range []string{"provisioner.nodeDeployment=true", "provisioner.nodeDeployment=false"} {
 		both := pods(t, objects(t, template(t, provisioner)))
-		if !slices.Contains(container(t, both["controller"], "snapshotter").Args, "--feature-gates=CSIVolumeGroupSnapshot=false") {
-			t.Errorf("%s: groups are asked for", provisioner)
+		if !slices.Contains(container(t, both["controller"], "snapshotter").Args, "--feature-gates=CSIVolumeGroupSnapshot=true") {
+			t.Errorf("%s: groups are not asked for", provisioner)
 		}
 		if slices.ContainsFunc(both["node"].Containers, func(container corev1.Container) bool { return container.Name == "snapshotter" }) {
 			t.Errorf("%s: nodes have the snapshotter", provisioner)
 		}
+	}
+	if text := template(t, "snapshots.groups=false"); strings.Contains(text, "groupsnapshot") || strings.Contains(text, "GroupSnapshot=true") {
+		t.Error("without groups something is left of them")
 	}
 	if text := template(t, "snapshots.enabled=false"); strings.Contains(text, "snapshot") {
 		t.Error("without snapshots something is left of them")
@@ -486,7 +490,7 @@ func TestWrongValuesAreRefusedInClearWords(t *testing.T) {
 		"provisioner.capacityPollInterval=30":                      {"/provisioner/capacityPollInterval"},
 		"metrics.podMonitor.enabled=true":                          {"networkPolicy.metricsFrom"},
 		"snapshots.classes[0].deletionPolicy=Keep":                 {"/snapshots/classes/0", "name", "Retain"},
-		"snapshots.groupClasses[0].name=a":                         {"snapshots.groups"},
+		"snapshots.groups=false,snapshots.groupClasses[0].name=a":  {"snapshots.groups"},
 		"snapshots.enabled=false,snapshots.classes[0].name=quarry": {"snapshots.enabled"},
 	} {
 		text, err := run(templating([]string{value})...)

@@ -88,6 +88,22 @@ pub fn snapshot_class() -> Value {
     })
 }
 
+/// A snapshot of the volumes of all claims with these labels.
+pub fn group_snapshot(name: &str, labels: &Value) -> Value {
+    json!({
+        "apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot", "metadata": {"name": name},
+        "spec": {"volumeGroupSnapshotClassName": SNAPSHOT_CLASS, "source": {"selector": {"matchLabels": labels}}},
+    })
+}
+
+/// The class of [`group_snapshot`].
+pub fn group_snapshot_class() -> Value {
+    let mut class = snapshot_class();
+    class["apiVersion"] = json!("groupsnapshot.storage.k8s.io/v1");
+    class["kind"] = json!("VolumeGroupSnapshotClass");
+    class
+}
+
 /// A `StorageClass` of the driver with parameters, else like `quarry`.
 pub fn storage_class(name: &str, parameters: &Value) -> Value {
     json!({

@@ -6,6 +6,7 @@
 mod access;
 mod burst;
 mod first_volume;
+mod groups;
 mod growth;
 mod placement;
 mod retention;

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use quarry_lab::{ClusterOptions, Disk};
-use quarry_trial::kubernetes::manifests::{snapshot_class, storage_class};
+use quarry_trial::kubernetes::manifests::{group_snapshot_class, snapshot_class, storage_class};
 use quarry_trial::kubernetes::{Installed, Namespace, make_group};
 use serde_json::json;
 
@@ -56,6 +56,7 @@ fn start() -> anyhow::Result<Installed> {
         }),
         storage_class(SMALL, &json!({"class": SMALL})),
         snapshot_class(),
+        group_snapshot_class(),
         storage_class(THIN, &json!({"class": THIN})),
         storage_class(THIN_XFS, &json!({"class": THIN, "csi.storage.k8s.io/fstype": "xfs"})),
         storage_class(XFS, &file_system("xfs")),

@@ -42,7 +42,7 @@ fn is_of_one_moment(space: &Namespace<'_>, pod: &str, earliest: u64, latest: u64
 }
 
 /// Deletes the namespace; nothing of its snapshots is left in the API, nor on any worker.
-fn leave(space: Namespace<'_>) {
+pub(crate) fn leave(space: Namespace<'_>) {
     let name = space.name().to_owned();
     let contents = || -> anyhow::Result<Vec<String>> {
         let contents = installed().list(&["volumesnapshotcontents"])?;
