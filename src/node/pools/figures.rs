@@ -1,23 +1,21 @@
 //! What is measured of the pools.
 
 use crate::lvm::groups::View;
+use crate::lvm::pool::growth::METADATA_BLOCK;
 use crate::lvm::pool::promised;
 use crate::node::Node;
 use crate::node::pools::trouble::Trouble;
 use crate::telemetry::ThinPoolGauges;
-
-/// Bytes of the blocks that a pool's metadata is counted in (the kernel's thin-provisioning.rst).
-const METADATA_BLOCK: u64 = 4096;
 
 impl Node {
     /// The pools that the classes name; those that cannot be asked now, or are not active, are left out.
     pub async fn pool_figures(&self, view: &View) -> Vec<ThinPoolGauges> {
         let mut figures = Vec::new();
         for (group, logical, rules) in self.class_pools(view) {
-            let (Some(pool), Ok(Some(status))) = (&logical.pool, self.pool_status(&group, &logical).await) else {
+            let (Some(pool), Ok((Some(status), trouble))) = (&logical.pool, self.pool_trouble(&group, &logical).await)
+            else {
                 continue;
             };
-            let trouble = self.pool_trouble(&group, &logical, &status).await.ok().flatten();
             figures.push(ThinPoolGauges {
                 volume_group: group.name.clone(),
                 thin_pool: logical.name.clone(),
@@ -27,7 +25,7 @@ impl Node {
                 metadata_used_bytes: status.used_metadata * METADATA_BLOCK,
                 promised_bytes: promised(&group, &logical.name, pool.chunk_bytes) * group.extent_bytes,
                 limit_bytes: rules.limit(logical.extents) * group.extent_bytes,
-                trouble: trouble.map(Trouble::reason),
+                trouble: trouble.as_ref().map(Trouble::reason),
             });
         }
         figures
