@@ -77,18 +77,20 @@ async fn a_volume_group_whose_commands_hang_keeps_no_snapshot_of_another_from_gr
     for (name, volume) in [("one", PVC), ("two", OTHER)] {
         orchestrator.perform(Snapshot(name, volume)).await;
     }
-    orchestrator.bench.hang_commands_with(Some(" vg/snap-one"));
     orchestrator.start_guards();
-    for group in ["vg", "vg-2"] {
-        write(&orchestrator, group, if group == "vg" { PVC } else { OTHER }, 0..EXTENT * 3 / 4);
-    }
-    sleep(Duration::from_secs(5)).await;
     let extents =
         |group: &str, name: &str| orchestrator.bench.machine().volume(group, &snapshot_name(name)).unwrap().extents();
-    assert_eq!((extents("vg", "one"), extents("vg-2", "two")), (1, 2));
-    orchestrator.bench.hang_commands_with(None);
-    sleep(Duration::from_secs(5)).await;
-    assert_eq!(extents("vg", "one"), 2);
+    let step = EXTENT * 3 / 4;
+    for (start, hung, grown) in [(0, " vg/snap-one", (1, 2)), (step, " vg-2/snap-two", (4, 2))] {
+        orchestrator.bench.hang_commands_with(Some(hung));
+        write(&orchestrator, "vg", PVC, start..start + step);
+        write(&orchestrator, "vg-2", OTHER, start..start + step);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!((extents("vg", "one"), extents("vg-2", "two")), grown);
+        orchestrator.bench.hang_commands_with(None);
+        sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!((extents("vg", "one"), extents("vg-2", "two")), (4, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,10 +196,10 @@ async fn a_reserve_that_can_never_be_full_is_not_grown_over_and_over() {
     orchestrator.perform(Stage(PVC, Block)).await;
     orchestrator.perform(Snapshot("one", PVC)).await;
     orchestrator.start_guards();
-    let step = 64 << 10;
+    let step = 256 << 10;
     for start in (0..6 * EXTENT).step_by(step) {
         write(&orchestrator, "vg", PVC, start..start + step);
-        sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(orchestrator.bench.machine().volume("vg", &snapshot_name("one")).unwrap().extents(), 8);
     sleep(Duration::from_secs(10)).await;
