@@ -35,6 +35,7 @@ impl Node {
         if is_behind(group, pool, &status) {
             // A command was ended before the kernel had what it gave the pool.
             self.refresh(&turn, group, pool).await?;
+            tracing::info!(group = group_name, pool = pool_name, "its device has all the room now that lvm gave it");
             status = self.pool_status(group, pool).await?.unwrap_or(status);
         }
         let needed = growth(&rules, group, pool, &status, usable(group, &class));

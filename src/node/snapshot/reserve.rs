@@ -27,6 +27,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_mins(1);
 /// How long until growth that could not be done is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// Bytes of the sectors that the kernel counts in.
+const SECTOR: u64 = 512;
 /// Per cent in use from which on a reserve grows.
 const MARK: u64 = 70;
 /// It also grows when it would be full after so many more looks like the last one.
@@ -113,7 +115,7 @@ impl Node {
                 if !is_due(before, used_sectors, total_sectors) || !may_try {
                     return;
                 }
-                match self.grow_reserve(group, name).await {
+                match self.grow_reserve(group, name, total_sectors).await {
                     Ok(is_enough) => (snapshot.is_enough, snapshot.retry) = (is_enough, None),
                     Err(error) => {
                         tracing::warn!(%error, group, snapshot = name, "a snapshot fills, and its room could not be grown");
@@ -134,12 +136,18 @@ impl Node {
 
     /// Doubles the room of a thick snapshot, as far as its class may use the group. Answers whether it can never be full: its
     /// volume keeps its size as long as there is a snapshot.
-    async fn grow_reserve(&self, group_name: &str, name: &str) -> Result<bool> {
+    async fn grow_reserve(&self, group_name: &str, name: &str, total_sectors: u64) -> Result<bool> {
         let turn = self.writer.turn(group_name).await;
         let view = self.groups.read().await?;
         let Some((group, logical)) = view.logical_volume_in(group_name, name) else { return Ok(false) };
         let (Some(class), Some(origin)) = (class_of(logical), logical.snapshot_of.first()) else { return Ok(false) };
         let Some(origin) = group.logical_volume(origin) else { return Ok(false) };
+        if total_sectors.saturating_mul(SECTOR) < logical.extents.saturating_mul(group.extent_bytes) {
+            // A command was ended before the kernel had what it gave the snapshot.
+            self.refresh(&turn, group, logical).await?;
+            tracing::info!(group = group_name, snapshot = name, "its device has all the room now that lvm gave it");
+            return Ok(false);
+        }
         let most = most_useful(origin.extents, group.extent_bytes).saturating_sub(logical.extents);
         let wanted = logical.extents.min(most);
         if wanted == 0 {
@@ -191,12 +199,14 @@ impl Node {
     }
 }
 
-/// Extents with which a snapshot of so many can never be full: all of it, and a note of 16 bytes on each piece of 4 KiB (the
-/// kernel's snapshot.rst; lvm's own limit, too).
+/// Extents with which a snapshot of so many can never be full, and more than which lvm gives none: all of it in pieces of 4 KiB,
+/// a note of 16 bytes on each, in whole pieces, and one piece that says what it is (the kernel's snapshot.rst).
 fn most_useful(origin: u64, extent_bytes: u64) -> u64 {
-    let notes = u128::from(origin) * u128::from(extent_bytes) / 4096 * 16;
-    let extents = u64::try_from(notes.div_ceil(u128::from(extent_bytes))).unwrap_or(u64::MAX);
-    origin.saturating_add(extents).saturating_add(1)
+    const PIECE: u128 = 4_096;
+    let pieces = u128::from(origin) * u128::from(extent_bytes) / PIECE;
+    let notes = pieces / (PIECE / 16) + 1;
+    let bytes = (pieces + notes + 1) * PIECE;
+    u64::try_from(bytes.div_ceil(u128::from(extent_bytes.max(1)))).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -214,7 +224,8 @@ mod tests {
 
     #[test]
     fn more_than_all_of_the_volume_and_its_notes_is_of_no_use() {
-        assert_eq!(most_useful(64, 4 << 20), 66);
+        assert_eq!(most_useful(10, 4 << 20), 11);
+        assert_eq!(most_useful(64, 4 << 20), 65);
         assert_eq!(most_useful(2_560, 4 << 20), 2_571);
     }
 }
