@@ -402,6 +402,7 @@ async fn silent(ground: &Ground) -> Result<()> {
         }
         ensure!(reasons(ground, &volume).await? == ["ThinPoolSilent"], "{:?}", reasons(ground, &volume).await?);
         ensure!(storage_reasons(ground).await? == ["ThinPoolSilent"]);
+        ensure!(metrics_of("fixed")?.contains("reason=\"ThinPoolSilent\"} 1"));
         let started = Instant::now();
         let other = ground.volume_in("other-thin", "second", "sound", 40, block()).await?;
         other.stage().await?;
