@@ -95,9 +95,10 @@ impl Lanes {
     ) -> io::Result<T> {
         let lane = self.lane(Path::new(device));
         let permits = lane.enter(&self.all, self.limit).await?;
+        // Entered before anybody waits for the answer, so that who waits in vain leaves it overdue.
+        let entry = Entry::new(lane);
         let asking = tokio::task::spawn_blocking(move || {
-            let _permits = permits;
-            let _entry = Entry::new(lane);
+            let _held = (permits, entry);
             question()
         });
         let answer = tokio::time::timeout(self.limit, asking).await.map_err(|_| too_late(self.limit))?;
@@ -166,16 +167,16 @@ impl Lane {
             Err(error) => return refuse(missing, &error),
         };
         let (sender, mut receiver) = mpsc::unbounded_channel();
+        let mut entry = Entry::new(Arc::clone(&self));
         tokio::task::spawn_blocking(move || {
             for (place, stretch) in batch {
-                let entry = Entry::new(Arc::clone(&self));
                 let result = block::read(&stretch);
-                drop(entry);
+                entry = Entry::new(Arc::clone(&self));
                 if sender.send((place, result)).is_err() {
                     break;
                 }
             }
-            drop(permits);
+            drop((permits, entry));
         });
         let mut pieces = Vec::with_capacity(missing.len());
         while let Ok(Some(piece)) = tokio::time::timeout(limit, receiver.recv()).await {
