@@ -120,7 +120,7 @@ impl Machine {
             }
             ("lvchange", ["--activate", "n", volume]) => self.make_inactive(volume),
             ("lvchange", ["--refresh", volume]) => self.refresh(volume),
-            ("lvchange", [tags @ .., volume]) => self.change_tags(tags, volume),
+            ("lvchange", words) => self.change_tags(words),
             ("lvremove", ["--force", "--yes", volumes @ ..]) if !volumes.is_empty() => {
                 self.lvremove(volumes, activation)
             }

@@ -2,10 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::disk_format::EXTENT;
+
 /// Bytes in which it keeps.
 pub const PIECE: usize = 4096;
 /// Pieces of the store in which it keeps its books.
 const BOOKS: usize = 2;
+
+/// Extents of a store that can never be full, of an origin of so many. lvm gives no more.
+pub fn most(origin: usize) -> usize {
+    let pieces = origin * EXTENT / PIECE;
+    ((pieces + pieces / (PIECE / 16) + BOOKS) * PIECE).div_ceil(EXTENT)
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Store {

@@ -13,7 +13,7 @@ use crate::device::{Device, node};
 use crate::disk::Disk;
 use crate::disk_format::{EXTENT, SECTOR};
 use crate::file_system;
-use crate::lvm::{Kind, LogicalVolume, metadata_name};
+use crate::lvm::{Kind, LogicalVolume, Thin, metadata_name};
 use crate::machine::{MAPPER, Machine, mapper_uuid};
 use crate::seat::Seat;
 
@@ -28,6 +28,11 @@ fn broken<T>() -> io::Result<T> {
 
 fn refused<T>(kind: ErrorKind) -> io::Result<T> {
     Err(io::Error::from(kind))
+}
+
+/// There is no such device (ENXIO).
+fn gone<T>() -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(6))
 }
 
 fn size(bytes: u64) -> usize {
@@ -144,6 +149,18 @@ impl Kernel for Seat {
         self.effect(format!("snapshot_status {uuid}"), |machine| Ok(machine.snapshot_status(uuid)), broken).await
     }
 
+    async fn message(&self, uuid: &str, message: &str) -> io::Result<()> {
+        self.effect(format!("message {uuid} {message}"), |machine| machine.message(uuid, message), broken).await
+    }
+
+    async fn suspend(&self, uuid: &str) -> io::Result<()> {
+        self.effect(format!("suspend {uuid}"), |machine| machine.hold_back(uuid, true), broken).await
+    }
+
+    async fn resume(&self, uuid: &str) -> io::Result<()> {
+        self.effect(format!("resume {uuid}"), |machine| machine.hold_back(uuid, false), broken).await
+    }
+
     async fn copy(&self, copying: Copying) -> io::Result<()> {
         self.effect(format!("copy {copying:?}"), |machine| machine.copy(&copying), broken).await
     }
@@ -217,6 +234,41 @@ impl Machine {
             total_metadata: metadata as u64,
             has_metadata_snapshot: false,
         })
+    }
+
+    /// A message to a pool: its next commit has what it did.
+    fn message(&mut self, uuid: &str, message: &str) -> io::Result<()> {
+        let found = uuid.strip_suffix("-tpool").and_then(|uuid| self.volume_with(uuid));
+        let found = found.filter(|(group, pool)| self.is_pool_active(group, &pool.name));
+        let Some((group, pool, number)) = found.map(|(group, pool)| (group.to_owned(), pool.name.clone(), pool.number))
+        else {
+            return gone();
+        };
+        let words: Vec<&str> = message.split(' ').collect();
+        let ids: Vec<u64> = words[1..].iter().map(|id| id.parse().unwrap()).collect();
+        let active = |id: u64| {
+            let is_it = |thin: &Thin| thin.pool == pool && thin.device_id == id;
+            self.devices.values().find(|device| device.group == group && device.table.thin().is_some_and(is_it))
+        };
+        match (words[0], &ids[..]) {
+            ("delete", [id]) if !self.pools[&number].has(*id) => return Err(io::Error::from_raw_os_error(61)),
+            ("delete", [id]) if active(*id).is_some() => return Err(io::Error::from_raw_os_error(16)),
+            ("delete", [id]) => self.pools.get_mut(&number).unwrap().delete(*id),
+            ("create_snap", [id, origin]) => {
+                let is_held = active(*origin).is_none_or(|device| device.suspended);
+                assert!(is_held, "device {origin} of {pool} is snapshotted while it is written to");
+                self.pools.get_mut(&number).unwrap().create(*id, Some(*origin));
+            }
+            _ => panic!("message {message}"),
+        }
+        self.commit_pool(&group, &pool);
+        Ok(())
+    }
+
+    fn hold_back(&mut self, uuid: &str, suspended: bool) -> io::Result<()> {
+        let Some(device) = self.devices.values_mut().find(|device| device.uuid == uuid) else { return gone() };
+        device.suspended = suspended;
+        Ok(())
     }
 
     fn snapshot_status(&self, uuid: &str) -> Option<SnapshotStatus> {

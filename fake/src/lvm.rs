@@ -3,7 +3,13 @@
 use std::collections::BTreeSet;
 
 /// What makes a logical volume one of the driver's.
-const KINDS: [&str; 4] = ["quarry.kind=volume", "quarry.kind=snapshot", "quarry.kind=copy-source", "quarry.kind=pool"];
+const KINDS: [&str; 5] = [
+    "quarry.kind=volume",
+    "quarry.kind=snapshot",
+    "quarry.kind=incomplete-snapshot",
+    "quarry.kind=copy-source",
+    "quarry.kind=pool",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {

@@ -66,9 +66,13 @@ impl Mode {
         let is = |command: &str| effect.starts_with(&format!("lvm {command} "));
         let makes_snapshot = is("lvcreate") && effect.contains(" --snapshot ");
         let is_split = is("lvconvert");
+        let volumes = effect.split(' ').filter(|word| word.contains('/') && !word.starts_with('/')).count();
         match self {
             Self::LeavesSuspended => is("lvextend") || makes_snapshot || is_split,
-            Self::BreaksOff => makes_snapshot || is("lvcreate") && effect.contains(" --type thin") || is("lvremove"),
+            Self::BreaksOff => {
+                let commits_for_each = is("lvremove") || is("lvchange") && volumes > 1;
+                makes_snapshot || is("lvcreate") && effect.contains(" --type thin") || commits_for_each
+            }
             _ => true,
         }
     }
@@ -93,6 +97,8 @@ struct Watch {
     violations: Vec<String>,
     /// Commands whose line holds this text never end.
     hanging: Option<String>,
+    /// Effects whose names hold one of these texts fail, and do nothing.
+    refused: Vec<String>,
     has_lost_power: bool,
     spoiled: Option<Spoiled>,
     /// Disks that answer nothing but errors.
@@ -176,6 +182,14 @@ impl Bench {
         self.watch().hanging.as_deref().is_some_and(|text| command.contains(text))
     }
 
+    pub fn refuse_effects_with(&self, texts: &[&str]) {
+        self.watch().refused = texts.iter().map(ToString::to_string).collect();
+    }
+
+    fn is_refused(&self, effect: &str) -> bool {
+        self.watch().refused.iter().any(|text| effect.contains(text))
+    }
+
     pub fn spoil_lvm(&self, how: Option<Spoiled>) {
         self.watch().spoiled = how;
     }
@@ -231,7 +245,7 @@ impl Seat {
         if mode == Some(Mode::DiesBefore) {
             return self.die().await;
         }
-        if mode == Some(Mode::FailsBefore) {
+        if mode == Some(Mode::FailsBefore) || self.bench.is_refused(&name) {
             return failure();
         }
         self.bench.machine().fault = mode.and_then(Mode::fault);

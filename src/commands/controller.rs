@@ -87,9 +87,10 @@ async fn serve(flags: &ControllerFlags) -> anyhow::Result<()> {
             let (router, driver, namespace) = (Arc::clone(&router), driver.clone(), namespace.to_owned());
             let events = Arc::new(Events::new(client.clone()));
             let given_up = GivenUp { client: client.clone(), driver: driver.clone(), events: Arc::clone(&events) };
-            let selected_node = SelectedNode { client: client.clone() };
+            let selected_node = || Arc::new(SelectedNode { client: client.clone() });
+            let selected_node = flags.send_claims_to_sources.then(selected_node);
             let upkeep = Upkeep { router, membership, client, driver, namespace, every, grace };
-            (Some(upkeep.start(events, stop.clone())), Some(Arc::new(given_up)), Some(Arc::new(selected_node)))
+            (Some(upkeep.start(events, stop.clone())), Some(Arc::new(given_up)), selected_node)
         }
         _ => (None, None, None),
     };

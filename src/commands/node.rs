@@ -33,7 +33,7 @@ use crate::node::controller_service::ControllerService;
 use crate::node::group_controller_service::GroupControllerService;
 use crate::node::metadata_service::MetadataService;
 use crate::node::node_service::NodeService;
-use crate::node::{Identity, Node, pools, reaper, remote, snapshot, thaw, trim};
+use crate::node::{Identity, Node, pools, reaper, remote, snapshot, trim};
 use crate::telemetry::{Metrics, http, logs};
 use crate::tls::{self, expiry, folder};
 
@@ -101,7 +101,6 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     }
     end_on_signal(stop.clone())?;
     // An lvm that hangs must keep nobody from publishing.
-    tokio::spawn(thaw::run(Arc::clone(&node), stop.clone()));
     detached.spawn(reaper::run(Arc::clone(&node), stop.clone()));
     detached.spawn(pools::watch::run(Arc::clone(&node), stop.clone()));
     detached.spawn(snapshot::reserve::run(Arc::clone(&node), stop.clone()));

@@ -121,6 +121,9 @@ pub struct ControllerFlags {
     /// How long a node must be gone from the cluster before its volumes count as gone with it
     #[arg(long, env = "QUARRY_LOST_NODE_AFTER", value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub lost_node_after: Duration,
+    /// In Kubernetes: send the claim of a copy to the node of its source when the scheduler has chosen another; changes claims
+    #[arg(long, env = "QUARRY_SEND_CLAIMS_TO_SOURCES", requires = "service")]
+    pub send_claims_to_sources: bool,
     /// What it does by itself.
     #[command(flatten)]
     pub upkeep: UpkeepFlags,

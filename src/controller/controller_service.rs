@@ -14,7 +14,7 @@ use super::router::Router;
 use crate::csi::capabilities::controller_capabilities;
 use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
-use crate::csi::request::create::CreateVolume;
+use crate::csi::request::create::{ContentSource, CreateVolume};
 use crate::csi::request::snapshot::CreateSnapshot;
 use crate::csi::request::text;
 use crate::csi::v1;
@@ -44,7 +44,7 @@ fn owner(volume_id: &str) -> Result<String> {
 impl ControllerService {
     /// An error when a copy is wanted on a wrong node and its claim now goes to the right one. Not "no room": after that
     /// external-provisioner would have the scheduler choose again.
-    async fn send_to_source(&self, request: &v1::CreateVolumeRequest) -> Result<()> {
+    async fn send_to_source(&self, request: &v1::CreateVolumeRequest, deadline: Deadline) -> Result<(), Status> {
         let Some(selected_node) = &self.selected_node else { return Ok(()) };
         if request.volume_content_source.is_none() {
             return Ok(());
@@ -56,13 +56,33 @@ impl ControllerService {
         else {
             return Ok(());
         };
+        if let Some(source) = &checked.source {
+            self.ensure_source(source, deadline).await?;
+        }
         if !selected_node.correct(claim, &checked.name, &chosen, &right).await {
             return Ok(());
         }
         Err(Error::precondition(format!(
             "node {chosen} was chosen, but the source is on node {right}, and copies are made where their source is; the \
              claim goes to node {right} now"
-        )))
+        ))
+        .into())
+    }
+
+    /// That its node has the source. For one that is not there no claim is changed.
+    async fn ensure_source(&self, source: &ContentSource, deadline: Deadline) -> Result<(), Status> {
+        match source {
+            ContentSource::Volume(id) => {
+                let request = v1::ControllerGetVolumeRequest { volume_id: id.clone() };
+                let call = |mut client: Client, request| async move { client.controller_get_volume(request).await };
+                self.router.call(&owner(id)?, deadline, request, call).await.map(drop)
+            }
+            ContentSource::Snapshot(id) => {
+                let request = v1::GetSnapshotRequest { snapshot_id: id.clone(), ..v1::GetSnapshotRequest::default() };
+                let call = |mut client: Client, request| async move { client.get_snapshot(request).await };
+                self.router.call(&owner(id)?, deadline, request, call).await.map(drop)
+            }
+        }
     }
 
     async fn delete(&self, request: Request<v1::DeleteVolumeRequest>) -> Result<(), Status> {
@@ -185,7 +205,7 @@ impl Controller for ControllerService {
     async fn create_volume(&self, request: Request<v1::CreateVolumeRequest>) -> Answer<v1::CreateVolumeResponse> {
         let deadline = Deadline::of(request.metadata());
         subject(&request.get_ref().name);
-        self.send_to_source(request.get_ref()).await?;
+        self.send_to_source(request.get_ref(), deadline).await?;
         self.router.create(request.into_inner(), deadline, &self.topology_key).await.map(Response::new)
     }
 

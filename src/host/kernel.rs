@@ -253,12 +253,13 @@ pub trait Kernel: Send + Sync {
         Ok(self.mapped_devices().await?.into_iter().find(|device| device.uuid == uuid))
     }
 
-    /// What the thin pool's device of that UUID says of itself; nothing while it is not there, or where there are no pools.
+    /// What the thin pool's device of that UUID says of itself; nothing while it is not there, or where there are no pools. One
+    /// that does not answer within two seconds is given up (`TimedOut`).
     async fn pool_status(&self, _uuid: &str) -> io::Result<Option<PoolStatus>> {
         Ok(None)
     }
 
-    /// What the thick snapshot's device of that UUID says of itself; nothing while it is not active.
+    /// The same of a thick snapshot's device.
     async fn snapshot_status(&self, _uuid: &str) -> io::Result<Option<SnapshotStatus>> {
         Ok(None)
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::probe::{Content, probe};
 use crate::node::Node;
 use crate::node::device::{is_read_only, resolved, shows_file_system};
-use crate::node::placement::{self, Room};
+use crate::node::placement::Room;
 use crate::node::volume::{Volume, device_path};
 
 impl Node {
@@ -64,7 +64,7 @@ impl Node {
             return Err(self.missing(&view, &name).await);
         };
         if volume.logical.extents < extents {
-            self.ensure_room(&volume, extents)?;
+            self.ensure_room(&volume, extents).await?;
             let activation = self.activation(&volume.group, &volume.logical).await?;
             let ran = self.writer.extend(&turn, &volume.group, &name, extents, activation).await;
             self.reaper.changed(&group);
@@ -81,11 +81,10 @@ impl Node {
         self.volume(&name).await
     }
 
-    fn ensure_room(&self, volume: &Volume, extents: u64) -> Result<()> {
+    async fn ensure_room(&self, volume: &Volume, extents: u64) -> Result<()> {
         let more = extents - volume.logical.extents;
         let class = self.class(&volume.tags.class);
-        let rules = self.pool_rules(&volume.group.name, &volume.logical);
-        let (most, why) = match placement::room_to_grow(&volume.group, class.as_ref(), rules.as_ref()) {
+        let (most, why) = match self.room_to_grow(volume, class.as_ref()).await? {
             Room::None(reason) => (0, reason),
             Room::Extents(most) => match &class {
                 Some(class) => (most, format!("reserve {}", class.reserve)),

@@ -6,17 +6,19 @@
 //! - [`snapshot`]: their snapshots
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
+//! - `attended`: what is looked after, each by a task of its own
 //! - `broken_off`: what lvm commands leave that did not come to their end
 //! - [`reaper`], [`group_backup`]: in the background, wiping and removing deleted volumes, and lvm's backups
 //! - [`trim`]: in the background, giving back what file systems do not use any more
 //! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
 //! - [`pools`]: thin pools
-//! - [`thaw`]: at the start, what was held back when the last process was killed
+//! - `mending`, `thaw`: in the background, what commands that broke off, or processes that were killed, have left half made or held back
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
 //!
 //! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
 //! mounted in the kernel's mount table.
 
+mod attended;
 mod broken_off;
 pub mod capacity;
 pub mod controller_service;
@@ -31,6 +33,7 @@ pub mod group_controller_service;
 pub mod health;
 pub mod list;
 pub mod locks;
+mod mending;
 pub mod metadata_service;
 pub mod node_service;
 pub mod placement;
@@ -41,7 +44,7 @@ pub mod remote;
 pub mod snapshot;
 pub mod stage;
 pub mod stats;
-pub mod thaw;
+mod thaw;
 pub mod topology;
 pub mod trim;
 pub mod unstage;
@@ -56,6 +59,8 @@ use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
 use self::locks::Locks;
+use self::mending::Mending;
+use self::pools::activation::Activations;
 use self::pools::blocks::MetadataTurns;
 use self::reaper::Reaper;
 use self::volume::Volume;
@@ -104,11 +109,13 @@ pub struct Node {
     pub detached: TaskTracker,
     locks: Locks,
     reaper: Reaper,
+    mending: Mending,
     copies: Copies,
     /// Tell [`pools::watch`] and [`snapshot::reserve`] that there is something new to look after.
     new_pool: Notify,
     new_thick_snapshot: Notify,
     metadata: MetadataTurns,
+    activations: Activations,
 }
 
 impl Node {
@@ -132,10 +139,12 @@ impl Node {
             detached,
             locks: Locks::default(),
             reaper: Reaper::default(),
+            mending: Mending::default(),
             copies: Copies::default(),
             new_pool: Notify::default(),
             new_thick_snapshot: Notify::default(),
             metadata: MetadataTurns::default(),
+            activations: Activations::default(),
         })
     }
 

@@ -1,11 +1,13 @@
 //! Thin pools: making them, and what the rules of the classes say of one.
 //!
 //! - [`cut`]: thin snapshots
+//! - [`activation`]: making them active, at the start
 //! - [`state`], [`trouble`], [`health`]: how a pool is, what of it keeps volumes away and what its users are told
 //! - [`mend`]: after an lvm that died half-way
 //! - [`figures`]: what is measured
 //! - [`watch`], [`grow`]: waiting for the kernel's word that one fills, and growing it
 
+pub mod activation;
 pub mod blocks;
 pub mod cut;
 pub mod figures;

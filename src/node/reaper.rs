@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) compared: HashSet<String>,
     /// Whether there may be something to wipe or to remove.
     look: bool,
+    /// Whether something could not be done that is to be tried again soon.
+    retry: bool,
     /// Whether the last backup could not be written; a folder that cannot be written may stay so.
     pub(super) backups_fail: bool,
     /// Groups that an lvm command of the reaper runs on. It may hang: then the other groups go on.
@@ -58,6 +60,12 @@ impl Reaper {
     /// There may be something to do.
     pub fn wake(&self) {
         self.state().look = true;
+        self.wake.notify_one();
+    }
+
+    /// Something could not be done.
+    pub(super) fn look_soon(&self) {
+        self.state().retry = true;
         self.wake.notify_one();
     }
 
@@ -119,7 +127,8 @@ impl Reaper {
 
 /// Works until told to stop. A wipe that runs then is left; the next start begins it anew.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    node.release_left_metadata().await;
+    let releasing = Arc::clone(&node);
+    node.detached.spawn(async move { releasing.release_left_metadata().await });
     // What the last run left is looked for at once.
     let mut next_look = Instant::now();
     loop {
@@ -129,6 +138,9 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
                 true
             });
             next_look = Instant::now() + if is_something_left { RETRY } else { IDLE };
+        }
+        if std::mem::take(&mut node.reaper.state().retry) {
+            next_look = next_look.min(Instant::now() + RETRY);
         }
         let backup = node.reaper.backup_pause();
         tokio::select! {
@@ -145,16 +157,7 @@ impl Node {
     async fn reap(self: &Arc<Self>, stop: &CancellationToken) -> Result<bool> {
         let view = self.groups.read().await?;
         self.note_old_backups(&view).await;
-        let (node, seen) = (Arc::clone(self), Arc::clone(&view));
-        // For itself: a command of one group that hangs must not keep the others waiting.
-        self.detached.spawn(async move {
-            if let Err(error) = node.thaw(&seen).await {
-                tracing::warn!(%error, "could not mend what commands that broke off left; trying again later");
-            }
-            node.drop_broken_off(&seen).await;
-            node.settle_incomplete_groups(&seen).await;
-            node.drop_stale_copy_sources(&seen).await;
-        });
+        self.mend(&view);
         let deleting: Vec<Volume> =
             Volume::all(&view).into_iter().filter(|volume| volume.tags.deleting.is_some()).collect();
         // A volume whose mark an administrator took away may be written to, and be deleted again.

@@ -3,9 +3,6 @@
 //! together.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::lvm::groups::View;
@@ -15,25 +12,14 @@ use crate::lvm::tags::copy_source::CopySourceTags;
 use crate::lvm::tags::snapshot::SnapshotTags;
 use crate::node::Node;
 
-/// How long until it is tried again.
-const RETRY: Duration = Duration::from_secs(5);
-
-/// Works until every volume of this driver that is active goes, or the stop.
-pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    let thaw = async || node.thaw(&*node.groups.read().await?).await;
-    while let Err(error) = thaw().await {
-        tracing::warn!(%error, "could not set going what was held back when the last process ended; trying again");
-        if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
-            return;
-        }
-    }
-}
-
 impl Node {
     /// Sets going every device of this driver's volumes that is suspended. An lvm command that still runs, on the host perhaps,
     /// has lvm's lock as long as it holds a device back, and is waited for.
     pub(in crate::node) async fn thaw(&self, view: &View) -> Result<()> {
         let mut failed = self.mend_pools(view).await.err();
+        if ours(view).next().is_none() {
+            return failed.map_or(Ok(()), Err);
+        }
         let suspended = self.suspended().await?;
         for (group, logical) in ours(view).filter(|(group, logical)| is_among(&suspended, group, logical)) {
             // One that cannot be helped must not keep the others waiting.
@@ -51,8 +37,7 @@ impl Node {
         if !is_among(&self.suspended().await?, group, logical) {
             return Ok(());
         }
-        let activation = self.activation(group, logical).await?;
-        self.writer.refresh(&turn, group, &logical.name, activation).await?;
+        self.refresh(&turn, group, logical).await?;
         tracing::warn!(group = group.name, volume = logical.name, "was held back by a process that died; goes on");
         Ok(())
     }

@@ -56,10 +56,11 @@ pub struct VolumeGroupGauges {
 pub struct ThinPoolGauges {
     pub volume_group: String,
     pub thin_pool: String,
-    pub data_bytes: u64,
-    pub data_used_bytes: u64,
-    pub metadata_bytes: u64,
-    pub metadata_used_bytes: u64,
+    /// What the kernel tells of it, if it does.
+    pub data_bytes: Option<u64>,
+    pub data_used_bytes: Option<u64>,
+    pub metadata_bytes: Option<u64>,
+    pub metadata_used_bytes: Option<u64>,
     /// The sizes of all volumes and snapshots in it.
     pub promised_bytes: u64,
     /// What may be promised.
@@ -122,15 +123,15 @@ const VOLUME_GROUP_GAUGES: [VolumeGroupGauge; 3] = [
 ];
 
 /// The same of thin pools.
-type ThinPoolGauge = (&'static str, &'static str, fn(&ThinPoolGauges) -> u64);
+type ThinPoolGauge = (&'static str, &'static str, fn(&ThinPoolGauges) -> Option<u64>);
 
 const THIN_POOL_GAUGES: [ThinPoolGauge; 6] = [
     ("thin_pool_data", "Size of the thin pool's data", |pool| pool.data_bytes),
     ("thin_pool_data_used", "What of it is in use", |pool| pool.data_used_bytes),
     ("thin_pool_metadata", "Size of the thin pool's metadata", |pool| pool.metadata_bytes),
     ("thin_pool_metadata_used", "What of it is in use", |pool| pool.metadata_used_bytes),
-    ("thin_pool_promised", "Sizes of all volumes and snapshots in the thin pool", |pool| pool.promised_bytes),
-    ("thin_pool_limit", "What may be promised of the thin pool", |pool| pool.limit_bytes),
+    ("thin_pool_promised", "Sizes of all volumes and snapshots in the thin pool", |pool| Some(pool.promised_bytes)),
+    ("thin_pool_limit", "What may be promised of the thin pool", |pool| Some(pool.limit_bytes)),
 ];
 
 impl Gauges {
@@ -202,7 +203,9 @@ impl Gauges {
             for pool in &self.thin_pools {
                 let labels =
                     ThinPoolLabels { volume_group: pool.volume_group.clone(), thin_pool: pool.thin_pool.clone() };
-                family.get_or_create(&labels).set(value(pool));
+                if let Some(value) = value(pool) {
+                    family.get_or_create(&labels).set(value);
+                }
             }
             registry.register_with_unit(name, help, Unit::Bytes, family);
         }

@@ -173,7 +173,7 @@ mod tests {
             thin_pools: vec![ThinPoolGauges {
                 volume_group: "nvme".to_owned(),
                 thin_pool: "pool".to_owned(),
-                data_bytes: 1 << 30,
+                data_bytes: Some(1 << 30),
                 limit_bytes: 1 << 31,
                 trouble: Some("ThinPoolFull"),
                 ..ThinPoolGauges::default()

@@ -430,6 +430,23 @@ func TestSnapshotsAreTheControllersWhereverTheProvisionerIs(t *testing.T) {
 	}
 }
 
+func TestTheControllerMayChangeClaimsOnlyWhereItSendsThem(t *testing.T) {
+	for value, sends := range map[string]bool{
+		"snapshots.enabled=true": true, "snapshots.enabled=false": false, "provisioner.nodeDeployment=true": false,
+	} {
+		all := objects(t, template(t, value))
+		roles := only[*rbacv1.ClusterRole](all)
+		role := roles[slices.IndexFunc(roles, func(role *rbacv1.ClusterRole) bool { return strings.HasSuffix(role.Name, "controller") })]
+		may := slices.ContainsFunc(role.Rules, func(rule rbacv1.PolicyRule) bool {
+			return slices.Contains(rule.Resources, "persistentvolumeclaims") && slices.Contains(rule.Verbs, "patch")
+		})
+		asked := slices.Contains(container(t, pods(t, all)["controller"], "quarry").Args, "--send-claims-to-sources")
+		if may != sends || asked != sends {
+			t.Errorf("%s: may %v, is asked to %v", value, may, asked)
+		}
+	}
+}
+
 func TestASnapshotClassIsTheDriversAndTheDefaultWhereThatIsSaid(t *testing.T) {
 	all := objects(t, template(t, settings["snapshot classes"]...))
 	classes := only[*snapshotv1.VolumeSnapshotClass](all)

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use quarry::controller::kubernetes::selected_node::SelectedNode;
 use quarry::csi::v1;
-use quarry::csi::v1::volume_content_source::{Type, VolumeSource};
+use quarry::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use tonic::Code;
 
 use crate::api_server::{Objects, client};
@@ -52,6 +52,19 @@ async fn a_claim_that_is_another_by_now_or_goes_elsewhere_is_left_alone() {
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
         assert!(refused.message().contains("node \"node-1\""), "{refused}");
         assert_eq!(objects.lock().unwrap().selected["copy"], selected);
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_there_moves_no_claim() {
+    let (cluster, objects) = with_claim("node-2").await;
+    let mut of_snapshot = clone_of("node-1/pvc-1", "pvc-2", "node-2");
+    let source = SnapshotSource { snapshot_id: String::from("node-1/snap-9") };
+    of_snapshot.volume_content_source = Some(v1::VolumeContentSource { r#type: Some(Type::Snapshot(source)) });
+    for request in [clone_of("node-1/pvc-9", "pvc-2", "node-2"), of_snapshot] {
+        let refused = cluster.create(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{refused}");
+        assert_eq!(objects.lock().unwrap().selected["copy"], "node-2");
     }
 }
 

@@ -3,7 +3,7 @@
 use quarry::csi::v1::VolumeCapability;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
-use quarry::lvm::names::snapshot_name;
+use quarry::lvm::names::{group_snapshot_name, snapshot_name};
 use tonic::Code;
 
 /// How a volume is used.
@@ -35,6 +35,9 @@ pub(crate) enum Call {
     /// Snapshot, volume.
     Snapshot(&'static str, &'static str),
     DeleteSnapshot(&'static str),
+    /// Group snapshot, volumes.
+    GroupSnapshot(&'static str, &'static [&'static str]),
+    DeleteGroupSnapshot(&'static str),
     Stage(&'static str, Use),
     /// Volume, target.
     Publish(&'static str, &'static str, Use),
@@ -91,6 +94,7 @@ impl Call {
             | Self::Delete(name)
             | Self::DeleteRefused(name) => name.to_owned(),
             Self::Snapshot(name, _) | Self::DeleteSnapshot(name) => snapshot_name(name),
+            Self::GroupSnapshot(name, _) | Self::DeleteGroupSnapshot(name) => group_snapshot_name(name),
             Self::Write(_) | Self::Overwrite(_) => String::new(),
         }
     }

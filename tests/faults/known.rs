@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quarry::lvm::names::snapshot_name;
+use quarry::lvm::names::{member_name, snapshot_name};
 
 use crate::call::{Call, From, Use};
 use crate::disk_format::EXTENT;
@@ -21,6 +21,8 @@ pub(crate) struct Known {
     texts: BTreeMap<&'static str, Text>,
     /// Snapshots, and what their volumes held then.
     snapshots: BTreeMap<&'static str, Option<Text>>,
+    /// Group snapshots by the logical volumes of their snapshots, and what the volumes held then.
+    groups: BTreeMap<&'static str, BTreeMap<String, Option<Text>>>,
     /// The deleted ones by logical name and number, too: their names may be taken again.
     deleted: Vec<(String, u64)>,
     numbers: BTreeMap<String, u64>,
@@ -31,6 +33,9 @@ impl Known {
     pub(crate) fn note_asked(&mut self, call: Call) {
         if let Call::DeleteSnapshot(name) = call {
             self.snapshots.remove(name);
+        }
+        if let Call::DeleteGroupSnapshot(name) = call {
+            self.groups.remove(name);
         }
     }
 
@@ -51,6 +56,20 @@ impl Known {
                 self.snapshots.insert(name, self.texts.get(volume).copied());
                 self.note_number(snapshot_name(name), machine);
             }
+            Call::GroupSnapshot(name, volumes) => {
+                let member = |volume: &&'static str| (member_name(name, volume), self.texts.get(volume).copied());
+                self.groups.insert(name, volumes.iter().map(member).collect());
+                self.assert_groups_are_whole(machine);
+                let running =
+                    |volume: &&str| machine.minor("vg", volume).is_none_or(|minor| !machine.devices[&minor].suspended);
+                assert!(volumes.iter().all(running), "a volume of group snapshot {name} is left suspended");
+            }
+            Call::DeleteGroupSnapshot(name) => {
+                let is_of_it = |tag: &String| *tag == format!("quarry.group={name}");
+                let mut volumes = machine.groups.iter().flat_map(|group| &group.volumes);
+                let left = volumes.find(|volume| volume.tags.iter().any(is_of_it));
+                assert!(left.is_none(), "of group snapshot {name} something is left: {left:?}");
+            }
             Call::Stage(name, how) => drop(self.staged.insert(name, how)),
             Call::Unstage(name) => drop(self.staged.remove(name)),
             Call::Publish(name, target, how) => {
@@ -70,6 +89,16 @@ impl Known {
                 self.note_deleted(&snapshot_name(name));
             }
             Call::CreateTooLarge(..) | Call::CopyTooLarge(..) | Call::DeleteRefused(_) => {}
+        }
+    }
+
+    /// What was answered of groups is all of them, and holds what the volumes held.
+    fn assert_groups_are_whole(&self, machine: &Machine) {
+        for (name, text) in self.groups.values().flatten() {
+            let (group, member) =
+                find(machine, name).unwrap_or_else(|| panic!("{name} of a group snapshot is not there"));
+            assert!(member.has_tag("quarry.kind=snapshot"), "{name} of a group snapshot is not whole");
+            assert_eq!(text_on(machine, &group.name, member), *text, "{name} of a group snapshot holds something else");
         }
     }
 
@@ -120,6 +149,7 @@ impl Known {
             let found = text_on(machine, &group.name, snapshot);
             assert_eq!(found, *text, "snapshot {name} holds something else after the power cut");
         }
+        self.assert_groups_are_whole(machine);
         for (name, number) in &self.deleted {
             let left = find(machine, name).filter(|(_, volume)| volume.number == *number);
             let is_deleted = left.is_none_or(|(_, volume)| volume.is_deleting());

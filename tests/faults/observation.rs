@@ -115,7 +115,10 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
 
 impl Volume {
     fn of(machine: &Machine, group: &Group, volume: &LogicalVolume) -> Self {
-        let mut tags = volume.tags.clone();
+        // When a group snapshot was made differs between two runs.
+        let (taken, mut tags): (Vec<String>, _) =
+            volume.tags.iter().cloned().partition(|tag| tag.starts_with("quarry.taken="));
+        tags.extend(taken.iter().map(|_| String::from("quarry.taken=")));
         tags.sort();
         Self {
             extents: volume.extents(),

@@ -9,7 +9,8 @@ use std::time::Duration;
 use quarry::config::classes::Classes;
 use quarry::config::watch::ClassesInForce;
 use quarry::lvm::backup::Backups;
-use quarry::node::{Identity, Node, reaper};
+use quarry::node::snapshot::reserve;
+use quarry::node::{Identity, Node, pools, reaper};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,8 @@ pub(crate) struct Orchestrator {
 pub(crate) fn new_node(seat: &Seat) -> Arc<Node> {
     let classes = "classes:\n- {name: fast, default: true, volumeGroups: [vg]}\n- {name: other, volumeGroups: [vg-2]}\n\
          - {name: quick, volumeGroups: [vg], wipe: none}\n- {name: trimmed, volumeGroups: [vg], wipe: discard}\n\
-         - {name: thin, volumeGroups: [vg], layout: thin, thinPool: {size: 16Mi, overcommit: '3.0'}}\n";
+         - {name: thin, volumeGroups: [vg], layout: thin, thinPool: {size: 16Mi, overcommit: '3.0'}}\n\
+         - {name: other-thin, volumeGroups: [vg-2], layout: thin, thinPool: {name: other-pool, size: 16Mi}}\n";
     let classes = Classes::parse(classes, quarry::host::check_options).unwrap();
     let identity = Identity {
         driver: "lvm.quarry.storage".into(),
@@ -68,6 +70,12 @@ impl Orchestrator {
         self.seat = Seat::new(&self.bench);
         self.node = new_node(&self.seat);
         self.stop = CancellationToken::new();
+    }
+
+    /// Starts what looks after pools and thick snapshots.
+    pub(crate) fn start_guards(&self) {
+        tokio::spawn(pools::watch::run(Arc::clone(&self.node), self.stop.clone()));
+        tokio::spawn(reserve::run(Arc::clone(&self.node), self.stop.clone()));
     }
 
     pub(crate) fn start_reaper_after(&self, pause: Duration) {
@@ -191,5 +199,6 @@ impl Orchestrator {
 /// never whole.
 fn is_leftover(volume: &LogicalVolume) -> bool {
     let is_broken_off = volume.is_quarrys() && volume.kind == Kind::Plain && !volume.is_volume();
-    volume.is_deleting() || volume.has_tag("quarry.kind=copy-source") || is_broken_off
+    let is_for_a_time = ["quarry.kind=copy-source", "quarry.kind=incomplete-snapshot"];
+    volume.is_deleting() || is_for_a_time.iter().any(|kind| volume.has_tag(kind)) || is_broken_off
 }

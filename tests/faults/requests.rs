@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use quarry::csi::v1;
 use quarry::csi::v1::controller_server::Controller as _;
+use quarry::csi::v1::group_controller_server::GroupController as _;
 use quarry::csi::v1::node_server::Node as _;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
-use quarry::lvm::names::snapshot_name;
+use quarry::lvm::names::{group_snapshot_name, member_name, snapshot_name};
 use quarry::node::controller_service::ControllerService;
+use quarry::node::group_controller_service::GroupControllerService;
 use quarry::node::node_service::NodeService;
 use tonic::{Request, Status};
 
@@ -39,6 +41,14 @@ impl Orchestrator {
                     ..v1::DeleteSnapshotRequest::default()
                 };
                 self.controller().delete_snapshot(Request::new(request)).await.map(drop)
+            }
+            Call::GroupSnapshot(name, volumes) => self.group_snapshot(name, volumes).await,
+            Call::DeleteGroupSnapshot(name) => {
+                let request = v1::DeleteVolumeGroupSnapshotRequest {
+                    group_snapshot_id: id(&group_snapshot_name(name)),
+                    ..v1::DeleteVolumeGroupSnapshotRequest::default()
+                };
+                self.group_controller().delete_volume_group_snapshot(Request::new(request)).await.map(drop)
             }
             Call::Delete(name) | Call::DeleteRefused(name) => {
                 let request = v1::DeleteVolumeRequest { volume_id: id(name), ..v1::DeleteVolumeRequest::default() };
@@ -123,6 +133,27 @@ impl Orchestrator {
         let snapshot = answer.into_inner().snapshot.unwrap();
         assert_eq!((snapshot.snapshot_id, snapshot.source_volume_id), (id(&snapshot_name(name)), id(volume)));
         assert!(snapshot.ready_to_use);
+        Ok(())
+    }
+
+    fn group_controller(&self) -> GroupControllerService {
+        GroupControllerService { node: Arc::clone(&self.node) }
+    }
+
+    async fn group_snapshot(&self, name: &str, volumes: &[&str]) -> Result<(), Status> {
+        let request = v1::CreateVolumeGroupSnapshotRequest {
+            name: name.to_owned(),
+            source_volume_ids: volumes.iter().map(|volume| id(volume)).collect(),
+            ..v1::CreateVolumeGroupSnapshotRequest::default()
+        };
+        let answer = self.group_controller().create_volume_group_snapshot(Request::new(request)).await?;
+        let group = answer.into_inner().group_snapshot.unwrap();
+        assert!(group.ready_to_use);
+        let mut told: Vec<String> = group.snapshots.into_iter().map(|snapshot| snapshot.snapshot_id).collect();
+        let mut all: Vec<String> = volumes.iter().map(|volume| id(&member_name(name, volume))).collect();
+        told.sort();
+        all.sort();
+        assert_eq!(told, all, "a part of group snapshot {name} is answered");
         Ok(())
     }
 

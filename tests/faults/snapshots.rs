@@ -1,8 +1,8 @@
 //! Thin volumes, snapshots and copies.
 
 use crate::call::Call::{
-    self, Copy, CopyTooLarge, Create, CreateTooLarge, Delete, DeleteRefused, DeleteSnapshot, Grow, GrowMounted,
-    Overwrite, Publish, Snapshot, Stage, Unpublish, Unstage, Write,
+    self, Copy, CopyTooLarge, Create, CreateTooLarge, Delete, DeleteGroupSnapshot, DeleteRefused, DeleteSnapshot,
+    GroupSnapshot, Grow, GrowMounted, Overwrite, Publish, Snapshot, Stage, Unpublish, Unstage, Write,
 };
 use crate::call::From;
 use crate::call::Use::{Block, Mount};
@@ -11,6 +11,7 @@ use crate::enumeration::Scenario;
 const PVC: &str = "pvc-1";
 const COPY: &str = "pvc-2";
 const SNAPSHOT: &str = "snapshot-00000000-0000-4000-8000-000000000001";
+const GROUP: &str = "groupsnapshot-00000000-0000-4000-8000-000000000001";
 const SECOND: &str = "snapshot-00000000-0000-4000-8000-000000000002";
 
 fn enumerate(name: &'static str, before: &'static [Call], calls: &'static [Call]) {
@@ -222,6 +223,27 @@ fn a_thin_snapshot_is_copied_out_of_its_pool() {
 #[test]
 fn a_thin_volume_in_use_is_copied_out_of_its_pool() {
     enumerate("thin clone to thick", in_use!("thin"), &[Copy(COPY, "fast", 3, From::Volume(PVC)), Overwrite("one")]);
+}
+
+/// Two thin volumes, of which the first is used.
+const GROUPED: &[&str] = &[PVC, COPY];
+
+#[test]
+fn a_group_snapshot_is_made_of_all_volumes_or_none_and_sets_them_going() {
+    enumerate(
+        "group snapshot",
+        in_use!("thin", Create(COPY, "thin", 2), Stage(COPY, Block)),
+        &[GroupSnapshot(GROUP, GROUPED), Overwrite("one")],
+    );
+}
+
+#[test]
+fn a_group_snapshot_is_deleted_as_a_whole() {
+    enumerate(
+        "delete group snapshot",
+        in_use!("thin", Create(COPY, "thin", 2), GroupSnapshot(GROUP, GROUPED), Overwrite("one")),
+        &[DeleteGroupSnapshot(GROUP)],
+    );
 }
 
 #[test]

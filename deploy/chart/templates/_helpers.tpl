@@ -2,6 +2,11 @@
 {{ .Values.namespace.name | default .Release.Namespace }}
 {{- end }}
 
+{{- /* Whether the controller sends claims of copies to the nodes of their sources: where it makes the volumes, and there are copies. */ -}}
+{{- define "quarry.sendsClaims" -}}
+{{- if and .Values.snapshots.enabled (not .Values.provisioner.nodeDeployment) }}true{{ end -}}
+{{- end }}
+
 {{- /* Called with (list . "controller") or (list . "node"). */ -}}
 {{- define "quarry.selector" -}}
 app.kubernetes.io/name: quarry

@@ -75,16 +75,23 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn change_tags(&mut self, changes: &[&str], full_name: &str) -> Ended {
-        let (group, name) = split(full_name);
-        let Some(volume) = self.group_mut(group).and_then(|group| group.volume_mut(name)) else { return not_found() };
-        assert!(volume.is_quarrys(), "the tags of {volume:?} are changed, which is not ours");
-        for (flag, tag) in tag_changes(changes) {
-            volume.tags.retain(|has| *has != tag);
-            if flag == "--addtag" {
-                volume.tags.push(tag);
+    /// Of one volume after the other, each with a commit.
+    pub(super) fn change_tags(&mut self, words: &[&str]) -> Ended {
+        let first_name = words.chunks(2).take_while(|pair| pair[0].starts_with("--")).count() * 2;
+        let (changes, full_names) = words.split_at(first_name);
+        for full_name in full_names {
+            let (group, name) = split(full_name);
+            let volume = self.group_mut(group).and_then(|group| group.volume_mut(name));
+            let Some(volume) = volume else { return not_found() };
+            assert!(volume.is_quarrys(), "the tags of {volume:?} are changed, which is not ours");
+            for (flag, tag) in tag_changes(changes) {
+                volume.tags.retain(|has| *has != tag);
+                if flag == "--addtag" {
+                    volume.tags.push(tag);
+                }
             }
+            self.committed(group)?;
         }
-        self.committed(group)
+        Ok(())
     }
 }

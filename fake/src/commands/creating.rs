@@ -145,10 +145,7 @@ impl Machine {
         if !activation.waits {
             return refused("/dev/vg/snapshot: open failed: No such file or directory");
         }
-        // No more than it could ever need.
-        let pieces = shown * EXTENT / cow::PIECE;
-        let most = (pieces + pieces.div_ceil(cow::PIECE / 16) + 2) * cow::PIECE;
-        let segments = self.room(group, extents.min(most.div_ceil(EXTENT)))?;
+        let segments = self.room(group, extents.min(cow::most(shown)))?;
         let number = self.add(group, new, Kind::Plain, segments);
         self.committed(group)?;
         let kind = Kind::Snapshot { origin: origin.to_owned(), extents: shown };

@@ -1,6 +1,7 @@
 //! `lvextend`.
 
 use super::{Activation, Ended, bytes, not_found, refused, split};
+use crate::cow;
 use crate::disk_format::EXTENT;
 use crate::lvm::{Kind, data_name, metadata_name};
 use crate::machine::Machine;
@@ -14,7 +15,7 @@ impl Machine {
         if is_pool {
             self.ensure_reachable(group, name, activation)?;
         }
-        let extents = match what {
+        let extents: usize = match what {
             "--extents" => size.parse().unwrap(),
             "--poolmetadatasize" if is_pool => {
                 let extents = bytes(size).div_ceil(EXTENT);
@@ -24,6 +25,8 @@ impl Machine {
             }
             _ => panic!("lvextend {what} {size} {full_name}"),
         };
+        let most = volume.origin().map_or(usize::MAX, |_| cow::most(volume.shown_extents()));
+        let extents = extents.min(most);
         if extents <= volume.extents() {
             return refused("New size not larger than existing size");
         }

@@ -46,6 +46,8 @@ impl Machine {
         for message in messages {
             match message {
                 Message::Create { device, origin, .. } => kernel.create(device, origin),
+                // Of one that is not there it does not complain.
+                Message::Delete(device) if !kernel.has(device) => {}
                 Message::Delete(device) => kernel.delete(device),
             }
         }

@@ -21,19 +21,25 @@ use super::kernel::{
     BlockDevice, Copying, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, PoolStatus,
     SnapshotStatus, Stretch,
 };
-use lanes::Lanes;
+use lanes::{Lanes, Places};
 use mapper_events::MapperEvents;
 use tokio::sync::Semaphore;
 
 /// Where device-mapper takes requests.
 const MAPPER: &str = "/dev/mapper/control";
-/// How long a read of a device may take. Healthy disks need milliseconds, busy ones a fraction of this.
-const READ_LIMIT: Duration = Duration::from_secs(2);
+/// How long a device may take for a read, or for what it is asked. Healthy disks need milliseconds, busy ones a fraction of this.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// How many reads run at once. With the other limits here it leaves room in the pool of threads (512).
+const READS: Places = Places { each: 4, all: 128 };
+/// How many questions to targets run at once. One waits for what the target is just doing, such as a pool for its commit, and so
+/// for the disk.
+const QUESTIONS: Places = Places { each: 1, all: 64 };
 
 /// This machine's kernel. All clones share what is known about hanging devices.
 #[derive(Debug, Clone)]
 pub struct Linux {
-    lanes: Lanes,
+    reads: Lanes,
+    questions: Lanes,
     mapper_events: Arc<MapperEvents>,
 }
 
@@ -46,7 +52,11 @@ impl Default for Linux {
 impl Linux {
     /// The kernel that this process runs on.
     pub fn new() -> Self {
-        Self { lanes: Lanes::new(READ_LIMIT), mapper_events: Arc::default() }
+        Self {
+            reads: Lanes::new(ANSWER_LIMIT, READS),
+            questions: Lanes::new(ANSWER_LIMIT, QUESTIONS),
+            mapper_events: Arc::default(),
+        }
     }
 
     /// The version of the kernel's device-mapper; `None` where it has none.
@@ -129,7 +139,7 @@ impl Kernel for Linux {
     }
 
     async fn read(&self, stretches: Vec<Stretch>) -> Vec<io::Result<Vec<u8>>> {
-        self.lanes.read(stretches).await
+        self.reads.read(stretches).await
     }
 
     async fn zero(&self, stretch: Stretch) -> io::Result<()> {
@@ -165,13 +175,13 @@ impl Kernel for Linux {
     }
 
     async fn pool_status(&self, uuid: &str) -> io::Result<Option<PoolStatus>> {
-        let uuid = uuid.to_owned();
-        brief(move || target_status::pool(Path::new(MAPPER), &uuid)).await
+        let asked = uuid.to_owned();
+        self.questions.ask(uuid, move || target_status::pool(Path::new(MAPPER), &asked)).await
     }
 
     async fn snapshot_status(&self, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
-        let uuid = uuid.to_owned();
-        brief(move || target_status::snapshot(Path::new(MAPPER), &uuid)).await
+        let asked = uuid.to_owned();
+        self.questions.ask(uuid, move || target_status::snapshot(Path::new(MAPPER), &asked)).await
     }
 
     async fn mapper_event(&self) -> io::Result<()> {
@@ -190,7 +200,8 @@ impl Kernel for Linux {
 
     async fn resume(&self, uuid: &str) -> io::Result<()> {
         let uuid = uuid.to_owned();
-        waiting(move || suspension::resume(Path::new(MAPPER), &uuid)).await
+        // Without a permit: calls that hang must not keep a device held back.
+        blocking(move || suspension::resume(Path::new(MAPPER), &uuid)).await
     }
 
     async fn copy(&self, copying: Copying) -> io::Result<()> {

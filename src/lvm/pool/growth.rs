@@ -4,7 +4,9 @@ use super::{LEAST_METADATA, MOST_METADATA, PoolRules, spare};
 use crate::host::kernel::PoolStatus;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 
-/// Blocks of 4 KiB of metadata that are left when they run out, where a quarter of them is not less.
+/// Bytes of a block of metadata.
+pub const METADATA_BLOCK: u64 = 4_096;
+/// Blocks of metadata that are left when they run out, where a quarter of them is not less.
 const METADATA_LEFT: u64 = 1_024;
 
 /// What a pool needs.
@@ -64,6 +66,15 @@ pub fn growth(
     } else {
         Growth::NotDue
     }
+}
+
+/// Whether the kernel works with less than lvm has given the pool.
+pub fn is_behind(group: &VolumeGroup, there: &LogicalVolume, status: &PoolStatus) -> bool {
+    let Some(pool) = &there.pool else { return false };
+    let metadata = group.logical_volume(&pool.metadata).map_or(0, |volume| volume.extents);
+    let bytes = |extents: u64| extents.saturating_mul(group.extent_bytes);
+    status.total_data < bytes(there.extents) / pool.chunk_bytes
+        || status.total_metadata < bytes(metadata).min(MOST_METADATA) / METADATA_BLOCK
 }
 
 fn is_data_due(rules: &PoolRules, status: &PoolStatus) -> bool {
@@ -162,6 +173,19 @@ mod tests {
         let group = group(100, most);
         let full = status(0, 100, most << 10, most);
         assert_eq!(needed(&rules(), &group, &full, 0), Growth::NotDue);
+    }
+
+    #[test]
+    fn the_kernel_is_behind_when_it_has_less_than_lvm_gave() {
+        let group = group(100, 2);
+        let is_behind = |status: &PoolStatus| is_behind(&group, &group.logical_volumes[0], status);
+        assert!(!is_behind(&status(0, 100, 0, 2)));
+        assert!(is_behind(&status(0, 99, 0, 2)));
+        assert!(is_behind(&status(0, 100, 0, 1)));
+        let largest = MOST_METADATA / METADATA_BLOCK;
+        let group = self::group(100, MOST_METADATA.div_ceil(EXTENT) + 9);
+        let full = PoolStatus { total_metadata: largest, ..status(0, 100, 0, 1) };
+        assert!(!super::is_behind(&group, &group.logical_volumes[0], &full), "the kernel uses no more");
     }
 
     proptest! {

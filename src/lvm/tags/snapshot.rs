@@ -9,6 +9,7 @@ use super::{
 const EMPTY: &str = "quarry.empty";
 
 const GROUP: &str = "quarry.group=";
+const BESIDE: &str = "quarry.beside=";
 const TAKEN: &str = "quarry.taken=";
 
 /// What the tags of a snapshot say.
@@ -32,6 +33,9 @@ pub struct SnapshotTags {
     pub bytes: Option<u64>,
     /// The name of the group snapshot that it is of.
     pub group: Option<String>,
+    /// UUIDs of the other volume groups that this group snapshot is in: while one of them is not there, nobody can say whether it is
+    /// whole.
+    pub beside: Vec<String>,
     /// When what it holds was there, seconds since 1970, where that is not when the logical volume was made.
     pub taken: Option<u64>,
 }
@@ -70,6 +74,7 @@ impl SnapshotTags {
         tags.extend(self.driver.as_deref().map(driver_tag));
         tags.extend(self.bytes.map(|bytes| format!("{BYTES}{bytes}")));
         tags.extend(self.group.as_ref().map(|group| format!("{GROUP}{}", escape(group))));
+        tags.extend(self.beside.iter().map(|uuid| format!("{BESIDE}{uuid}")));
         tags.extend(self.taken.map(taken_tag));
         let words = [(self.block, BLOCK), (self.empty, EMPTY)];
         tags.extend(words.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
@@ -100,6 +105,7 @@ impl SnapshotTags {
             driver: value(DRIVER),
             bytes: value(BYTES).and_then(|bytes| bytes.parse().ok()),
             group: value(GROUP),
+            beside: tags.iter().filter_map(|tag| tag.strip_prefix(BESIDE)).map(str::to_owned).collect(),
             taken: value(TAKEN).and_then(|seconds| seconds.parse().ok()),
         })
     }
@@ -166,6 +172,7 @@ mod tests {
     fn one_of_a_group_is_no_snapshot_before_it_is_whole() {
         let snapshot = SnapshotTags {
             group: Some(String::from("grüppe 1")),
+            beside: vec![String::from("nmNUBz-LVWv-bRHT-f5HO-F5bs-uGAU-nElsif"), String::from("other")],
             taken: Some(1_795_680_000),
             ..SnapshotTags::of_volume("grüppe 1", "pvc-1", &VolumeTags::default(), "d")
         };

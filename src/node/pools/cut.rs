@@ -104,8 +104,8 @@ impl Node {
         let uuid = if is_pool { logical.pool_mapper_uuid(group) } else { logical.mapper_uuid(group) };
         let device = self.device_of(&uuid).await?;
         if device.is_some_and(|device| device.suspended) {
-            let activation = self.activation(group, logical).await?;
-            self.writer.refresh(turn, group, &logical.name, activation).await?;
+            // What cannot be done now the reaper goes on trying.
+            self.refresh(turn, group, logical).await.inspect_err(|_| self.reaper.wake())?;
         }
         Ok(())
     }

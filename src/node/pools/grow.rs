@@ -1,13 +1,14 @@
 //! Growing a pool before it fills.
 
+use crate::config::classes::Class;
 use crate::error::{Error, Result};
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
-use crate::lvm::pool::growth::{Growth, growth};
+use crate::lvm::pool::growth::{Growth, growth, is_behind};
 use crate::lvm::tags::pool_tags;
 use crate::lvm::writer::{Activation, Turn};
 use crate::node::Node;
-use crate::node::placement::why_unwritable;
+use crate::node::placement::{Room, room_to_grow};
 use crate::node::pools::state::mark;
 use crate::node::pools::trouble::{Trouble, trouble};
 
@@ -22,7 +23,7 @@ impl Node {
         let turn = self.writer.turn(group_name).await;
         let view = self.groups.read().await?;
         let Some((group, pool)) = view.logical_volume_in(group_name, pool_name) else { return Ok(Growth::NotDue) };
-        let (Some((class, rules)), Some(status)) =
+        let (Some((class, rules)), Some(mut status)) =
             (self.class_of_pool(group_name, pool_name), self.pool_status(group, pool).await?)
         else {
             return Ok(Growth::NotDue);
@@ -31,19 +32,27 @@ impl Node {
             // Room is not what it lacks.
             return Ok(Growth::NotDue);
         }
-        let usable = if why_unwritable(group).is_some() { 0 } else { class.usable_extents(group) };
-        let needed = growth(&rules, group, pool, &status, usable);
+        if is_behind(group, pool, &status) {
+            // A command was ended before the kernel had what it gave the pool.
+            self.refresh(&turn, group, pool).await?;
+            tracing::info!(group = group_name, pool = pool_name, "its device has all the room now that lvm gave it");
+            status = self.pool_status(group, pool).await?.unwrap_or(status);
+        }
+        let needed = growth(&rules, group, pool, &status, usable(group, &class));
         let Growth::To { metadata, data } = needed else { return Ok(needed) };
         let grown = self.extend_pool(&turn, group, (pool, &rules), (metadata, data)).await;
         self.reaper.changed(group_name);
         self.keep_running(&turn, group, pool).await?;
         drop(turn);
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(group));
-        let after = after?;
-        let is_grown = after.group(group_name).is_some_and(|group| {
-            let extents = |name: &str| group.logical_volume(name).map_or(0, |volume| volume.extents);
-            extents(pool_name) >= data && pool.pool.as_ref().is_some_and(|pool| extents(&pool.metadata) >= metadata)
-        });
+        let (after, status) = (after?, self.pool_status(group, pool).await?);
+        let is_grown =
+            after.logical_volume_in(group_name, pool_name).zip(status).is_some_and(|((group, pool), status)| {
+                let extents = |name: &str| group.logical_volume(name).map_or(0, |volume| volume.extents);
+                pool.extents >= data
+                    && pool.pool.as_ref().is_some_and(|pool| extents(&pool.metadata) >= metadata)
+                    && !is_behind(group, pool, &status)
+            });
         if !is_grown {
             grown?;
             return Err(Error::Internal { problem: format!("thin pool {group_name}/{pool_name} did not grow") });
@@ -69,5 +78,31 @@ impl Node {
             self.writer.extend(turn, group, &pool.name, data, activation).await?;
         }
         Ok(())
+    }
+}
+
+/// Extents that a pool of the class may take of its group.
+pub(super) fn usable(group: &VolumeGroup, class: &Class) -> u64 {
+    match room_to_grow(group, Some(class), None) {
+        Room::Extents(extents) => extents,
+        Room::None(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::classes::Classes;
+    use crate::lvm::model::{MetadataArea, sample};
+
+    #[test]
+    fn a_group_that_takes_no_change_leaves_a_pool_nothing_to_grow_by() {
+        let classes = Classes::single(&[String::from("vg")]).unwrap();
+        let usable = |group: &VolumeGroup| usable(group, classes.default_class().unwrap());
+        let sound = sample::group("vg", &[(100, 40)]);
+        assert!(usable(&sound) > 0);
+        let full = MetadataArea { used: sound.metadata_area.size / 2, ..sound.metadata_area };
+        assert_eq!(usable(&VolumeGroup { metadata_area: full, ..sound.clone() }), 0);
+        assert_eq!(usable(&VolumeGroup { status: vec![String::from("READ")], ..sound }), 0);
     }
 }

@@ -9,7 +9,8 @@ use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::growth::{Growth, growth};
 use crate::node::Node;
 use crate::node::health::Condition;
-use crate::node::pools::trouble::{Trouble, out_of_step, trouble};
+use crate::node::pools::grow::usable;
+use crate::node::pools::trouble::{Trouble, out_of_step};
 use crate::node::volume::Volume;
 
 impl Node {
@@ -40,8 +41,7 @@ impl Node {
         group: &VolumeGroup,
         pool: &LogicalVolume,
     ) -> Result<Vec<Condition>> {
-        let Some(status) = self.pool_status(group, pool).await? else { return Ok(Vec::new()) };
-        let found = self.pool_trouble(group, pool, &status).await?;
+        let found = self.pool_trouble(group, pool).await?.1;
         let condition = |trouble: Trouble| Condition {
             severity: trouble.severity(),
             reason: trouble.reason(),
@@ -50,24 +50,35 @@ impl Node {
         Ok(found.map(condition).into_iter().collect())
     }
 
-    /// What is wrong with a pool that says this of itself.
+    /// What the kernel says of a pool, and what is wrong with it.
     pub(super) async fn pool_trouble(
+        &self,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+    ) -> Result<(Option<PoolStatus>, Option<Trouble>)> {
+        let (status, trouble) = self.pool_now(group, pool).await?;
+        let trouble = match &status {
+            Some(status) if trouble.is_none() => self.hidden_trouble(group, pool, status).await?,
+            _ => trouble,
+        };
+        Ok((status, trouble))
+    }
+
+    /// What is wrong with a pool for which the kernel sees no trouble.
+    async fn hidden_trouble(
         &self,
         group: &VolumeGroup,
         pool: &LogicalVolume,
         status: &PoolStatus,
     ) -> Result<Option<Trouble>> {
-        if let Some(trouble) = trouble(status) {
-            return Ok(Some(trouble));
-        }
         if let Some(out_of_step) = pool.pool.as_ref().and_then(|pool| out_of_step(pool, status))
             && self.is_at_rest(group, pool, status).await?
         {
             return Ok(Some(out_of_step));
         }
         let class = self.class_of_pool(&group.name, &pool.name).filter(|_| self.is_own_pool(pool));
-        let needs = class
-            .map_or(Growth::NotDue, |(class, rules)| growth(&rules, group, pool, status, class.usable_extents(group)));
+        let needs =
+            class.map_or(Growth::NotDue, |(class, rules)| growth(&rules, group, pool, status, usable(group, &class)));
         Ok((needs == Growth::NoRoom).then_some(Trouble::Filling))
     }
 

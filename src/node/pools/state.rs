@@ -1,5 +1,7 @@
 //! The live state of a pool, and what of it keeps volumes away.
 
+use std::io::ErrorKind;
+
 use crate::config::classes::Class;
 use crate::error::{Error, Result};
 use crate::host::kernel::PoolStatus;
@@ -11,7 +13,8 @@ use crate::lvm::pool::growth::is_due;
 use crate::lvm::writer::{Activation, Turn};
 use crate::node::Node;
 use crate::node::placement::{self, Candidate, Room};
-use crate::node::pools::trouble::trouble;
+use crate::node::pools::trouble::{Trouble, trouble};
+use crate::node::volume::Volume;
 
 impl Node {
     /// The groups of a class, the one with the most room first; a pool that is in trouble has none.
@@ -20,7 +23,7 @@ impl Node {
         let Layout::Thin(rules) = &class.layout else { return Ok(candidates) };
         for candidate in &mut candidates {
             let Some(pool) = candidate.group.logical_volume(&rules.name) else { continue };
-            if let Some(trouble) = self.pool_status(&candidate.group, pool).await?.as_ref().and_then(trouble) {
+            if let (_, Some(trouble)) = self.pool_now(&candidate.group, pool).await? {
                 candidate.room = Room::None(format!("thin pool {} {trouble}", rules.name));
             }
         }
@@ -65,10 +68,34 @@ impl Node {
     ) -> Result<(Option<String>, Activation)> {
         let waits = Activation { mark: mark(rules), waits: true };
         let Some(pool) = group.logical_volume(&rules.name) else { return Ok((None, waits)) };
-        let Some(status) = self.pool_status(group, pool).await? else { return Ok((None, waits)) };
-        let is_below = !is_due(rules, &status);
-        let activation = Activation { mark: mark(rules).filter(|_| is_below), waits: false };
-        Ok((trouble(&status).map(|trouble| format!("thin pool {} {trouble}", rules.name)), activation))
+        let (status, trouble) = self.pool_now(group, pool).await?;
+        let activation = status.map_or(waits, |status| {
+            let is_below = !is_due(rules, &status);
+            Activation { mark: mark(rules).filter(|_| is_below), waits: false }
+        });
+        Ok((trouble.map(|trouble| format!("thin pool {} {trouble}", rules.name)), activation))
+    }
+
+    /// The most that the volume can grow now; nothing while its pool is in trouble.
+    pub(in crate::node) async fn room_to_grow(&self, volume: &Volume, class: Option<&Class>) -> Result<Room> {
+        if let Some(pool) = volume.pool()
+            && let (_, Some(trouble)) = self.pool_now(&volume.group, pool).await?
+        {
+            return Ok(Room::None(format!("thin pool {} {trouble}", pool.name)));
+        }
+        let rules = self.pool_rules(&volume.group.name, &volume.logical);
+        Ok(placement::room_to_grow(&volume.group, class, rules.as_ref()))
+    }
+
+    /// Loads the table of a volume or a pool as lvm has noted it, which also sets its device going.
+    pub(in crate::node) async fn refresh(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        logical: &LogicalVolume,
+    ) -> Result<()> {
+        let activation = self.activation(group, logical).await?;
+        Ok(self.writer.refresh(turn, group, &logical.name, activation).await?)
     }
 
     /// What the kernel says of a pool, which is activated if it is not active.
@@ -84,6 +111,22 @@ impl Node {
         let activation = self.activation(group, pool).await?;
         self.writer.activate(turn, group, &pool.name, activation).await?;
         self.pool_status(group, pool).await
+    }
+
+    /// What the kernel says of a pool, and why nothing more is put into it now, whatever is still promised of it.
+    pub(in crate::node) async fn pool_now(
+        &self,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+    ) -> Result<(Option<PoolStatus>, Option<Trouble>)> {
+        match self.pool_status(group, pool).await {
+            Ok(Some(status)) => Ok((Some(status.clone()), trouble(&status))),
+            Ok(None) => Ok((None, self.why_not_activated(&pool.pool_mapper_uuid(group)).map(Trouble::NotActivated))),
+            Err(Error::Kernel { source, .. }) if source.kind() == ErrorKind::TimedOut => {
+                Ok((None, Some(Trouble::Silent)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What the kernel says of a pool; nothing while it is not active.

@@ -8,8 +8,12 @@ use crate::lvm::pool::growth::metadata_runs_out;
 use crate::node::health::Severity;
 
 /// What is wrong with a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::node) enum Trouble {
+    /// It could not be activated, for this reason.
+    NotActivated(String),
+    /// It does not say how it is.
+    Silent,
     Failed,
     NeedsCheck,
     ReadOnly,
@@ -28,8 +32,10 @@ pub(in crate::node) enum Trouble {
 
 impl Trouble {
     /// In one word, for programs.
-    pub(in crate::node) fn reason(self) -> &'static str {
+    pub(in crate::node) fn reason(&self) -> &'static str {
         match self {
+            Self::NotActivated(_) => "ThinPoolInactive",
+            Self::Silent => "ThinPoolSilent",
             Self::Failed => "ThinPoolFailed",
             Self::NeedsCheck => "ThinPoolNeedsCheck",
             Self::ReadOnly => "ThinPoolReadOnly",
@@ -42,14 +48,21 @@ impl Trouble {
     }
 
     /// How bad it is for the volumes in the pool.
-    pub(in crate::node) fn severity(self) -> Severity {
-        if self == Self::Failed { Severity::Inaccessible } else { Severity::Degraded }
+    pub(in crate::node) fn severity(&self) -> Severity {
+        match self {
+            Self::NotActivated(_) | Self::Silent | Self::Failed => Severity::Inaccessible,
+            _ => Severity::Degraded,
+        }
     }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
+            Self::NotActivated(reason) => {
+                return write!(formatter, "could not be activated, which is tried again: {reason}");
+            }
+            Self::Silent => "does not answer; see the kernel's log for the disk that it is on",
             Self::Failed => {
                 "has failed; see the kernel's log, then stop its users, deactivate it and run lvconvert --repair"
             }

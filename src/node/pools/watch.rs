@@ -10,20 +10,19 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::host::kernel::PoolStatus;
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
 use crate::lvm::pool::growth::{Growth, is_due};
-use crate::lvm::writer::Activation;
 use crate::node::Node;
+use crate::node::attended::{Attended, Wakes};
 use crate::node::placement::why_not_ours;
 use crate::node::pools::state::mark;
 
 /// How often is looked without an event.
 const IDLE: Duration = Duration::from_mins(1);
-/// How long until growth that could not be done is tried again.
+/// How long until what could not be done is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 /// Each lvm command raises several events; one look is for all.
 const REST: Duration = Duration::from_millis(100);
@@ -33,8 +32,9 @@ struct Watched {
     group: String,
     pool: String,
     uuid: String,
-    rules: PoolRules,
-    /// Before then its growth is not tried again.
+    /// Whether it is this driver's to grow.
+    is_own: bool,
+    /// Before then what could not be done is not tried again.
     retry: Option<Instant>,
     /// Before then its mark is not loaded again: a tiny pool may have none.
     remark: Option<Instant>,
@@ -42,20 +42,17 @@ struct Watched {
 
 /// Works until told to stop.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    let (mut watched, mut activated) = (Vec::new(), HashSet::new());
+    let mut pools = Attended::default();
     let mut next_look = Instant::now();
     loop {
         if next_look <= Instant::now() {
-            match node.pools_to_watch(&mut activated).await {
-                Ok(pools) => watched = keep_pauses(watched, pools),
+            match node.pools_to_watch().await {
+                Ok(now) => pools.keep(&node, now, attend),
                 Err(error) => tracing::warn!(%error, "could not look for thin pools"),
             }
             next_look = Instant::now() + IDLE;
         }
-        for pool in &mut watched {
-            node.look_after(pool).await;
-        }
-        let retry = watched.iter().filter_map(|pool| pool.retry).min();
+        pools.wake();
         let event = async {
             if let Err(error) = node.kernel.mapper_event().await {
                 tracing::warn!(%error, "could not wait for device-mapper");
@@ -66,46 +63,34 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
         tokio::select! {
             () = event => {}
             () = node.new_pool.notified() => next_look = Instant::now(),
-            () = sleep_until(retry.map_or(next_look, |retry| retry.min(next_look))) => {}
+            () = sleep_until(next_look) => {}
             () = stop.cancelled() => return,
         }
     }
 }
 
-fn keep_pauses(before: Vec<Watched>, mut now: Vec<Watched>) -> Vec<Watched> {
-    for pool in before {
-        if let Some(same) = now.iter_mut().find(|now| now.uuid == pool.uuid) {
-            (same.retry, same.remark) = (pool.retry, pool.remark);
+async fn attend(node: Arc<Node>, mut pool: Watched, mut wakes: Wakes) {
+    loop {
+        if pool.retry.is_none_or(|retry| retry <= Instant::now()) {
+            node.look_after(&mut pool).await;
+        }
+        if !wakes.pause(pool.retry.unwrap_or_else(|| Instant::now() + IDLE)).await {
+            return;
         }
     }
-    now
 }
 
 impl Node {
-    /// The pools of the classes. Those that are seen for the first time are activated: a pool is to be active while the node
-    /// lives, but one that an administrator deactivated stays so.
-    async fn pools_to_watch(&self, activated: &mut HashSet<String>) -> Result<Vec<Watched>> {
+    /// The pools of the classes, by the UUIDs of their devices.
+    async fn pools_to_watch(&self) -> Result<Vec<(String, Watched)>> {
         let view = self.groups.read().await?;
-        let mut watched = Vec::new();
-        for (group, pool, rules) in self.class_pools(&view) {
+        let watched = |(group, pool, _): (Arc<VolumeGroup>, LogicalVolume, PoolRules)| {
             let uuid = pool.pool_mapper_uuid(&group);
-            if activated.insert(uuid.clone())
-                && let Err(error) = self.activate_pool(&group.name, &pool.name).await
-            {
-                tracing::warn!(%error, group = group.name, pool = pool.name, "could not activate a thin pool");
-            }
-            if self.is_own_pool(&pool) {
-                watched.push(Watched {
-                    group: group.name.clone(),
-                    pool: pool.name,
-                    uuid,
-                    rules,
-                    retry: None,
-                    remark: None,
-                });
-            }
-        }
-        Ok(watched)
+            let is_own = self.is_own_pool(&pool);
+            let group = group.name.clone();
+            (uuid.clone(), Watched { group, pool: pool.name, uuid, is_own, retry: None, remark: None })
+        };
+        Ok(self.class_pools(&view).into_iter().map(watched).collect())
     }
 
     /// The thin pools that the classes name and that are there, each once.
@@ -129,23 +114,8 @@ impl Node {
         usable.flat_map(of_group).collect()
     }
 
-    async fn activate_pool(&self, group: &str, pool: &str) -> Result<()> {
-        let turn = self.writer.turn(group).await;
-        let view = self.groups.read().await?;
-        let Some((group, pool)) = view.logical_volume_in(group, pool) else { return Ok(()) };
-        self.active_pool_status(&turn, group, pool).await?;
-        self.keep_running(&turn, group, pool).await
-    }
-
     async fn look_after(&self, pool: &mut Watched) {
-        if pool.retry.is_some_and(|retry| retry > Instant::now()) {
-            return;
-        }
-        let needed = match self.kernel.pool_status(&pool.uuid).await {
-            Ok(Some(status)) => self.tend(pool, &status).await,
-            Ok(None) => Ok(Growth::NotDue),
-            Err(error) => Err(Error::kernel("could not ask device-mapper about a thin pool", error)),
-        };
+        let needed = self.tend(pool).await;
         let (group, name, was_due) = (&pool.group, &pool.pool, pool.retry.is_some());
         pool.retry = match needed {
             Ok(Growth::NotDue | Growth::To { .. }) => None,
@@ -162,11 +132,19 @@ impl Node {
         };
     }
 
-    async fn tend(&self, pool: &mut Watched, status: &PoolStatus) -> Result<Growth> {
-        if is_due(&pool.rules, status) {
+    async fn tend(&self, pool: &mut Watched) -> Result<Growth> {
+        self.activate_once(&pool.group, &pool.pool, &pool.uuid).await?;
+        let Some(rules) = self.rules_of(&pool.group, &pool.pool).filter(|_| pool.is_own) else {
+            return Ok(Growth::NotDue);
+        };
+        let status = self.kernel.pool_status(&pool.uuid).await;
+        let Some(status) = status.map_err(|error| Error::kernel("could not ask device-mapper about it", error))? else {
+            return Ok(Growth::NotDue);
+        };
+        if is_due(&rules, &status) {
             return self.grow_pool(&pool.group, &pool.pool).await;
         }
-        let is_unmarked = status.low_water == 0 && mark(&pool.rules).is_some();
+        let is_unmarked = status.low_water == 0 && mark(&rules).is_some();
         if is_unmarked && pool.remark.is_none_or(|remark| remark <= Instant::now()) {
             pool.remark = Some(Instant::now() + IDLE);
             self.load_mark(pool).await?;
@@ -180,8 +158,7 @@ impl Node {
         let view = self.groups.read().await?;
         let Some((group, logical)) = view.logical_volume_in(&pool.group, &pool.pool) else { return Ok(()) };
         if self.pool_status(group, logical).await?.is_some_and(|status| status.low_water == 0) {
-            let activation = Activation { mark: mark(&pool.rules), waits: false };
-            self.writer.refresh(&turn, group, &pool.pool, activation).await?;
+            self.refresh(&turn, group, logical).await?;
         }
         Ok(())
     }

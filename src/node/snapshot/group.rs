@@ -17,6 +17,9 @@ mod hold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
 
 use super::VolumeSnapshot;
 use crate::error::{Error, Result};
@@ -26,6 +29,9 @@ use crate::lvm::names::group_snapshot_name;
 use crate::lvm::tags::snapshot::SnapshotTags;
 use crate::lvm::writer::Turn;
 use crate::node::{Node, why_unread};
+
+/// How long the turns of a group's volume groups are waited for. Callers wait a minute for the whole (external-snapshotter).
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Snapshots of one moment.
 #[derive(Debug, Clone)]
@@ -82,6 +88,12 @@ fn is_of(tags: &SnapshotTags, id_name: &str) -> bool {
     tags.group.as_deref().is_some_and(|name| group_snapshot_name(name) == id_name)
 }
 
+/// What the tags of a snapshot of some group say, whole or not.
+fn member(tags: &[String]) -> Option<SnapshotTags> {
+    let tags = SnapshotTags::parse(tags).or_else(|| SnapshotTags::parse_incomplete(tags));
+    tags.filter(|tags| tags.group.is_some())
+}
+
 /// Snapshots by their volume groups.
 fn by_group<'s>(
     snapshots: impl IntoIterator<Item = &'s VolumeSnapshot>,
@@ -126,23 +138,39 @@ impl Node {
     /// Why what is of a group may not be all of it: the rest is in a volume group that cannot be reached, or may be.
     async fn why_no_group(&self, view: &View, id_name: &str) -> Option<Error> {
         let what = format!("group snapshot {id_name}");
+        let is_here = |uuid: &&String| view.groups.iter().any(|group| group.uuid == **uuid);
+        let found = Found::of(view, id_name);
+        let mut beside = found.all().flat_map(|member| &member.tags.beside);
+        if let Some(uuid) = beside.find(|uuid| !is_here(uuid)) {
+            let problem = format!(
+                "some of {what} is in the volume group with UUID {uuid}, which is not there now or cannot be used; attach its disks"
+            );
+            return Some(Error::Unavailable { problem });
+        }
         let holds = |group: &VolumeGroup| {
-            let mut members = group.logical_volumes.iter().filter_map(|logical| SnapshotTags::parse(&logical.tags));
+            let mut members = group.logical_volumes.iter().filter_map(|logical| member(&logical.tags));
             members.any(|tags| is_of(&tags, id_name))
         };
         match self.why_unreachable(view, &what, holds).await {
-            None if Found::of(view, id_name).whole.is_empty() => why_unread(view, &what),
+            None if found.whole.is_empty() => why_unread(view, &what),
             out_of_reach => out_of_reach,
         }
     }
 
-    /// The right to change several volume groups, in the order of their names: who needs more than one takes them so.
-    async fn turns(&self, groups: impl IntoIterator<Item = &str>) -> BTreeMap<String, Turn> {
+    /// The right to change several volume groups, in the order of their names: who needs more than one takes them so. While one
+    /// is waited for the others are held up, so that is not done for long.
+    async fn turns(&self, groups: impl IntoIterator<Item = &str>) -> Result<BTreeMap<String, Turn>> {
         let names: BTreeSet<&str> = groups.into_iter().collect();
-        let mut turns = BTreeMap::new();
+        let (deadline, mut turns) = (Instant::now() + PATIENCE, BTreeMap::new());
         for name in names {
-            turns.insert(name.to_owned(), self.writer.turn(name).await);
+            let Ok(turn) = timeout_at(deadline, self.writer.turn(name)).await else {
+                let seconds = PATIENCE.as_secs();
+                let problem =
+                    format!("what others do with volume group {name} did not end within {seconds} s; try again");
+                return Err(Error::Unavailable { problem });
+            };
+            turns.insert(name.to_owned(), turn);
         }
-        turns
+        Ok(turns)
     }
 }

@@ -2,11 +2,10 @@
 //! lost what it held. Device-mapper tells of that only when it is too late (dm-snap.c raises no event before), so those that
 //! are there are looked at every second; without any, nothing is.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -17,6 +16,7 @@ use crate::lvm::tags::copy_source::CopySourceTags;
 use crate::lvm::tags::snapshot::SnapshotTags;
 use crate::lvm::writer::Activation;
 use crate::node::Node;
+use crate::node::attended::{Attended, Wakes};
 use crate::node::health::{Condition, Severity};
 use crate::node::placement::{Room, room_to_grow};
 use crate::node::volume::Volume;
@@ -27,6 +27,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_mins(1);
 /// How long until growth that could not be done is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// Bytes of the sectors that the kernel counts in.
+const SECTOR: u64 = 512;
 /// Per cent in use from which on a reserve grows.
 const MARK: u64 = 70;
 /// It also grows when it would be full after so many more looks like the last one.
@@ -38,36 +40,34 @@ struct Watched {
     name: String,
     uuid: String,
     used_sectors: u64,
+    /// Before then its growth is not tried again.
     retry: Option<Instant>,
+    /// Whether it can never be full.
+    is_enough: bool,
     is_lost: bool,
 }
 
 /// Works until told to stop.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    let mut watched: HashMap<String, Watched> = HashMap::new();
-    let mut next_look = Instant::now();
+    let mut snapshots = Attended::default();
     loop {
-        if next_look <= Instant::now() {
-            match node.groups.read().await {
-                Ok(view) => {
-                    let mut now: HashMap<String, Watched> = thick_snapshots(&view).collect();
-                    for (uuid, known) in watched {
-                        now.entry(uuid).and_modify(|now| *now = known);
-                    }
-                    watched = now;
-                }
-                Err(error) => tracing::warn!(%error, "could not look for thick snapshots"),
-            }
-            next_look = Instant::now() + IDLE;
+        match node.groups.read().await {
+            Ok(view) => snapshots.keep(&node, thick_snapshots(&view), attend),
+            Err(error) => tracing::warn!(%error, "could not look for thick snapshots"),
         }
-        for snapshot in watched.values_mut() {
-            node.guard(snapshot).await;
-        }
-        let next = if watched.is_empty() { next_look } else { next_look.min(Instant::now() + EVERY) };
         tokio::select! {
-            () = node.new_thick_snapshot.notified() => next_look = Instant::now(),
-            () = sleep_until(next) => {}
+            () = node.new_thick_snapshot.notified() => {}
+            () = sleep(IDLE) => {}
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn attend(node: Arc<Node>, mut snapshot: Watched, mut wakes: Wakes) {
+    loop {
+        node.guard(&mut snapshot).await;
+        if !wakes.pause(Instant::now() + EVERY).await {
+            return;
         }
     }
 }
@@ -79,6 +79,7 @@ fn thick_snapshots(view: &View) -> impl Iterator<Item = (String, Watched)> {
         uuid: logical.mapper_uuid(group),
         used_sectors: 0,
         retry: None,
+        is_enough: false,
         is_lost: false,
     };
     view.groups.iter().flat_map(move |group| {
@@ -110,14 +111,16 @@ impl Node {
                 // The first look has nothing to compare with.
                 let before = std::mem::replace(&mut snapshot.used_sectors, used_sectors);
                 let before = if before == 0 { used_sectors } else { before };
-                let may_try = snapshot.retry.is_none_or(|retry| retry <= Instant::now());
+                let may_try = !snapshot.is_enough && snapshot.retry.is_none_or(|retry| retry <= Instant::now());
                 if !is_due(before, used_sectors, total_sectors) || !may_try {
                     return;
                 }
-                let grown = self.grow_reserve(group, name).await;
-                snapshot.retry = grown.is_err().then(|| Instant::now() + RETRY);
-                if let Err(error) = grown {
-                    tracing::warn!(%error, group, snapshot = name, "a snapshot fills, and its room could not be grown");
+                match self.grow_reserve(group, name, total_sectors).await {
+                    Ok(is_enough) => (snapshot.is_enough, snapshot.retry) = (is_enough, None),
+                    Err(error) => {
+                        tracing::warn!(%error, group, snapshot = name, "a snapshot fills, and its room could not be grown");
+                        snapshot.retry = Some(Instant::now() + RETRY);
+                    }
                 }
             }
             Ok(Some(SnapshotStatus::Lost)) if !snapshot.is_lost => {
@@ -131,17 +134,24 @@ impl Node {
         }
     }
 
-    /// Doubles the room of a thick snapshot, as far as its class may use the group.
-    async fn grow_reserve(&self, group_name: &str, name: &str) -> Result<()> {
+    /// Doubles the room of a thick snapshot, as far as its class may use the group. Answers whether it can never be full: its
+    /// volume keeps its size as long as there is a snapshot.
+    async fn grow_reserve(&self, group_name: &str, name: &str, total_sectors: u64) -> Result<bool> {
         let turn = self.writer.turn(group_name).await;
         let view = self.groups.read().await?;
-        let Some((group, logical)) = view.logical_volume_in(group_name, name) else { return Ok(()) };
-        let (Some(class), Some(origin)) = (class_of(logical), logical.snapshot_of.first()) else { return Ok(()) };
-        let Some(origin) = group.logical_volume(origin) else { return Ok(()) };
+        let Some((group, logical)) = view.logical_volume_in(group_name, name) else { return Ok(false) };
+        let (Some(class), Some(origin)) = (class_of(logical), logical.snapshot_of.first()) else { return Ok(false) };
+        let Some(origin) = group.logical_volume(origin) else { return Ok(false) };
+        if total_sectors.saturating_mul(SECTOR) < logical.extents.saturating_mul(group.extent_bytes) {
+            // A command was ended before the kernel had what it gave the snapshot.
+            self.refresh(&turn, group, logical).await?;
+            tracing::info!(group = group_name, snapshot = name, "its device has all the room now that lvm gave it");
+            return Ok(false);
+        }
         let most = most_useful(origin.extents, group.extent_bytes).saturating_sub(logical.extents);
         let wanted = logical.extents.min(most);
         if wanted == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let room = match room_to_grow(group, self.class(&class).as_ref(), None) {
             Room::Extents(room) => room.min(wanted),
@@ -165,7 +175,7 @@ impl Node {
         }
         flushed?;
         tracing::info!(group = group_name, snapshot = name, extents, "grew the room of a snapshot, to extents");
-        Ok(())
+        Ok(false)
     }
 
     /// The snapshots of a volume that have lost what they held.
@@ -189,12 +199,14 @@ impl Node {
     }
 }
 
-/// Extents with which a snapshot of so many can never be full: all of it, and a note of 16 bytes on each piece of 4 KiB (the
-/// kernel's snapshot.rst; lvm's own limit, too).
+/// Extents with which a snapshot of so many can never be full, and more than which lvm gives none: all of it in pieces of 4 KiB,
+/// a note of 16 bytes on each, in whole pieces, and one piece that says what it is (the kernel's snapshot.rst).
 fn most_useful(origin: u64, extent_bytes: u64) -> u64 {
-    let notes = u128::from(origin) * u128::from(extent_bytes) / 4096 * 16;
-    let extents = u64::try_from(notes.div_ceil(u128::from(extent_bytes))).unwrap_or(u64::MAX);
-    origin.saturating_add(extents).saturating_add(1)
+    const PIECE: u128 = 4_096;
+    let pieces = u128::from(origin) * u128::from(extent_bytes) / PIECE;
+    let notes = pieces / (PIECE / 16) + 1;
+    let bytes = (pieces + notes + 1) * PIECE;
+    u64::try_from(bytes.div_ceil(u128::from(extent_bytes.max(1)))).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -212,7 +224,8 @@ mod tests {
 
     #[test]
     fn more_than_all_of_the_volume_and_its_notes_is_of_no_use() {
-        assert_eq!(most_useful(64, 4 << 20), 66);
+        assert_eq!(most_useful(10, 4 << 20), 11);
+        assert_eq!(most_useful(64, 4 << 20), 65);
         assert_eq!(most_useful(2_560, 4 << 20), 2_571);
     }
 }

@@ -64,14 +64,16 @@ impl Node {
     }
 
     async fn take_group(&self, id_name: &str, name: &str, volumes: &[Volume]) -> Result<GroupSnapshot> {
+        let groups: BTreeSet<&String> = volumes.iter().map(|volume| &volume.group.uuid).collect();
         for Volume { group, logical, tags } in volumes {
             let of_volume = SnapshotTags::of_volume(name, &logical.name, tags, &self.identity.driver);
-            let tags = SnapshotTags { group: Some(name.to_owned()), ..of_volume };
+            let beside = groups.iter().copied().filter(|uuid| **uuid != group.uuid).cloned().collect();
+            let tags = SnapshotTags { group: Some(name.to_owned()), beside, ..of_volume };
             let origin = Origin { group: Arc::clone(group), logical: logical.clone() };
             let member = member_name(name, &logical.name);
             self.cut(&origin, logical.extents, &member, &tags.to_incomplete_tags()).await?;
         }
-        let turns = self.turns(volumes.iter().map(|volume| volume.group.name.as_str())).await;
+        let turns = self.turns(volumes.iter().map(|volume| volume.group.name.as_str())).await?;
         self.exchange(&turns, name, volumes).await?;
         let taken = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.complete(&turns, id_name, taken).await
@@ -132,7 +134,7 @@ impl Node {
 
     /// Takes away the marks that a crash left in a group that is there.
     async fn go_on_completing(&self, id_name: &str, found: &Found) -> Result<GroupSnapshot> {
-        let turns = self.turns(found.all().map(|snapshot| snapshot.group.name.as_str())).await;
+        let turns = self.turns(found.all().map(|snapshot| snapshot.group.name.as_str())).await?;
         let taken = found.whole.iter().map(super::VolumeSnapshot::taken).max().unwrap_or_default();
         self.complete(&turns, id_name, taken).await
     }
@@ -144,6 +146,9 @@ impl Node {
         let found = Found::of(&view, id_name);
         if found.incomplete.is_empty() {
             return Ok(());
+        }
+        if let Some(out_of_reach) = self.why_no_group(&view, id_name).await {
+            return Err(out_of_reach);
         }
         if found.whole.is_empty() {
             return self.remove_snapshots(&found.incomplete).await;

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Found, VolumeSnapshot, by_group};
+use super::{Found, VolumeSnapshot, by_group, member};
 use crate::error::{Error, Result};
-use crate::lvm::tags::snapshot::SnapshotTags;
 use crate::node::Node;
 use crate::node::placement::ensure_writable;
 
@@ -63,7 +62,7 @@ impl Node {
             let after = after?;
             let is_left = |name: &&String| {
                 let logical = after.group(&group.name).and_then(|group| group.logical_volume(name));
-                logical.is_some_and(|logical| is_member(&logical.tags))
+                logical.is_some_and(|logical| member(&logical.tags).is_some())
             };
             if let Some(left) = names.iter().find(is_left) {
                 removed?;
@@ -73,10 +72,4 @@ impl Node {
         }
         Ok(())
     }
-}
-
-/// Whether the tags are of a snapshot of some group, whole or not.
-fn is_member(tags: &[String]) -> bool {
-    let tags = SnapshotTags::parse(tags).or_else(|| SnapshotTags::parse_incomplete(tags));
-    tags.is_some_and(|tags| tags.group.is_some())
 }

@@ -48,12 +48,13 @@ impl Node {
         holding.let_go().await;
         let (held, seconds) = (devices.len(), begun.elapsed().as_secs_f64());
         tracing::info!(name, held, seconds, whole = done.is_ok(), "took a group snapshot");
+        let mut going = Ok(());
         for Exchange { group, volume, .. } in &exchanges {
             if let Some(turn) = turns.get(&group.name) {
-                self.keep_running(turn, group, volume).await?;
+                going = going.and(self.keep_running(turn, group, volume).await);
             }
         }
-        done
+        done.and(going)
     }
 
     /// What is to be done for one of the volumes; nothing where it is not active: nobody writes to it, and its snapshot holds

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{Error, Result};
@@ -25,11 +25,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long is waited for devices to go on. They do so at once; one that does not is still being suspended, or is dead.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Between two tries to set a device going.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Devices that are held back, until this is dropped, and never longer than the limit.
 pub(super) struct Holding {
     deadline: Instant,
     release: DropGuard,
-    tasks: Vec<JoinHandle<io::Result<()>>>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Node {
@@ -74,15 +77,21 @@ impl Holding {
     pub(super) async fn let_go(self) {
         let Self { release, tasks, .. } = self;
         drop(release);
-        let Ok(ended) = timeout(PATIENCE, join_all(tasks)).await else {
+        if timeout(PATIENCE, join_all(tasks)).await.is_err() {
             tracing::warn!("a volume is still held back; it goes on as soon as its disk has answered");
-            return;
-        };
-        for outcome in ended {
-            if let Err(error) = outcome.unwrap_or_else(|failure| Err(io::Error::other(failure))) {
-                tracing::error!(%error, "could not set a volume going again; trying again with lvm");
-            }
         }
+    }
+}
+
+/// Sets a device going, however often that has to be tried: whoever uses it waits for ever.
+async fn set_going(kernel: &dyn Kernel, uuid: &str) {
+    while let Err(error) = kernel.resume(uuid).await {
+        let device = kernel.mapped_device(uuid).await;
+        if device.is_ok_and(|device| device.is_none_or(|device| !device.suspended)) {
+            return;
+        }
+        tracing::error!(%error, uuid, "could not set a device going again; trying again");
+        sleep(PAUSE).await;
     }
 }
 
@@ -93,13 +102,13 @@ async fn hold(
     told: oneshot::Sender<io::Result<()>>,
     deadline: Instant,
     released: CancellationToken,
-) -> io::Result<()> {
+) {
     let outcome = kernel.suspend(&uuid).await;
     // Where nobody waits for it any more, it is let go at once.
     if told.send(outcome).is_ok() {
         timeout_at(deadline, released.cancelled()).await.ok();
     }
-    kernel.resume(&uuid).await
+    set_going(&*kernel, &uuid).await;
 }
 
 fn too_slow() -> Error {

@@ -4,6 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
@@ -27,6 +29,9 @@ cases! {
     "a snapshot that lvm noted but the pool never took is taken by the repeated call" => pending,
     "the reserve of a thick snapshot grows before it is full" => reserve_grows,
     "a thick snapshot whose reserve cannot grow is told as lost at its volume" => reserve_lost,
+    "a pool whose disk hangs is told, has no room, and holds up no other" => silent,
+    "what lvm gave a pool before it was killed the kernel gets when that fills" => pool_behind,
+    "what lvm gave a snapshot before it was killed the kernel gets when that fills" => reserve_behind,
 }
 
 /// The words of a pool's state.
@@ -96,7 +101,7 @@ async fn no_room(ground: &Ground) -> Result<()> {
         if !told.is_empty() {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ensure!(told == ["ThinPoolFilling"], "{told:?}");
     ensure!(storage_reasons(ground).await? == ["ThinPoolFilling"]);
@@ -118,7 +123,7 @@ async fn full(ground: &Ground) -> Result<()> {
     let (folder, device) = (kept.publish("user").await?, writer.publish("user").await?);
     file_with(&folder.join("flushed"), 8 << 20)?;
     let held = digest(&folder.join("flushed"))?;
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let failed = write_mib(&device, 0, 100);
     ensure!(failed.is_err(), "the pool has 64 MiB, and 100 were written to it");
     ensure!(started.elapsed().as_secs() < 30, "writes hung for {:?}", started.elapsed());
@@ -364,7 +369,9 @@ async fn reserve_lost(ground: &Ground) -> Result<()> {
     let device = volume.publish("user").await?;
     let taken = snapshot(ground, &volume, "lost").await?;
     write_mib(&device, 0, 20)?;
-    ensure!(reasons(ground, &volume).await? == ["SnapshotLost"], "{:?}", reasons(ground, &volume).await?);
+    let is_told = || async { Ok(reasons(ground, &volume).await.is_ok_and(|told| told == ["SnapshotLost"])) };
+    // While lvm still tries to grow it its volume is held back for moments.
+    eventually("it is told as lost", is_told).await?;
     let request = v1::GetSnapshotRequest { snapshot_id: taken.snapshot_id.clone(), ..Default::default() };
     let answer = answered(ground.client().controller.get_snapshot(request).await)?;
     ensure!(answer.snapshot.is_some_and(|snapshot| !snapshot.ready_to_use), "it is told as good");
@@ -376,5 +383,90 @@ async fn reserve_lost(ground: &Ground) -> Result<()> {
     ensure!(reasons(ground, &volume).await?.is_empty());
     volume.remove().await?;
     run(&["udevadm", "settle"])?;
+    group.remove()
+}
+
+async fn silent(ground: &Ground) -> Result<()> {
+    let (group, second) = (ground.group("own", 200)?, ground.group("second", 100)?);
+    let volume = ground.volume_in("fixed", "own", "hung", 40, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    // The pool cannot commit any more, and who asks it how it is waits for that.
+    run(&["dmsetup", "suspend", "--noflush", "own-fixed_tmeta"])?;
+    let target = format!("of={}", device.display());
+    let mut writer = Command::new("dd").args(["if=/dev/urandom", "bs=1M", "count=4", "conv=fsync", &target]).spawn()?;
+    let while_it_hangs = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        for _ in 0..20 {
+            ensure!(capacity_of(ground, "fixed").await? == (0, 0));
+        }
+        ensure!(reasons(ground, &volume).await? == ["ThinPoolSilent"], "{:?}", reasons(ground, &volume).await?);
+        ensure!(storage_reasons(ground).await? == ["ThinPoolSilent"]);
+        ensure!(metrics_of("fixed")?.contains("reason=\"ThinPoolSilent\"} 1"));
+        let started = Instant::now();
+        let other = ground.volume_in("other-thin", "second", "sound", 40, block()).await?;
+        other.stage().await?;
+        ensure!(capacity_of(ground, "other-thin").await?.0 > 0);
+        ensure!(reasons(ground, &other).await?.is_empty());
+        other.remove().await?;
+        ensure!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        Ok(())
+    };
+    let seen = while_it_hangs.await;
+    run(&["dmsetup", "resume", "own-fixed_tmeta"])?;
+    writer.wait()?;
+    seen?;
+    eventually("it is told as well", || async { Ok(storage_reasons(ground).await?.is_empty()) }).await?;
+    ensure!(reasons(ground, &volume).await?.is_empty());
+    volume.remove().await?;
+    second.remove()?;
+    group.remove()
+}
+
+async fn pool_behind(ground: &Ground) -> Result<()> {
+    // 26 extents: 16 of data, metadata and its spare, and the 8 that lvm gives.
+    let group = ground.group("own", 108)?;
+    let volume = ground.volume_in("growing", "own", "filling", 100, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    lvm(&["vgcfgbackup", "--file", "/run/behind", "own"])?;
+    let metadata = fs::read_to_string("/run/behind")?;
+    let (before, data_volume) = metadata.split_once("growing_tdata {").context("no data")?;
+    let more = "segment2 {\nstart_extent = 16\nextent_count = 8\ntype = \"striped\"\nstripe_count = 1\n\
+                stripes = [\n\"pv0\", 18\n]\n}\n";
+    let end = data_volume.find(']').and_then(|at| Some(at + data_volume[at..].find('}')? + 2)).context("no segment")?;
+    let (first, rest) = data_volume.split_at(end);
+    let first = first.replacen("segment_count = 1", "segment_count = 2", 1);
+    let (head, pool) = before.split_once("growing {").context("no pool")?;
+    let pool = pool.replacen("extent_count = 16", "extent_count = 24", 1);
+    fs::write("/run/behind", format!("{head}growing {{{pool}growing_tdata {{{first}{more}{rest}"))?;
+    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/behind", "own"])?;
+    ensure!((extents("growing")?, data("growing")?.1) == (24, 1024), "{} {:?}", extents("growing")?, data("growing")?);
+    write_mib(&device, 0, 50)?;
+    eventually("the pool has all", || async { Ok(data("growing")?.1 == 1536) }).await?;
+    write_mib(&device, 50, 15)?;
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn reserve_behind(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 300)?;
+    let volume = ground.volume_in("little", "own", "source", 40, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    fill(&device)?;
+    let (held, taken) = (digest(&device)?, snapshot(ground, &volume, "kept").await?);
+    let name = taken.snapshot_id.rsplit('/').next().context("a name")?.to_owned();
+    // As much as lvm gives, so that nothing else would load it.
+    lvm(&["lvextend", "--config", "global/activation=0", "--extents", "100", &format!("own/{name}")])?;
+    ensure!(extents(&name)? == 11, "{} extents", extents(&name)?);
+    let room = || run(&["dmsetup", "status", &format!("own-{}", name.replace('-', "--"))]);
+    ensure!(room()?.contains("/8192 "), "{}", room()?);
+    write_mib(&device, 0, 3)?;
+    eventually("the snapshot has all", || async { Ok(room()?.contains("/90112 ")) }).await?;
+    write_mib(&device, 3, 37)?;
+    ensure!(digest(Path::new(&format!("/dev/own/{name}")))? == held, "the snapshot holds something else");
+    forget(ground, &taken).await?;
+    volume.remove().await?;
     group.remove()
 }

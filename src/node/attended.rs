@@ -1,0 +1,53 @@
+//! What is looked after while the node runs, each by a task of its own: one whose disk or lvm command hangs holds up no other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch::{self, Receiver, Sender};
+use tokio::time::{Instant, timeout_at};
+
+use crate::node::Node;
+
+/// What there is, by its device's UUID. The tasks end when this is dropped, each when it next pauses.
+#[derive(Default)]
+pub(super) struct Attended(HashMap<String, Sender<()>>);
+
+/// Wakes the task of something.
+pub(super) struct Wakes(Receiver<()>);
+
+impl Attended {
+    /// Gives what is new among them a task; the tasks of what is not among them any more end.
+    pub(super) fn keep<W, F>(
+        &mut self,
+        node: &Arc<Node>,
+        now: impl IntoIterator<Item = (String, W)>,
+        attend: impl Fn(Arc<Node>, W, Wakes) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut before = std::mem::take(&mut self.0);
+        for (uuid, what) in now {
+            let begin = || {
+                let (wake, wakes) = watch::channel(());
+                node.detached.spawn(attend(Arc::clone(node), what, Wakes(wakes)));
+                wake
+            };
+            let wake = before.remove(&uuid).unwrap_or_else(begin);
+            self.0.insert(uuid, wake);
+        }
+    }
+
+    /// Ends all pauses.
+    pub(super) fn wake(&self) {
+        for wake in self.0.values() {
+            wake.send_replace(());
+        }
+    }
+}
+
+impl Wakes {
+    /// Pauses until then, or until woken; false when the task is to end.
+    pub(super) async fn pause(&mut self, until: Instant) -> bool {
+        !matches!(timeout_at(until, self.0.changed()).await, Ok(Err(_)))
+    }
+}
