@@ -13,6 +13,7 @@
 //! - [`pools`]: thin pools
 //! - [`thaw`]: at the start, what was held back when the last process was killed
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
+//! - `units`: parts of a volume
 //!
 //! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
 //! mounted in the kernel's mount table.
@@ -44,6 +45,7 @@ pub mod stats;
 pub mod thaw;
 pub mod topology;
 pub mod trim;
+mod units;
 pub mod unstage;
 pub mod uses;
 pub mod volume;
@@ -52,6 +54,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
@@ -102,6 +105,8 @@ pub struct Node {
     pub backups: Backups,
     /// Mutations that go on when their caller has left.
     pub detached: TaskTracker,
+    /// Cancelled when the process is to end.
+    pub stop: CancellationToken,
     locks: Locks,
     reaper: Reaper,
     copies: Copies,
@@ -120,6 +125,7 @@ impl Node {
         kernel: Arc<dyn Kernel>,
         backups: Backups,
         detached: TaskTracker,
+        stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity,
@@ -130,6 +136,7 @@ impl Node {
             kernel,
             backups,
             detached,
+            stop,
             locks: Locks::default(),
             reaper: Reaper::default(),
             copies: Copies::default(),

@@ -1,6 +1,7 @@
 //! Thin pools: making them, and what the rules of the classes say of one.
 //!
 //! - [`cut`]: thin snapshots
+//! - [`blocks`]: what a pool holds of a volume, read from its metadata
 //! - [`state`], [`trouble`], [`health`]: how a pool is, what of it keeps volumes away and what its users are told
 //! - [`mend`]: after an lvm that died half-way
 //! - [`figures`]: what is measured

@@ -7,6 +7,7 @@ mod call;
 mod enumeration;
 mod hostile;
 mod known;
+mod moments;
 mod observation;
 mod orchestrator;
 mod requests;
