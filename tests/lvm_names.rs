@@ -150,6 +150,7 @@ fn lvm_takes_every_name_and_tag_and_reports_them_the_same() {
                 progress: (index % 12 == 0).then(|| CopyProgress {
                     of: String::from("CiAEgk-HiCh-N1fr-GMN0-N1bi-O0rO-IXMA93"),
                     bytes: 1 << 30,
+                    raw: true,
                 }),
             }),
         };

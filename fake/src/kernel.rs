@@ -232,7 +232,7 @@ impl Machine {
             total_data: total as u64,
             used_metadata: 1,
             total_metadata: metadata as u64,
-            has_metadata_snapshot: false,
+            metadata_snapshot: None,
         })
     }
 

@@ -82,7 +82,8 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     }
     let kernel = Arc::new(Linux::new());
     load_targets(&kernel).await;
-    let node = Node::new(identity, classes, Arc::new(processes), kernel, Backups::default(), detached.clone());
+    let (commands, backups) = (Arc::new(processes), Backups::default());
+    let node = Node::new(identity, classes, commands, kernel, backups, detached.clone(), stop.clone());
     learn_system_id(&node).await;
 
     let incoming = flags.socket.csi_endpoint.bind().await?;

@@ -135,8 +135,8 @@ pub struct PoolStatus {
     pub used_metadata: u64,
     /// Blocks of metadata in all.
     pub total_metadata: u64,
-    /// Whether a snapshot of its metadata is held, for somebody to read.
-    pub has_metadata_snapshot: bool,
+    /// The block in which a snapshot of its metadata begins that is held, for somebody to read.
+    pub metadata_snapshot: Option<u64>,
 }
 
 /// What a thin pool can do.

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,16 +129,11 @@ impl Processes {
         self.observe(|observer| observer.started(&command));
 
         let mut too_much = false;
-        let status = loop {
-            if let Ok(status) = tokio::time::timeout(REPORT_EVERY, child.wait()).await {
-                break status.map_err(&not_run)?;
-            }
-            let elapsed = started.elapsed();
-            tracing::warn!(%command, "has been running for {} s", elapsed.as_secs());
-            self.observe(|observer| observer.still_running(&command, elapsed));
-            too_much |= drop_excess(&stdout).map_err(&not_run)?;
-            drop_excess(&stderr).map_err(&not_run)?;
+        let meanwhile = || {
+            too_much |= drop_excess(&stdout)?;
+            drop_excess(&stderr).map(drop)
         };
+        let status = self.patiently(&command, started, meanwhile, child.wait()).await.map_err(&not_run)?;
 
         let elapsed = started.elapsed();
         tracing::debug!(%command, milliseconds = elapsed.as_millis(), %status, "command ended");
@@ -149,6 +145,26 @@ impl Processes {
         let stdout = last_bytes(&stdout, STDOUT_LIMIT).map_err(&not_run)?;
         let stderr = last_bytes(&stderr, STDERR_KEPT).map_err(&not_run)?;
         Ok(Output { status: status.code(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    }
+
+    /// Waits for what comes of a command, and tells of it now and then, as long as it runs; what else is done then is `meanwhile`.
+    async fn patiently<T>(
+        &self,
+        command: &Command,
+        started: Instant,
+        mut meanwhile: impl FnMut() -> io::Result<()>,
+        work: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut work = pin!(work);
+        loop {
+            if let Ok(done) = tokio::time::timeout(REPORT_EVERY, &mut work).await {
+                return done;
+            }
+            let elapsed = started.elapsed();
+            tracing::warn!(%command, "has been running for {} s", elapsed.as_secs());
+            self.observe(|observer| observer.still_running(command, elapsed));
+            meanwhile()?;
+        }
     }
 
     /// Starts a command with that standard output.
@@ -179,23 +195,27 @@ impl Processes {
         let started = Instant::now();
         self.observe(|observer| observer.started(&command));
         let mut printed = child.stdout.take().ok_or_else(|| not_run(io::ErrorKind::BrokenPipe.into()))?;
-        let is_wanted = loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            let read = tokio::select! {
-                read = printed.read_buf(&mut piece) => read.map_err(&not_run)?,
-                () = pieces.closed() => break false,
+        let streaming = async {
+            let is_wanted = loop {
+                let mut piece = Vec::with_capacity(PIECE);
+                let read = tokio::select! {
+                    read = printed.read_buf(&mut piece) => read?,
+                    () = pieces.closed() => break false,
+                };
+                if read == 0 {
+                    break true;
+                }
+                if pieces.send(piece).await.is_err() {
+                    break false;
+                }
             };
-            if read == 0 {
-                break true;
+            if !is_wanted {
+                child.start_kill()?;
             }
-            if pieces.send(piece).await.is_err() {
-                break false;
-            }
+            Ok((is_wanted, child.wait().await?))
         };
-        if !is_wanted {
-            child.start_kill().map_err(&not_run)?;
-        }
-        let status = child.wait().await.map_err(&not_run)?;
+        let meanwhile = || drop_excess(&stderr).map(drop);
+        let (is_wanted, status) = self.patiently(&command, started, meanwhile, streaming).await.map_err(&not_run)?;
         self.observe(|observer| observer.ended(&command, started.elapsed(), !is_wanted || status.success()));
         let stderr = last_bytes(&stderr, STDERR_KEPT).map_err(&not_run)?;
         let stderr = String::from_utf8_lossy(&stderr).into_owned();

@@ -147,6 +147,12 @@ async fn a_command_that_takes_long_is_reported_and_left_alone() {
     let processes = Processes::new().observed(reports.clone());
     let output = processes.run(&Command::new("sleep").argument("0.2")).await.unwrap();
     assert_eq!(output.status, Some(0));
+    assert!(reports.0.swap(0, std::sync::atomic::Ordering::Relaxed) > 0);
+    let (sender, _receiver) = tokio::sync::mpsc::channel(1);
+    // What it complains of is not kept without bounds meanwhile.
+    let script = "head -c 67108865 /dev/zero >&2; sleep 0.5; echo end >&2";
+    let output = processes.stream(&shell(script), sender).await.unwrap();
+    assert_eq!((output.status, output.stderr.as_str()), (Some(0), "end\n"));
     assert!(reports.0.load(std::sync::atomic::Ordering::Relaxed) > 0);
 }
 

@@ -3,57 +3,28 @@
 
 use std::ops::Range;
 
-use crate::host::lines::Lines;
-
-/// Reads it piece by piece. Ranges are of the pool's pieces, in ascending order; neighbours are one.
+/// Reads it line by line. Ranges are of the pool's pieces, in ascending order.
 #[derive(Debug, Default)]
 pub struct Mappings {
-    lines: Lines,
-    found: Found,
-}
-
-#[derive(Debug, Default)]
-struct Found {
-    /// The last range, which the next one may go on.
-    last: Option<Range<u64>>,
+    /// Where the last range ended.
+    end: u64,
     /// Whether what was asked for is in it.
-    begun: bool,
-    ended: bool,
+    is_there: bool,
+    is_whole: bool,
 }
 
 impl Mappings {
-    /// Takes the next piece of the text; answers with the ranges that are complete by now.
-    pub fn take(&mut self, text: &[u8]) -> Result<Vec<Range<u64>>, String> {
-        let (found, mut complete) = (&mut self.found, Vec::new());
-        self.lines.take(text, |line| found.line(line, &mut complete))?;
-        Ok(complete)
-    }
-
-    /// The last range. A text that is not whole, or that holds nothing of what was asked for, is refused.
-    pub fn end(self) -> Result<Option<Range<u64>>, String> {
-        let (mut found, mut complete) = (self.found, Vec::new());
-        self.lines.end(|line| found.line(line, &mut complete))?;
-        if !found.begun {
-            return Err(String::from("the pool has no such volume"));
-        }
-        if !found.ended {
-            return Err(String::from("it breaks off"));
-        }
-        Ok(found.last)
-    }
-}
-
-impl Found {
-    fn line(&mut self, line: &str, complete: &mut Vec<Range<u64>>) -> Result<(), String> {
+    /// Takes the next line; gives the range in it to `found`.
+    pub fn line(&mut self, line: &str, found: &mut impl FnMut(Range<u64>)) -> Result<(), String> {
         let line = line.trim();
         let element = line.strip_prefix('<').and_then(|rest| rest.split([' ', '>']).next()).unwrap_or_default();
         let (begin, length) = match element {
             "device" | "diff" => {
-                self.begun = true;
+                self.is_there = true;
                 return Ok(());
             }
             "/superblock" => {
-                self.ended = true;
+                self.is_whole = true;
                 return Ok(());
             }
             // Mappings that both of a difference share.
@@ -65,23 +36,21 @@ impl Found {
             _ => return Err(format!("an element that is not known: {line}")),
         };
         let range = begin.zip(length).and_then(|(begin, length)| Some(begin..begin.checked_add(length)?));
-        self.range(range.ok_or_else(|| format!("an element that is not understood: {line}"))?, complete)
+        let range = range.ok_or_else(|| format!("an element that is not understood: {line}"))?;
+        if range.start < self.end {
+            return Err(format!("a range at {} after one to {}", range.start, self.end));
+        }
+        self.end = range.end;
+        found(range);
+        Ok(())
     }
 
-    fn range(&mut self, range: Range<u64>, complete: &mut Vec<Range<u64>>) -> Result<(), String> {
-        match &mut self.last {
-            Some(last) if range.start < last.end => {
-                Err(format!("a range at {} after one to {}", range.start, last.end))
-            }
-            Some(last) if range.start == last.end => {
-                last.end = range.end;
-                Ok(())
-            }
-            last => {
-                complete.extend(last.replace(range));
-                Ok(())
-            }
+    /// A text that is not whole, or that holds nothing of what was asked for, is refused.
+    pub fn end(self) -> Result<(), String> {
+        if !self.is_there {
+            return Err(String::from("the pool has no such volume"));
         }
+        if self.is_whole { Ok(()) } else { Err(String::from("it breaks off")) }
     }
 }
 
@@ -117,35 +86,33 @@ mod tests {
   </diff>
 </superblock>"#;
 
-    fn read(text: &str, step: usize) -> Result<Vec<Range<u64>>, String> {
+    fn read(text: &str) -> Result<Vec<Range<u64>>, String> {
         let (mut mappings, mut ranges) = (Mappings::default(), Vec::new());
-        for piece in text.as_bytes().chunks(step) {
-            ranges.extend(mappings.take(piece)?);
+        for line in text.lines() {
+            mappings.line(line, &mut |range| ranges.push(range))?;
         }
-        ranges.extend(mappings.end()?);
+        mappings.end()?;
         Ok(ranges)
     }
 
     #[test]
-    fn ranges_are_read_however_the_text_is_cut_and_neighbours_are_one() {
-        for step in [1, 7, 100, 10_000] {
-            assert_eq!(read(DUMP, step).unwrap(), [0..8, 32..160, 800..801]);
-            assert_eq!(read(DELTA, step).unwrap(), [5..7, 16..34, 800..802]);
-        }
+    fn ranges_are_read() {
+        assert_eq!(read(DUMP).unwrap(), [0..5, 5..7, 7..8, 32..160, 800..801]);
+        assert_eq!(read(DELTA).unwrap(), [5..7, 16..32, 32..34, 800..802]);
     }
 
     #[test]
     fn a_volume_without_data_has_no_ranges_and_one_that_is_not_there_is_refused() {
         let empty = DUMP.lines().filter(|line| !line.contains("_mapping")).collect::<Vec<_>>().join("\n");
-        assert_eq!(read(&empty, 50).unwrap(), [0..0; 0]);
+        assert_eq!(read(&empty).unwrap(), [0..0; 0]);
         let missing = empty.lines().filter(|line| !line.contains("device")).collect::<Vec<_>>().join("\n");
-        assert!(read(&missing, 50).unwrap_err().contains("no such volume"));
+        assert!(read(&missing).unwrap_err().contains("no such volume"));
     }
 
     #[test]
     fn what_breaks_off_or_is_not_understood_is_refused() {
-        assert!(read(DUMP.strip_suffix("</superblock>").unwrap(), 50).unwrap_err().contains("breaks off"));
-        assert!(read(&DUMP[..DUMP.len() - 5], 50).is_err());
+        assert!(read(DUMP.strip_suffix("</superblock>").unwrap()).unwrap_err().contains("breaks off"));
+        assert!(read(&DUMP[..DUMP.len() - 5]).is_err());
         for (from, to) in [
             ("origin_begin=\"32\"", "origin_begin=\"x\""),
             ("origin_begin=\"32\"", "origin_begin=\"6\""),
@@ -153,7 +120,7 @@ mod tests {
             // Mappings that stand elsewhere.
             ("<single_mapping origin_block=\"7\" data_block=\"7\" time=\"0\"/>", "<ref name=\"42\"/>"),
         ] {
-            assert!(read(&DUMP.replace(from, to), 50).is_err(), "{to}");
+            assert!(read(&DUMP.replace(from, to)).is_err(), "{to}");
         }
     }
 }

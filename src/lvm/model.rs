@@ -181,6 +181,11 @@ impl LogicalVolume {
         self.thin.is_some() && !self.is_unsent() || !self.snapshot_of.is_empty()
     }
 
+    /// Whether it is a thin volume that shows another one, outside of its pool, where its pool holds nothing for it.
+    pub fn has_external_origin(&self) -> bool {
+        self.thin.is_some() && !self.snapshot_of.is_empty()
+    }
+
     /// Whether it is a thin volume that its pool does not know, perhaps.
     pub fn is_unsent(&self) -> bool {
         self.thin.as_ref().is_some_and(|thin| thin.is_unsent)

@@ -3,6 +3,7 @@
 //! LVM allows `A-Za-z0-9_+.-/=!:&#` in a tag; every value is escaped to letters, digits, `.`, `_`, `-` and
 //! `:` followed by two hexadecimal digits for any other byte.
 
+pub mod content;
 pub mod copy_progress;
 pub mod copy_source;
 pub mod snapshot;
@@ -183,11 +184,6 @@ impl VolumeTags {
         }
         is_ours.then_some(())?;
         Some(Self { name: name?, ..volume })
-    }
-
-    /// Whether no user ever put anything on it: it has neither a file system nor been a raw device.
-    pub fn holds_nothing(&self) -> bool {
-        self.file_system.is_none() && !self.block
     }
 
     /// Whether its file system still has the UUID of what it was copied from.

@@ -58,6 +58,24 @@ impl Node {
         self.remove_volumes(turn, &group, std::slice::from_ref(&there.name)).await
     }
 
+    /// Removes what a try that broke off left under that name, in whatever group: it takes room there, and the next lvm command may
+    /// end its making when nobody asks for it any more. Answers with the groups after that.
+    pub(super) async fn without_broken_off(&self, view: Arc<View>, name: &str) -> Result<Arc<View>> {
+        let left: Vec<_> = self.broken_off(&view).filter(|(_, logical)| logical.name == name).collect();
+        if left.is_empty() {
+            return Ok(view);
+        }
+        for (group, logical) in left {
+            let turn = self.writer.turn(&group.name).await;
+            let removed = self.remove_broken_off(&turn, &group, &logical).await;
+            drop(turn);
+            self.reaper.changed(&group.name);
+            removed?;
+            self.writer.flush(&group).await?;
+        }
+        self.groups.read().await
+    }
+
     /// Removes volumes under the turn of their group.
     pub(super) async fn remove_volumes(&self, turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<()> {
         let activation = self.activation_of_any(group, names).await?;

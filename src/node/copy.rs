@@ -9,12 +9,12 @@ mod used;
 mod uuid;
 
 pub use self::copies::{Copies, Progress};
-use self::reading::{Holds, Reading};
 
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
+use crate::lvm::tags::content::Content;
 use crate::lvm::tags::{CopiedFrom, UNGROWN, VolumeTags};
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::writer::Quiet;
@@ -83,23 +83,16 @@ impl Node {
             });
         }
         if is_in_pool_of(&origin, new) {
-            return self.copy_at_once(name, &origin, extents, self.tags_of(new, content)).await;
+            let tags = self.tags_of(new, content.of_copy(source.logical_name()));
+            return self.copy_at_once(name, &origin, extents, tags).await;
         }
-        let reading = match source {
-            Source::Snapshot(_) => {
-                self.ensure_kept(&origin).await?;
-                Reading { origin, bytes, holds: Holds::of(&content), lock: Some(lock), own: false }
-            }
-            Source::Volume(of) => {
-                let reading = self.copy_source(name, of).await?;
-                drop(lock);
-                reading
-            }
-        };
+        let reading = self.reading(name, source, lock).await?;
         let required = new.size.required.map_or(bytes, |required| required.max(bytes));
         let sized = NewVolume { size: SizeRange { required: Some(required), ..new.size }, ..new.clone() };
-        let copied = content.copied.map(|copied| CopiedFrom { unfinished: true, ..copied });
-        match self.place(&view, name, &sized, VolumeTags { copied, ..content }, quiet).await {
+        // An earlier try may have got as far as what is read: then the copy is of that moment.
+        let tags = reading.content.of_copy(source.logical_name());
+        let copied = tags.copied.map(|copied| CopiedFrom { unfinished: true, ..copied });
+        match self.place(&view, name, &sized, VolumeTags { copied, ..tags }, quiet).await {
             Ok(made) => self.fill(made, reading, (true, new.raw)).await,
             Err(error) => {
                 // Without room nothing may be left behind.
@@ -126,7 +119,7 @@ impl Node {
     /// Goes on with a copy that an earlier try did not end.
     pub(super) async fn go_on(&self, volume: Volume, source: &Source, new: &NewVolume) -> Result<Volume> {
         if volume.tags.incomplete().is_some_and(|copied| copied.unfinished) {
-            return match self.reading(&volume, source).await {
+            return match self.reading_again(&volume, source).await {
                 Ok(reading) => self.fill(volume, reading, (false, new.raw)).await,
                 Err(error @ (Error::NotFound { .. } | Error::FailedPrecondition { .. } | Error::NoRoom { .. })) => {
                     // It will never be whole, or may stand in its own way, and the caller need not ask again.
@@ -149,19 +142,19 @@ impl Node {
         self.volume(&name).await
     }
 
-    /// Where the source is, its bytes, and the tags that tell what a copy of it holds.
-    async fn origin(&self, view: &View, source: &Source) -> Result<(Origin, u64, VolumeTags)> {
+    /// Where the source is, its bytes, and what is on it.
+    async fn origin(&self, view: &View, source: &Source) -> Result<(Origin, u64, Content)> {
         match source {
             Source::Snapshot(name) => {
                 let Some(snapshot) = VolumeSnapshot::find(view, name)? else {
                     return Err(self.no_snapshot(view, name).await);
                 };
-                let (bytes, content) = (snapshot.bytes(), snapshot.tags.of_copy(name));
+                let (bytes, content) = (snapshot.bytes(), snapshot.tags.content.clone());
                 Ok((Origin { group: snapshot.group, logical: snapshot.logical }, bytes, content))
             }
             Source::Volume(name) => {
                 let volume = self.volume(name).await?;
-                let (bytes, content) = (volume.bytes(), volume.tags.of_copy(name));
+                let (bytes, content) = (volume.bytes(), Content::of(&volume.tags));
                 Ok((Origin { group: volume.group, logical: volume.logical }, bytes, content))
             }
         }

@@ -63,7 +63,7 @@ impl Node {
 
     async fn create_locked(&self, name: &str, new: &NewVolume) -> Result<Volume> {
         let quiet = self.writer.quiet();
-        let view = self.groups.read().await?;
+        let view = self.without_broken_off(self.groups.read().await?, name).await?;
         if let Some(volume) = Volume::find(&view, name)? {
             return self.existing(volume, new).await;
         }
@@ -154,7 +154,9 @@ impl Node {
             return Ok(Tried::Made(Box::new(volume)));
         }
         let room = after.group(&group.name).map(|group| placement::room(group, class));
-        if matches!(room, Some(Room::Extents(most)) if most < extents) {
+        // What broke off takes room, too, and nothing may be left where the answer is that there is none.
+        let is_left = after.logical_volume_in(&group.name, name).is_some();
+        if matches!(room, Some(Room::Extents(most)) if most < extents) && !is_left {
             // An administrator's command was quicker.
             return Ok(Tried::NoRoom);
         }

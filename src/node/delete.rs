@@ -33,7 +33,7 @@ impl Node {
     }
 
     async fn delete_locked(&self, name: &str, deletable: Deletable) -> Result<()> {
-        let view = self.groups.read().await?;
+        let view = self.without_broken_off(self.groups.read().await?, name).await?;
         let Some(volume) = Volume::find(&view, name)? else {
             return self.why_unknown(&view, name).await.map_or(Ok(()), Err);
         };

@@ -14,6 +14,7 @@
 //! - [`pools`]: thin pools
 //! - `mending`, `thaw`: in the background, what commands that broke off, or processes that were killed, have left half made or held back
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
+//! - `units`: parts of a volume
 //!
 //! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
 //! mounted in the kernel's mount table.
@@ -47,6 +48,7 @@ pub mod stats;
 mod thaw;
 pub mod topology;
 pub mod trim;
+mod units;
 pub mod unstage;
 pub mod uses;
 pub mod volume;
@@ -55,6 +57,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
@@ -107,6 +110,8 @@ pub struct Node {
     pub backups: Backups,
     /// Mutations that go on when their caller has left.
     pub detached: TaskTracker,
+    /// Cancelled when the process is to end.
+    pub stop: CancellationToken,
     locks: Locks,
     reaper: Reaper,
     mending: Mending,
@@ -127,6 +132,7 @@ impl Node {
         kernel: Arc<dyn Kernel>,
         backups: Backups,
         detached: TaskTracker,
+        stop: CancellationToken,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity,
@@ -137,6 +143,7 @@ impl Node {
             kernel,
             backups,
             detached,
+            stop,
             locks: Locks::default(),
             reaper: Reaper::default(),
             mending: Mending::default(),

@@ -2,6 +2,7 @@
 //!
 //! - [`cut`]: thin snapshots
 //! - [`activation`]: making them active, at the start
+//! - [`blocks`]: what a pool holds of a volume, read from its metadata
 //! - [`state`], [`trouble`], [`health`]: how a pool is, what of it keeps volumes away and what its users are told
 //! - [`mend`]: after an lvm that died half-way
 //! - [`figures`]: what is measured

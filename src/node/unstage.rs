@@ -52,6 +52,9 @@ impl Node {
     /// An inactive volume cannot be written by mistake. One that somebody still holds stays active.
     async fn deactivate(&self, volume: &Volume) -> Result<()> {
         let (group, name) = (&volume.group, &volume.logical.name);
+        if let Err(error) = self.note_lost_of(volume).await {
+            tracing::warn!(%error, volume = volume.full_name(), "could not note which of its snapshots are lost");
+        }
         let turn = self.writer.turn(&group.name).await;
         let ran = self.writer.deactivate(&turn, group, name).await;
         drop(turn);

@@ -138,7 +138,8 @@ impl Volume {
 
     /// Whether what was never written to it reads as zeroes, whoever had the disk before: its pool sees to that.
     pub fn is_zeroed(&self) -> bool {
-        self.pool().and_then(|pool| pool.pool.as_ref()).is_some_and(|pool| pool.zeroes)
+        let pool = self.pool().filter(|_| !self.logical.has_external_origin());
+        pool.and_then(|pool| pool.pool.as_ref()).is_some_and(|pool| pool.zeroes)
     }
 
     /// Its device among the mapped ones; `None` while it is not active.

@@ -85,9 +85,10 @@ impl Running {
         let classes = Arc::new(ClassesInForce::fixed(classes.unwrap()));
         let identity = Identity { driver: DRIVER.into(), name: name.into(), topology: name.into(), max_volumes: 0 };
         let (detached, backups) = (TaskTracker::new(), Backups::in_folder("/nonexistent"));
-        let node = Node::new(identity, classes, Arc::<Seat>::clone(&seat), seat, backups, detached.clone());
+        let (commands, stop) = (Arc::<Seat>::clone(&seat), CancellationToken::new());
+        let node = Node::new(identity, classes, commands, seat, backups, detached.clone(), stop.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let address = listener.local_addr().unwrap();
         let (sender, receiver) = watch::channel(Some(shown));
         let accepted = Arc::new(AtomicUsize::new(0));
         let incoming = server::accept(listener, receiver, DRIVER, stop.clone()).inspect({

@@ -8,6 +8,7 @@ mod call;
 mod enumeration;
 mod hostile;
 mod known;
+mod moments;
 mod observation;
 mod orchestrator;
 mod requests;

@@ -50,7 +50,8 @@ pub(crate) fn new_node(seat: &Seat) -> Arc<Node> {
     let (commands, kernel) = (Arc::new(seat.clone()), Arc::new(seat.clone()));
     // The fake of lvm keeps its backups to itself; those of the machine that tests must not count.
     let backups = Backups::in_folder("/nonexistent");
-    Node::new(identity, Arc::new(ClassesInForce::fixed(classes)), commands, kernel, backups, TaskTracker::new())
+    let (classes, detached) = (Arc::new(ClassesInForce::fixed(classes)), TaskTracker::new());
+    Node::new(identity, classes, commands, kernel, backups, detached, CancellationToken::new())
 }
 
 impl Orchestrator {

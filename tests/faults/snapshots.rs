@@ -48,6 +48,12 @@ fn more_than_is_to_be_promised_is_refused() {
 }
 
 #[test]
+fn a_thin_volume_that_takes_all_that_may_be_promised_is_made() {
+    // What a try that broke off has left takes it, too.
+    enumerate("last thin volume", &[Create(PVC, "thin", 2)], &[Create(COPY, "thin", 10)]);
+}
+
+#[test]
 fn a_new_thin_volume_is_formatted_and_mounted() {
     enumerate("stage thin", &[Create(PVC, "thin", 2)], &[Stage(PVC, Mount)]);
 }
@@ -144,6 +150,11 @@ fn a_thin_snapshot_is_deleted_under_its_copy() {
 #[test]
 fn a_thick_snapshot_holds_what_its_volume_held() {
     enumerate("thick snapshot", in_use!("fast"), &[Snapshot(SNAPSHOT, PVC), Overwrite("one")]);
+}
+
+#[test]
+fn a_thick_snapshot_that_takes_all_room_is_made() {
+    enumerate("last thick snapshot", &[Create(PVC, "fast", 13)], &[Snapshot(SNAPSHOT, PVC)]);
 }
 
 #[test]

@@ -39,6 +39,11 @@ fn the_free_blocks_of_ext4_are_told_in_bytes() {
 fn ext4_whose_bitmaps_may_be_old_tells_nothing() {
     for (from, to) in [
         ("filetype", "filetype needs_recovery"),
+        ("filetype", "filetype fast_commit"),
+        ("filetype", "filetype FEATURE_C20"),
+        ("0x2b86", "0x2b86 (EXPECTED 0x1234)"),
+        ("0x1dcd", "0x1dcd (EXPECTED 0x1234)"),
+        ("Group 0", "*** Run e2fsck now!\n\nGroup 0"),
         ("has_journal ", ""),
         ("clean", "not clean"),
         ("clean", "clean with errors"),
@@ -128,8 +133,24 @@ fn the_superblock_of_xfs_says_where_blocks_lie() {
     superblock[88..92].copy_from_slice(&4_u32.to_be_bytes());
     superblock[100..102].copy_from_slice(&0xb4a5_u16.to_be_bytes());
     assert_eq!(XfsGeometry::parse(&superblock), Some(GEOMETRY));
-    // Another file system, an older version, realtime blocks, a log elsewhere, one that needs a repair.
-    for (at, byte) in [(0, b'Y'), (101, 0xa4), (23, 1), (219, 0x10)] {
+    for (at, byte) in [(219, 0xef), (215, 0xf), (202, 1), (203, 0x8a), (101, 0xb5)] {
+        superblock[at] = byte;
+    }
+    assert_eq!(XfsGeometry::parse(&superblock), Some(GEOMETRY), "with all that was tried");
+    // Another file system, an older version, realtime blocks, a log elsewhere, one that needs a repair, features that are not
+    // known, of each kind.
+    for (at, byte) in [
+        (0, b'Y'),
+        (101, 0xa4),
+        (23, 1),
+        (219, 0x10),
+        (218, 1),
+        (215, 0x10),
+        (211, 1),
+        (223, 1),
+        (203, 0x10),
+        (101, 0xf5),
+    ] {
         let mut other = superblock.clone();
         other[at] = byte;
         assert_eq!(XfsGeometry::parse(&other), None, "{at}");

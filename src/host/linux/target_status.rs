@@ -80,7 +80,7 @@ fn parse_pool(state: &str, table: &str) -> Option<PoolStatus> {
         total_data: 0,
         used_metadata: 0,
         total_metadata: 0,
-        has_metadata_snapshot: false,
+        metadata_snapshot: None,
     };
     let words: Vec<&str> = state.split_whitespace().collect();
     let [transaction_id, metadata, data, held, mode, ref rest @ ..] = words[..] else {
@@ -91,6 +91,7 @@ fn parse_pool(state: &str, table: &str) -> Option<PoolStatus> {
         Some((used.parse().ok()?, total.parse().ok()?))
     };
     let ((used_metadata, total_metadata), (used_data, total_data)) = (pair(metadata)?, pair(data)?);
+    let metadata_snapshot = if held == "-" { None } else { Some(held.parse().ok()?) };
     Some(PoolStatus {
         mode: match mode {
             "rw" => PoolMode::Writable,
@@ -105,7 +106,7 @@ fn parse_pool(state: &str, table: &str) -> Option<PoolStatus> {
         total_data,
         used_metadata,
         total_metadata,
-        has_metadata_snapshot: held != "-",
+        metadata_snapshot,
     })
 }
 
@@ -128,7 +129,7 @@ mod tests {
             total_data: 6400,
             used_metadata: 116,
             total_metadata: 1024,
-            has_metadata_snapshot: false,
+            metadata_snapshot: None,
         };
         assert_eq!(sound, expected);
         let broken =
@@ -136,9 +137,9 @@ mod tests {
         assert_eq!((broken.mode, broken.needs_check), (PoolMode::ReadOnly, true));
         let full = parse_pool("7 1/1024 2/2 99 out_of_data_space discard_passdown error_if_no_space - 256", TABLE_TEXT)
             .unwrap();
-        assert_eq!((full.mode, full.has_metadata_snapshot), (PoolMode::OutOfDataSpace, true));
+        assert_eq!((full.mode, full.metadata_snapshot), (PoolMode::OutOfDataSpace, Some(99)));
         assert_eq!(parse_pool("Fail", TABLE_TEXT).unwrap().mode, PoolMode::Failed);
-        for text in ["", "1", "a 1/2 3/4 - rw", "1 1 3/4 - rw", "1 1/2 3/4 - new_mode"] {
+        for text in ["", "1", "a 1/2 3/4 - rw", "1 1 3/4 - rw", "1 1/2 3/4 - new_mode", "1 1/2 3/4 held rw"] {
             assert_eq!(parse_pool(text, TABLE_TEXT), None, "{text}");
         }
     }

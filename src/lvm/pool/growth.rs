@@ -128,7 +128,7 @@ mod tests {
             total_data: data * (EXTENT >> 16),
             used_metadata,
             total_metadata: metadata * (EXTENT >> 12),
-            has_metadata_snapshot: false,
+            metadata_snapshot: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What is remembered of a snapshot that is made only to copy a volume from, which its user may be writing to.
 
+use super::content::Content;
 use super::{BYTES, CLASS, DRIVER, KIND_COPY_SOURCE, driver_tag, escape, value_of};
 
 const COPY: &str = "quarry.copy=";
@@ -14,6 +15,8 @@ pub struct CopySourceTags {
     pub class: String,
     /// Its bytes when the copy source was made.
     pub bytes: u64,
+    /// What was on it then.
+    pub content: Content,
     /// The logical volume's name of the copy.
     pub copy: String,
     /// The name of the driver that made it.
@@ -32,6 +35,7 @@ impl CopySourceTags {
         if !self.class.is_empty() {
             tags.push(format!("{CLASS}{}", escape(&self.class)));
         }
+        tags.extend(self.content.to_tags());
         tags
     }
 
@@ -42,6 +46,7 @@ impl CopySourceTags {
             of: value_of(tags, OF)?,
             class: value_of(tags, CLASS).unwrap_or_default(),
             bytes: value_of(tags, BYTES)?.parse().ok()?,
+            content: Content::parse(tags),
             copy: value_of(tags, COPY)?,
             driver: value_of(tags, DRIVER)?,
         })
@@ -60,6 +65,7 @@ mod tests {
             of: String::from("CiAEgk-HiCh-N1fr-GMN0-N1bi-O0rO-IXMA93"),
             class: String::from("fast"),
             bytes: 5 << 30,
+            content: Content { file_system: Some(String::from("xfs")), block: true, empty: false },
             copy: String::from("pvc-1"),
             driver: String::from("lvm.quarry.storage"),
         };

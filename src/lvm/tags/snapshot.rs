@@ -1,12 +1,13 @@
 //! What is remembered about a snapshot.
 
+use super::content::Content;
 use super::{
-    BLOCK, BYTES, CLASS, CopiedFrom, DRIVER, FILE_SYSTEM, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags,
-    driver_tag, escape, file_system_tag, source_tag, value_of,
+    BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, source_tag,
+    value_of,
 };
 
-/// Marks a snapshot of a volume that had never been used.
-const EMPTY: &str = "quarry.empty";
+/// Set on a snapshot of a thick volume of which more was overwritten than its room holds: what it held is gone for good.
+pub const LOST: &str = "quarry.lost";
 
 const GROUP: &str = "quarry.group=";
 const BESIDE: &str = "quarry.beside=";
@@ -21,12 +22,8 @@ pub struct SnapshotTags {
     pub source: String,
     /// The class of that volume.
     pub class: String,
-    /// The file system that is on it.
-    pub file_system: Option<String>,
-    /// Whether it is its user's as a block device.
-    pub block: bool,
-    /// Whether the volume had never been used, so that nothing is on it.
-    pub empty: bool,
+    /// What is on it.
+    pub content: Content,
     /// The name of the driver that made it.
     pub driver: Option<String>,
     /// Bytes of the volume then, where the logical volume itself does not tell: a thick one's holds only what changed.
@@ -38,6 +35,8 @@ pub struct SnapshotTags {
     pub beside: Vec<String>,
     /// When what it holds was there, seconds since 1970, where that is not when the logical volume was made.
     pub taken: Option<u64>,
+    /// Whether what it held is gone.
+    pub lost: bool,
 }
 
 impl SnapshotTags {
@@ -47,9 +46,7 @@ impl SnapshotTags {
             name: name.to_owned(),
             source: logical_name.to_owned(),
             class: volume.class.clone(),
-            file_system: volume.file_system.clone(),
-            block: volume.block,
-            empty: volume.fresh,
+            content: Content::of(volume),
             driver: Some(driver.to_owned()),
             ..Self::default()
         }
@@ -70,14 +67,13 @@ impl SnapshotTags {
         if !self.class.is_empty() {
             tags.push(format!("{CLASS}{}", escape(&self.class)));
         }
-        tags.extend(self.file_system.as_deref().map(file_system_tag));
+        tags.extend(self.content.to_tags());
         tags.extend(self.driver.as_deref().map(driver_tag));
         tags.extend(self.bytes.map(|bytes| format!("{BYTES}{bytes}")));
         tags.extend(self.group.as_ref().map(|group| format!("{GROUP}{}", escape(group))));
         tags.extend(self.beside.iter().map(|uuid| format!("{BESIDE}{uuid}")));
         tags.extend(self.taken.map(taken_tag));
-        let words = [(self.block, BLOCK), (self.empty, EMPTY)];
-        tags.extend(words.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word.to_owned()));
+        tags.extend(self.lost.then(|| String::from(LOST)));
         tags
     }
 
@@ -99,39 +95,20 @@ impl SnapshotTags {
             name: value(NAME)?,
             source: value(SOURCE)?,
             class: value(CLASS).unwrap_or_default(),
-            file_system: value(FILE_SYSTEM),
-            block: has(BLOCK),
-            empty: has(EMPTY),
+            content: Content::parse(tags),
             driver: value(DRIVER),
             bytes: value(BYTES).and_then(|bytes| bytes.parse().ok()),
             group: value(GROUP),
             beside: tags.iter().filter_map(|tag| tag.strip_prefix(BESIDE)).map(str::to_owned).collect(),
             taken: value(TAKEN).and_then(|seconds| seconds.parse().ok()),
+            lost: has(LOST),
         })
-    }
-
-    /// Those of a volume that is copied from it, as far as the source decides: never `fresh`, whatever it holds.
-    pub fn of_copy(&self, logical_name: &str) -> VolumeTags {
-        copy(logical_name, self.file_system.as_ref(), self.block)
     }
 }
 
 /// The tag that says when what a snapshot holds was there, seconds since 1970.
 pub fn taken_tag(seconds: u64) -> String {
     format!("{TAKEN}{seconds}")
-}
-
-impl VolumeTags {
-    /// Those of a volume that is copied from the one with these.
-    #[must_use]
-    pub fn of_copy(&self, logical_name: &str) -> Self {
-        copy(logical_name, self.file_system.as_ref(), self.block)
-    }
-}
-
-fn copy(source: &str, file_system: Option<&String>, block: bool) -> VolumeTags {
-    let copied = CopiedFrom { source: source.to_owned(), same_uuid: file_system.is_some(), ..CopiedFrom::default() };
-    VolumeTags { file_system: file_system.cloned(), block, copied: Some(copied), ..VolumeTags::default() }
 }
 
 #[cfg(test)]
@@ -154,18 +131,9 @@ mod tests {
         assert_eq!(SnapshotTags::parse(&tags), Some(snapshot.clone()));
         assert_eq!(VolumeTags::parse(&tags), None);
         assert_eq!(SnapshotTags::parse(&volume.to_tags()), None);
-        let copy = snapshot.of_copy("snap-1");
-        assert!(!copy.fresh);
-        assert_eq!(
-            copy.copied,
-            Some(CopiedFrom { source: String::from("snap-1"), same_uuid: true, ..CopiedFrom::default() })
-        );
-        assert_eq!(copy.file_system.as_deref(), Some("xfs"));
-        assert_eq!(
-            VolumeTags::parse(&VolumeTags { name: String::from("c"), ..copy.clone() }.to_tags()).unwrap().copied,
-            copy.copied
-        );
-        assert_eq!(volume.of_copy("snap-1"), copy);
+        assert_eq!(snapshot.content, Content::of(&volume));
+        let copy = VolumeTags { name: String::from("c"), ..snapshot.content.of_copy("snap-1") };
+        assert_eq!(VolumeTags::parse(&copy.to_tags()), Some(copy));
     }
 
     #[test]
@@ -174,6 +142,7 @@ mod tests {
             group: Some(String::from("grüppe 1")),
             beside: vec![String::from("nmNUBz-LVWv-bRHT-f5HO-F5bs-uGAU-nElsif"), String::from("other")],
             taken: Some(1_795_680_000),
+            lost: true,
             ..SnapshotTags::of_volume("grüppe 1", "pvc-1", &VolumeTags::default(), "d")
         };
         let tags = snapshot.to_incomplete_tags();
@@ -181,13 +150,5 @@ mod tests {
         assert_eq!((SnapshotTags::parse(&tags), VolumeTags::parse(&tags)), (None, None));
         assert_eq!(SnapshotTags::parse(&snapshot.to_tags()), Some(snapshot.clone()));
         assert_eq!(SnapshotTags::parse_incomplete(&snapshot.to_tags()), None);
-    }
-
-    #[test]
-    fn a_copy_of_a_volume_that_nobody_used_is_never_fresh() {
-        let new = VolumeTags { name: String::from("a"), fresh: true, ..VolumeTags::default() };
-        assert!(!new.of_copy("a").fresh);
-        let snapshot = SnapshotTags::of_volume("s", "a", &new, "d");
-        assert!(snapshot.empty && !snapshot.of_copy("snap-s").fresh);
     }
 }

@@ -31,7 +31,7 @@ fn the_tags_of_a_volume_are_readable() {
             same_uuid: true,
             unfinished: true,
             ungrown: true,
-            progress: Some(CopyProgress { of: String::from("Ab-1"), bytes: 1 << 30 }),
+            progress: Some(CopyProgress { of: String::from("Ab-1"), bytes: 1 << 30, raw: true }),
         }),
     };
     let expected = [
@@ -50,7 +50,7 @@ fn the_tags_of_a_volume_are_readable() {
         "quarry.same-uuid",
         "quarry.unfinished",
         "quarry.ungrown",
-        "quarry.copied=Ab-1/1073741824",
+        "quarry.copied=Ab-1/1073741824/raw",
     ];
     assert_eq!(volume.to_tags(), expected);
     assert_eq!(VolumeTags::parse(&tags(&expected)), Some(volume));
@@ -99,7 +99,8 @@ fn any_volume() -> impl Strategy<Value = VolumeTags> {
     let optional = || proptest::option::of(text());
     let texts = (text(), text(), optional(), proptest::option::of(claim), optional());
     let words = proptest::collection::vec("[a-zA-Z0-9=,-]{1,12}", 0..4);
-    let progress = proptest::option::of((text(), any::<u64>()).prop_map(|(of, bytes)| CopyProgress { of, bytes }));
+    let progress = (text(), any::<u64>(), any::<bool>()).prop_map(|(of, bytes, raw)| CopyProgress { of, bytes, raw });
+    let progress = proptest::option::of(progress);
     let copied =
         (text(), any::<[bool; 3]>(), progress).prop_map(|(source, [same_uuid, unfinished, ungrown], progress)| {
             CopiedFrom { source, same_uuid, unfinished, ungrown, progress }

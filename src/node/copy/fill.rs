@@ -28,6 +28,7 @@ struct Filling<'v> {
     to: PathBuf,
     plan: Plan,
     is_zeroed: bool,
+    is_raw: bool,
 }
 
 impl Node {
@@ -61,15 +62,15 @@ impl Node {
         // What is done of the same source is done; of another one, nothing is.
         let source = &reading.origin.logical.uuid;
         let progress = volume.tags.copied.as_ref().and_then(|copied| copied.progress.as_ref());
-        let done = progress.filter(|progress| progress.of == *source).map_or(0, |progress| progress.bytes);
+        let done = progress.map_or(0, |progress| progress.done(source, is_raw));
         // What an earlier try wrote is of another moment, perhaps, and must not shine through where there are zeroes now.
         let rest = Stretch { device: to.clone(), offset: done, length: volume.bytes().saturating_sub(done) };
         let is_zeroed = volume.is_zeroed() && (is_new || self.give_back(volume, rest).await);
-        let is_nothing = reading.holds == Holds::Nothing;
+        let is_nothing = reading.holds() == Holds::Nothing;
         // What nobody used shows what another tenant of the disk had there.
         let plan =
-            if is_nothing { Plan::all(0, is_zeroed) } else { self.plan(reading, &from, is_zeroed, is_raw).await? };
-        let filling = Filling { volume, from, to, plan, is_zeroed };
+            if is_nothing { Plan::all(0, is_zeroed) } else { self.plan(reading, &from, is_zeroed, is_raw).await };
+        let filling = Filling { volume, from, to, plan, is_zeroed, is_raw };
         self.copy_planned(&filling, source, done).await?;
         if is_nothing && !volume.is_zeroed() {
             self.zero_signatures(volume, &written).await?;
@@ -96,7 +97,8 @@ impl Node {
             unremembered += step.work;
             self.copies.note(name, all - left, all);
             if left > 0 && unremembered >= REMEMBER.0 && remembered_at.elapsed() >= REMEMBER.1 {
-                self.remember(filling, CopyProgress { of: source.to_owned(), bytes: at }).await?;
+                let (of, raw) = (source.to_owned(), filling.is_raw);
+                self.remember(filling, CopyProgress { of, bytes: at, raw }).await?;
                 (unremembered, remembered_at) = (0, Instant::now());
             }
             due = self.pause(volume, due, step.work).await;

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::node::units::Units;
+
 /// The least unit, bytes: the least that a thin pool hands out.
 const LEAST_UNIT: u64 = 64 << 10;
 /// Units of one map.
@@ -24,9 +26,9 @@ pub(super) struct Plan {
     /// Whether the target reads as zeroes wherever nothing is written to it.
     is_zeroed: bool,
     /// Units that nobody reads.
-    free: Option<Bits>,
+    free: Option<Units>,
     /// Units that do not read as zeroes for certain.
-    mapped: Option<Bits>,
+    mapped: Option<Units>,
 }
 
 /// Some of it that is done at once.
@@ -52,24 +54,20 @@ impl Plan {
         Self { bytes, unit, is_zeroed, free: None, mapped: None }
     }
 
-    /// Without those that are free. Free ranges of a file system mean nothing before all of them are known.
-    pub(super) fn without_free(self, free: FreeUnits) -> Self {
-        Self { free: Some(free.bits), ..self }
+    /// None of its units: to be filled with those that are wholly free, or of which a part is mapped, and to mean nothing before
+    /// all of them are known.
+    pub(super) fn no_units(&self) -> Units {
+        Units::none(self.bytes, self.unit)
     }
 
-    /// What is free, still to be found out.
-    pub(super) fn free_units(&self) -> FreeUnits {
-        FreeUnits { bits: Bits::none(self.units()), unit: self.unit }
+    /// Without those that are free.
+    pub(super) fn without_free(self, free: Units) -> Self {
+        Self { free: Some(free), ..self }
     }
 
-    /// With those that are mapped, and all else zero; the same of them.
-    pub(super) fn with_mapped(self, mapped: MappedUnits) -> Self {
-        Self { mapped: Some(mapped.bits), ..self }
-    }
-
-    /// What is mapped, still to be found out.
-    pub(super) fn mapped_units(&self) -> MappedUnits {
-        MappedUnits { bits: Bits::none(self.units()), unit: self.unit }
+    /// With those that are mapped, and all else zero.
+    pub(super) fn with_mapped(self, mapped: Units) -> Self {
+        Self { mapped: Some(mapped), ..self }
     }
 
     fn units(&self) -> u64 {
@@ -119,59 +117,6 @@ impl Plan {
     }
 }
 
-/// Units that are wholly free.
-#[derive(Debug)]
-pub(super) struct FreeUnits {
-    bits: Bits,
-    unit: u64,
-}
-
-impl FreeUnits {
-    /// Takes a free range, bytes.
-    pub(super) fn add(&mut self, range: Range<u64>) {
-        self.bits.set(range.start.div_ceil(self.unit)..range.end / self.unit);
-    }
-}
-
-/// Units of which a part is mapped.
-#[derive(Debug)]
-pub(super) struct MappedUnits {
-    bits: Bits,
-    unit: u64,
-}
-
-impl MappedUnits {
-    /// Takes a mapped range, bytes.
-    pub(super) fn add(&mut self, range: Range<u64>) {
-        self.bits.set(range.start / self.unit..range.end.div_ceil(self.unit));
-    }
-}
-
-#[derive(Debug)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn none(count: u64) -> Self {
-        Self(vec![0; usize::try_from(count.div_ceil(64)).unwrap_or_default()])
-    }
-
-    fn set(&mut self, range: Range<u64>) {
-        let mut at = range.start;
-        while at < range.end {
-            let (word, bit) = (at / 64, at % 64);
-            let count = (64 - bit).min(range.end - at);
-            let Some(word) = usize::try_from(word).ok().and_then(|word| self.0.get_mut(word)) else { return };
-            *word |= (u64::MAX >> (64 - count)) << bit;
-            at += count;
-        }
-    }
-
-    fn has(&self, at: u64) -> bool {
-        let word = usize::try_from(at / 64).ok().and_then(|word| self.0.get(word));
-        word.is_some_and(|word| word & (1 << (at % 64)) != 0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -198,10 +143,10 @@ mod tests {
     fn what_is_free_is_left_and_what_is_not_mapped_is_zeroed_where_it_has_to_be() {
         for (is_zeroed, zeroed) in [(false, 1), (true, 0)] {
             let plan = Plan::all(10 * UNIT, is_zeroed);
-            let (mut free, mut mapped) = (plan.free_units(), plan.mapped_units());
+            let (mut free, mut mapped) = (plan.no_units(), plan.no_units());
             // Not wholly free: the first and the last of these.
-            free.add(UNIT + 1..4 * UNIT - 1);
-            mapped.add(3 * UNIT + 5..8 * UNIT + 1);
+            free.add_whole(&(UNIT + 1..4 * UNIT - 1));
+            mapped.add_touched(&(3 * UNIT + 5..8 * UNIT + 1));
             let plan = plan.without_free(free).with_mapped(mapped);
             let [step] = &steps(&plan, 0, u64::MAX)[..] else { panic!() };
             assert_eq!(step.copied, one(3 * UNIT..9 * UNIT));
@@ -223,7 +168,7 @@ mod tests {
     #[test]
     fn a_large_volume_takes_no_more_memory() {
         let plan = Plan::all(1 << 50, false);
-        assert!(plan.units() <= MOST_UNITS && plan.mapped_units().bits.0.len() * 8 <= 512 << 10);
+        assert!(plan.units() <= MOST_UNITS);
     }
 
     proptest! {
@@ -237,9 +182,9 @@ mod tests {
             let (bytes, block) = (units * UNIT - 4096, 4096);
             let range = |(start, length): &(u64, u64)| (start * block).min(bytes)..((start + length) * block).min(bytes);
             let plan = Plan::all(bytes, false);
-            let (mut free_units, mut mapped_units) = (plan.free_units(), plan.mapped_units());
-            free.iter().map(range).for_each(|range| free_units.add(range));
-            mapped.iter().map(range).for_each(|range| mapped_units.add(range));
+            let (mut free_units, mut mapped_units) = (plan.no_units(), plan.no_units());
+            free.iter().map(range).for_each(|range| free_units.add_whole(&range));
+            mapped.iter().map(range).for_each(|range| mapped_units.add_touched(&range));
             let plan = plan.without_free(free_units).with_mapped(mapped_units);
             let steps = steps(&plan, 0, most_work);
             let copied: Vec<_> = steps.iter().flat_map(|step| step.copied.clone()).collect();

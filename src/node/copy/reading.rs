@@ -12,8 +12,9 @@ use crate::host::kernel::{Held, MappedDevice};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::copy_source_name;
+use crate::lvm::tags::KIND_COPY_SOURCE;
+use crate::lvm::tags::content::Content;
 use crate::lvm::tags::copy_source::CopySourceTags;
-use crate::lvm::tags::{KIND_COPY_SOURCE, VolumeTags};
 use crate::node::Node;
 use crate::node::locks;
 use crate::node::pools::cut::Origin;
@@ -24,8 +25,8 @@ pub(super) struct Reading {
     pub(super) origin: Origin,
     /// How much of it, from the start.
     pub(super) bytes: u64,
-    /// What is on it.
-    pub(super) holds: Holds,
+    /// What was on its volume when it was made.
+    pub(super) content: Content,
     /// Keeps a snapshot from being deleted meanwhile.
     #[expect(dead_code, reason = "held, not read")]
     pub(super) lock: Option<locks::Held>,
@@ -33,7 +34,7 @@ pub(super) struct Reading {
     pub(super) own: bool,
 }
 
-/// What is on a source.
+/// What is on a source, as far as a copy of it is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     /// Nobody ever used it, so that what is at its ends is of another tenant of the disk.
@@ -44,52 +45,58 @@ pub(super) enum Holds {
     Anything,
 }
 
-impl Holds {
-    pub(super) fn of(tags: &VolumeTags) -> Self {
-        match &tags.file_system {
-            _ if tags.holds_nothing() => Self::Nothing,
-            Some(word) if !tags.block => word.parse().map_or(Self::Anything, Self::Files),
-            _ => Self::Anything,
+impl Reading {
+    pub(super) fn holds(&self) -> Holds {
+        match &self.content {
+            Content { empty: true, .. } => Holds::Nothing,
+            Content { file_system: Some(word), block: false, .. } => word.parse().map_or(Holds::Anything, Holds::Files),
+            _ => Holds::Anything,
         }
     }
 }
 
 impl Node {
-    /// What is read for a copy that an earlier try began.
-    pub(super) async fn reading(&self, copy: &Volume, source: &Source) -> Result<Reading> {
-        let lock = self.locks.take(source.logical_name(), "being copied")?;
-        let view = self.groups.read().await?;
-        let reading = match source {
+    /// What is read for a copy of that name. The caller has the copy's lock; the source's is kept as long as it takes.
+    pub(super) async fn reading(&self, copy: &str, source: &Source, lock: locks::Held) -> Result<Reading> {
+        match source {
             Source::Snapshot(_) => {
+                let view = self.groups.read().await?;
                 let (origin, bytes, content) = self.origin(&view, source).await?;
                 self.ensure_kept(&origin).await?;
-                Reading { origin, bytes, holds: Holds::of(&content), lock: Some(lock), own: false }
+                Ok(Reading { origin, bytes, content, lock: Some(lock), own: false })
             }
-            Source::Volume(of) => self.copy_source(&copy.logical.name, of).await?,
-        };
-        if reading.bytes > copy.bytes() {
-            return Err(Error::precondition(format!(
-                "the source has grown to {} bytes meanwhile, and {} has {}; delete it and make it anew",
-                reading.bytes,
-                copy.full_name(),
-                copy.bytes()
-            )));
+            Source::Volume(of) => self.copy_source(copy, of).await,
         }
-        Ok(reading)
+    }
+
+    /// The same for a copy that an earlier try began, which may have been of something else.
+    pub(super) async fn reading_again(&self, copy: &Volume, source: &Source) -> Result<Reading> {
+        let lock = self.locks.take(source.logical_name(), "being copied")?;
+        let reading = self.reading(&copy.logical.name, source, lock).await?;
+        let difference = if reading.bytes > copy.bytes() {
+            format!("has {} bytes, and the copy {}", reading.bytes, copy.bytes())
+        } else if !reading.content.is_of_copy(&copy.tags) {
+            String::from("holds another file system than when the copy was begun, or is its user's as a raw device")
+        } else {
+            return Ok(reading);
+        };
+        let name = copy.full_name();
+        Err(Error::precondition(format!("the source of {name} {difference}; delete the copy and make it anew")))
     }
 
     /// The copy source of a volume, made if it is not there. The caller has the volume's lock and the copy's.
-    pub(super) async fn copy_source(&self, copy: &str, of: &str) -> Result<Reading> {
+    async fn copy_source(&self, copy: &str, of: &str) -> Result<Reading> {
         let (volume, name) = (self.volume(of).await?, copy_source_name(copy));
         let view = self.groups.read().await?;
         if let Some((group, logical)) = in_group(&view, &volume.group.name, &name) {
             return self.copy_source_there(copy, &volume, group, logical).await;
         }
-        let holds = Holds::of(&volume.tags);
+        let content = Content::of(&volume.tags);
         let tags = CopySourceTags {
             of: volume.logical.uuid.clone(),
             class: volume.tags.class.clone(),
             bytes: volume.bytes(),
+            content: content.clone(),
             copy: copy.to_owned(),
             driver: self.identity.driver.clone(),
         };
@@ -103,7 +110,7 @@ impl Node {
         };
         let missing = || Error::Internal { problem: format!("{name} is not there after it was made") };
         let (group, logical) = in_group(&view, &group, &name).ok_or_else(missing)?;
-        Ok(Reading { origin: Origin { group, logical }, bytes, holds, lock: None, own: true })
+        Ok(Reading { origin: Origin { group, logical }, bytes, content, lock: None, own: true })
     }
 
     /// What lies under the name of a copy source: that of an earlier try if it is still good for this one.
@@ -120,8 +127,7 @@ impl Node {
         let origin = Origin { group, logical };
         let is_of_it = tags.of == of.logical.uuid && origin.logical.is_snapshot();
         if is_of_it && self.ensure_kept(&origin).await.is_ok() {
-            let holds = Holds::of(&of.tags);
-            return Ok(Reading { origin, bytes: tags.bytes, holds, lock: None, own: true });
+            return Ok(Reading { origin, bytes: tags.bytes, content: tags.content, lock: None, own: true });
         }
         self.remove_copy_source(&origin.group, &origin.logical, &tags).await?;
         let operation = String::from("what an earlier try was copied from is being removed");

@@ -1,6 +1,6 @@
 //! Which parts of a thin volume its pool holds data for, and which differ between two: read with `thin_dump` and `thin_delta` from a
 //! snapshot of the pool's metadata, while the pool works. A pool has one such snapshot at a time, and its metadata grows as long
-//! as it is there, so it is taken for one reading and released.
+//! as it is there, so it is taken for one reading and released. Other programs may hold one, too, and that is theirs.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,21 +8,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::cut::Origin;
 use super::trouble::trouble;
 use crate::error::{Error, Result};
 use crate::host::commands::{Command, CommandError};
-use crate::host::kernel::PoolMode;
+use crate::host::kernel::{Held, PoolMode, PoolStatus};
+use crate::host::lines::each_line;
 use crate::lvm::mappings::Mappings;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::node::Node;
 use crate::node::volume::device_path;
 
-/// How long somebody may take to take what was read, and all of it.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
+/// How long one reading may take.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// What is asked of a pool: what a thin volume holds data for, or where it may differ from another one.
 #[derive(Debug, Clone)]
@@ -35,10 +35,19 @@ pub(in crate::node) struct Asked {
 
 /// Whose turn it is to have a snapshot of a pool's metadata, by the pool's device.
 #[derive(Debug, Default)]
-pub struct MetadataTurns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+pub struct MetadataTurns(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Turn>>>>);
+
+/// What this process knows of the snapshot of a pool's metadata.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Whether one may be there that an earlier process left.
+    may_be_left: bool,
+    /// The block in which the kernel keeps the one that this process has: another one is somebody else's.
+    root: Option<u64>,
+}
 
 impl MetadataTurns {
-    fn of(&self, pool: &str) -> Arc<tokio::sync::Mutex<()>> {
+    fn of(&self, pool: &str) -> Arc<tokio::sync::Mutex<Turn>> {
         let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(pools.entry(pool.to_owned()).or_default())
     }
@@ -46,50 +55,74 @@ impl MetadataTurns {
 
 /// A snapshot of a pool's metadata that is held.
 struct HeldMetadata {
+    /// The pool's, in messages.
+    name: String,
+    uuid: String,
+    /// Where its metadata lies, kept from becoming another device.
     device: PathBuf,
+    _device: Held,
     chunk_bytes: u64,
     /// The numbers of what is asked about, within the pool.
     numbers: Vec<u64>,
 }
 
 impl Node {
-    /// Gives what is found to `found`, in ascending order: bytes, whole pieces of the pool. When nobody takes it any more, it
-    /// ends. It must not be dropped before its end, for the snapshot would stay.
-    pub(in crate::node) async fn blocks(&self, asked: &Asked, found: Sender<Vec<Range<u64>>>) -> Result<()> {
+    /// Gives what there is to `found`, in ascending order: bytes, whole pieces of the pool. Only with the good end all of it is
+    /// known. Ends soon when it is `unwanted`; must not be dropped before its end, for the snapshot would stay.
+    pub(in crate::node) async fn blocks(
+        &self,
+        asked: &Asked,
+        unwanted: &CancellationToken,
+        found: impl FnMut(Range<u64>) + Send,
+    ) -> Result<()> {
         let origin = &asked.origin;
-        let pool = pool_of(&origin.group, &origin.logical)?;
-        let uuid = pool.pool_mapper_uuid(&origin.group);
-        let turn = self.metadata.of(&uuid);
-        let _turn = turn.lock().await;
-        let held = self.reserve_metadata(asked).await?;
-        let read = self.read_metadata(&held, &found).await;
-        if let Err(error) = self.release_metadata(&origin.group.name, &uuid).await {
-            tracing::warn!(%error, pool = pool.name, "a snapshot of its metadata stays until the next one is made");
-        }
-        read
+        let turn = self.metadata.of(&pool_of(&origin.group, &origin.logical)?.pool_mapper_uuid(&origin.group));
+        let Some(mut turn) = unwanted.run_until_cancelled(turn.lock()).await else { return Err(given_up()) };
+        let held = self.reserve_metadata(asked, &mut turn).await?;
+        let reading = tokio::time::timeout(LONGEST, self.read_metadata(&held, found));
+        let read = match unwanted.run_until_cancelled(reading).await {
+            Some(read) => read.unwrap_or_else(|_| {
+                let problem = format!("reading the metadata of {} took more than {LONGEST:?}", held.name);
+                Err(Error::Unavailable { problem })
+            }),
+            None => Err(given_up()),
+        };
+        let released = self.release_metadata(&held, &mut turn).await;
+        read.and(released)
     }
 
-    /// Takes away what an earlier process left of such snapshots: the pools' metadata would fill.
+    /// At the start: releases what an earlier process of this driver left of such snapshots in its pools, whose metadata would
+    /// fill. In one that is not active yet it is still to be done.
     pub(in crate::node) async fn release_left_metadata(&self) {
         let Ok(view) = self.groups.read().await else { return };
-        for (group, pool, _) in self.class_pools(&view) {
-            let uuid = pool.pool_mapper_uuid(&group);
-            let turn = self.metadata.of(&uuid);
-            let Ok(_turn) = turn.try_lock() else { continue };
-            let status = self.pool_status(&group, &pool).await.ok().flatten();
-            if !status.is_some_and(|status| status.has_metadata_snapshot) {
-                continue;
-            }
-            match self.release_metadata(&group.name, &uuid).await {
-                Ok(()) => tracing::info!(group = group.name, pool = pool.name, "released what an earlier process held"),
-                Err(error) => tracing::warn!(%error, pool = pool.name, "could not release its metadata"),
+        for group in &view.groups {
+            let pools =
+                group.logical_volumes.iter().filter(|logical| logical.pool.is_some() && self.is_own_pool(logical));
+            for pool in pools {
+                let uuid = pool.pool_mapper_uuid(group);
+                let turn = self.metadata.of(&uuid);
+                let mut turn = turn.lock().await;
+                turn.may_be_left = true;
+                if let Err(error) = self.clear_metadata(&uuid, &mut turn).await {
+                    tracing::warn!(%error, group = group.name, pool = pool.name, "could not release its metadata");
+                }
             }
         }
     }
 
-    async fn reserve_metadata(&self, asked: &Asked) -> Result<HeldMetadata> {
+    async fn clear_metadata(&self, pool: &str, turn: &mut Turn) -> Result<()> {
+        let Some(status) = self.status_of_pool(pool).await?.filter(|_| turn.may_be_left) else { return Ok(()) };
+        if status.metadata_snapshot.is_some() {
+            self.tell_of_metadata(pool, "release_metadata_snap").await?;
+            tracing::info!(pool, "released the snapshot of its metadata that an earlier process held");
+        }
+        turn.may_be_left = false;
+        Ok(())
+    }
+
+    async fn reserve_metadata(&self, asked: &Asked, turn: &mut Turn) -> Result<HeldMetadata> {
         // With the group's turn the numbers and the snapshot are of the same moment.
-        let turn = self.writer.turn(&asked.origin.group.name).await;
+        let group_turn = self.writer.turn(&asked.origin.group.name).await;
         let view = self.groups.read().await?;
         let (group, logical) = asked.origin.now(&view)?;
         let pool = pool_of(group, logical)?;
@@ -98,35 +131,85 @@ impl Node {
             numbers.push(number(base.now(&view)?)?);
         }
         numbers.push(number((group, logical))?);
-        let uuid = pool.pool_mapper_uuid(group);
-        let status = self.active_pool_status(&turn, group, pool).await?;
-        let unusable =
-            |why: &str| Error::Unavailable { problem: format!("thin pool {}/{} {why}", group.name, pool.name) };
+        let (name, uuid) = (format!("thin pool {}/{}", group.name, pool.name), pool.pool_mapper_uuid(group));
+        let unusable = |why: &str| Error::Unavailable { problem: format!("{name} {why}") };
+        let status = self.active_pool_status(&group_turn, group, pool).await?;
         let status = status.ok_or_else(|| unusable("was activated, but has no device"))?;
         if matches!(status.mode, PoolMode::Failed | PoolMode::ReadOnly) {
             return Err(unusable(&trouble(&status).map(|trouble| trouble.to_string()).unwrap_or_default()));
         }
-        let failed = |source| {
-            Error::kernel(format!("could not hold the metadata of thin pool {}/{}", group.name, pool.name), source)
-        };
-        if status.has_metadata_snapshot {
-            self.kernel.message(&uuid, "release_metadata_snap").await.map_err(failed)?;
-        }
-        let parts = pool.pool.as_ref().and_then(|parts| Some((parts, group.logical_volume(&parts.metadata)?)));
-        let (parts, metadata) = parts.ok_or_else(|| unusable("has no metadata"))?;
+        self.clear_metadata(&uuid, turn).await?;
+        let chunk_bytes = chunk_of(&asked.origin)?;
+        let metadata = pool.pool.as_ref().and_then(|parts| group.logical_volume(&parts.metadata));
+        let metadata = metadata.ok_or_else(|| unusable("has no metadata"))?;
         let device = self.device_of(&metadata.metadata_mapper_uuid(group)).await?;
-        let device = device_path(&device.ok_or_else(|| unusable("has no device with its metadata"))?);
-        self.kernel.message(&uuid, "reserve_metadata_snap").await.map_err(failed)?;
-        Ok(HeldMetadata { device, chunk_bytes: parts.chunk_bytes, numbers })
+        let device = device.ok_or_else(|| unusable("has no device with its metadata"))?;
+        let held = HeldMetadata {
+            device: device_path(&device),
+            _device: self.hold(&device, &name).await?,
+            chunk_bytes,
+            numbers,
+            name,
+            uuid,
+        };
+        // One that could not be released is there still, perhaps.
+        if turn.root.is_some() {
+            self.release_metadata(&held, turn).await.ok();
+        }
+        if self.metadata_snapshot(&held.uuid).await?.is_some() {
+            return Err(Error::Unavailable {
+                problem: format!(
+                    "another program holds a snapshot of the metadata of {}, and there can be one only; if none works on \
+                     it, release it (`dmsetup message NAME-tpool 0 release_metadata_snap`)",
+                    held.name
+                ),
+            });
+        }
+        self.tell_of_metadata(&held.uuid, "reserve_metadata_snap").await?;
+        match self.metadata_snapshot(&held.uuid).await {
+            Ok(Some(root)) => {
+                turn.root = Some(root);
+                Ok(held)
+            }
+            other => {
+                // What cannot be told apart later must not stay.
+                self.tell_of_metadata(&held.uuid, "release_metadata_snap").await.ok();
+                Err(other.err().unwrap_or_else(|| lost(&held.name)))
+            }
+        }
     }
 
-    async fn release_metadata(&self, group: &str, pool: &str) -> Result<()> {
-        let _turn = self.writer.turn(group).await;
-        let released = self.kernel.message(pool, "release_metadata_snap").await;
-        released.map_err(|source| Error::kernel("could not release the snapshot of a pool's metadata", source))
+    /// Releases the snapshot, if it is still the one that was made. An error says that it was not, so that what was read may be
+    /// nonsense.
+    async fn release_metadata(&self, held: &HeldMetadata, turn: &mut Turn) -> Result<()> {
+        let now = self.metadata_snapshot(&held.uuid).await?;
+        let ours = turn.root.take();
+        if now != ours {
+            return Err(lost(&held.name));
+        }
+        if let Err(error) = self.tell_of_metadata(&held.uuid, "release_metadata_snap").await {
+            turn.root = ours;
+            tracing::warn!(%error, pool = held.name, "a snapshot of its metadata stays until the next one is made");
+        }
+        Ok(())
     }
 
-    async fn read_metadata(&self, held: &HeldMetadata, found: &Sender<Vec<Range<u64>>>) -> Result<()> {
+    /// The block with the snapshot of a pool's metadata that is there.
+    async fn metadata_snapshot(&self, pool: &str) -> Result<Option<u64>> {
+        Ok(self.status_of_pool(pool).await?.and_then(|status| status.metadata_snapshot))
+    }
+
+    async fn status_of_pool(&self, pool: &str) -> Result<Option<PoolStatus>> {
+        let status = self.kernel.pool_status(pool).await;
+        status.map_err(|source| Error::kernel("could not ask device-mapper about a thin pool", source))
+    }
+
+    async fn tell_of_metadata(&self, pool: &str, message: &str) -> Result<()> {
+        let told = self.kernel.message(pool, message).await;
+        told.map_err(|source| Error::kernel(format!("a thin pool refused the message {message}"), source))
+    }
+
+    async fn read_metadata(&self, held: &HeldMetadata, mut found: impl FnMut(Range<u64>) + Send) -> Result<()> {
         let numbers: Vec<String> = held.numbers.iter().map(ToString::to_string).collect();
         let command = match &numbers[..] {
             [base, number] => {
@@ -135,64 +218,40 @@ impl Node {
             _ => Command::new("thin_dump").arguments(["--metadata-snap", "--dev-id"]).arguments(&numbers),
         };
         let command = command.argument(&held.device);
-        let (sender, receiver) = mpsc::channel(1);
-        let (ran, read) = tokio::join!(
-            self.commands.stream(&command, sender),
-            self.hand_on(&command, receiver, held.chunk_bytes, found)
-        );
-        ran?;
-        read
+        let mut found = |pieces: Range<u64>| {
+            let bytes = |piece: u64| piece.saturating_mul(held.chunk_bytes);
+            found(bytes(pieces.start)..bytes(pieces.end));
+        };
+        let mut mappings = Mappings::default();
+        each_line(&*self.commands, &command, |line| mappings.line(line, &mut found)).await?;
+        let nonsense = |problem| CommandError::Nonsense { command: command.to_string(), problem };
+        Ok(mappings.end().map_err(nonsense)?)
     }
+}
 
-    /// Reads what the tool prints. Its output is dropped, which ends it, as soon as something is wrong.
-    async fn hand_on(
-        &self,
-        command: &Command,
-        mut text: Receiver<Vec<u8>>,
-        chunk_bytes: u64,
-        found: &Sender<Vec<Range<u64>>>,
-    ) -> Result<()> {
-        let nonsense = |problem| Error::Command(CommandError::Nonsense { command: command.to_string(), problem });
-        let (at_once, in_all) = PATIENCE;
-        let (mut mappings, end) = (Mappings::default(), Instant::now() + in_all);
-        loop {
-            let piece = text.recv().await;
-            let is_last = piece.is_none();
-            let chunks = match piece {
-                Some(piece) => mappings.take(&piece).map_err(nonsense)?,
-                None => std::mem::take(&mut mappings).end().map_err(nonsense)?.into_iter().collect(),
-            };
-            let bytes =
-                |chunks: Range<u64>| chunks.start.saturating_mul(chunk_bytes)..chunks.end.saturating_mul(chunk_bytes);
-            let ranges: Vec<Range<u64>> = chunks.into_iter().map(bytes).collect();
-            if !ranges.is_empty() {
-                let Ok(sent) = timeout_at(end.min(Instant::now() + at_once), found.send(ranges)).await else {
-                    let problem = format!(
-                        "nobody took what was found within {} s, or all of it within {} s; ask again from where it ended",
-                        at_once.as_secs(),
-                        in_all.as_secs()
-                    );
-                    return Err(Error::Unavailable { problem });
-                };
-                if sent.is_err() {
-                    return Ok(());
-                }
-            }
-            if self.detached.is_closed() {
-                return Err(Error::Unavailable {
-                    problem: String::from("the node is ending; ask again from where it ended"),
-                });
-            }
-            if is_last {
-                return Ok(());
-            }
-        }
+fn given_up() -> Error {
+    Error::Unavailable { problem: String::from("the node is ending, or nobody waits for it; ask again") }
+}
+
+fn lost(pool: &str) -> Error {
+    Error::Unavailable {
+        problem: format!(
+            "another program released the snapshot of the metadata of {pool} while it was read; ask again"
+        ),
     }
 }
 
 /// Its number within its pool.
 fn number((group, logical): (&Arc<VolumeGroup>, &LogicalVolume)) -> Result<u64> {
-    logical.thin.as_ref().map(|thin| thin.device_id).ok_or_else(|| not_in_a_pool(group, logical))
+    let thin = logical.thin.as_ref().ok_or_else(|| not_in_a_pool(group, logical))?;
+    if logical.has_external_origin() {
+        return Err(Error::precondition(format!(
+            "{}/{} shows another volume where its pool holds nothing (lvmthin(7), external origin), so its pool does not \
+             know all of it",
+            group.name, logical.name
+        )));
+    }
+    Ok(thin.device_id)
 }
 
 fn not_in_a_pool(group: &VolumeGroup, logical: &LogicalVolume) -> Error {
@@ -201,4 +260,11 @@ fn not_in_a_pool(group: &VolumeGroup, logical: &LogicalVolume) -> Error {
 
 fn pool_of<'g>(group: &'g VolumeGroup, logical: &LogicalVolume) -> Result<&'g LogicalVolume> {
     group.pool_of(logical).ok_or_else(|| not_in_a_pool(group, logical))
+}
+
+/// Bytes of the pieces in which its pool hands out room.
+pub(in crate::node) fn chunk_of(origin: &Origin) -> Result<u64> {
+    let pool = pool_of(&origin.group, &origin.logical)?;
+    let pool = pool.pool.as_ref().ok_or_else(|| not_in_a_pool(&origin.group, &origin.logical))?;
+    Ok(pool.chunk_bytes)
 }

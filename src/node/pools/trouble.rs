@@ -132,7 +132,7 @@ mod tests {
             total_data: 10,
             used_metadata: 700,
             total_metadata: 1_000,
-            has_metadata_snapshot: false,
+            metadata_snapshot: None,
         }
     }
 

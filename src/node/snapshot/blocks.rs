@@ -4,45 +4,53 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{self, Receiver};
-use tokio::task::JoinHandle;
-
 use super::VolumeSnapshot;
 use crate::csi::request::blocks::BlocksOf;
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::node::pools::blocks::Asked;
+use crate::node::pools::blocks::{Asked, chunk_of};
 use crate::node::pools::cut::Origin;
+use crate::node::units::Units;
 
-/// The ranges that were asked for, as they are found.
+/// Pieces of a pool that are told apart: with more, neighbours count as one. A bit each, 8 MiB; with the least piece, of 64 KiB,
+/// it is for 4 TiB.
+const MOST_UNITS: u64 = 64 << 20;
+
+/// The ranges that were asked for. All are known before the first is told, so who takes them slowly holds up nobody: neither the
+/// pool, whose metadata grows while it is read, nor others who ask.
 pub struct Blocks {
     /// Bytes of the volume.
     pub bytes: u64,
-    start: u64,
-    found: Receiver<Vec<Range<u64>>>,
-    /// Reads them; ends soon after this is dropped.
-    reading: Option<JoinHandle<Result<()>>>,
+    at: u64,
+    found: Units,
 }
 
+#[cfg(test)]
 impl Blocks {
-    /// The next ranges, bytes, in ascending order, from where they were asked for on; nothing when there are no more. Without
-    /// an error before that, all were told.
-    pub async fn next(&mut self) -> Option<Result<Vec<Range<u64>>>> {
-        if let Some(ranges) = self.found.recv().await {
-            let (start, end) = (self.start, self.bytes);
-            let clipped = ranges.into_iter().map(|range| range.start.max(start)..range.end.min(end));
-            return Some(Ok(clipped.filter(|range| !range.is_empty()).collect()));
+    /// Those units of 64 KiB of a volume in which a range lies, from a place on.
+    pub(in crate::node) fn of(bytes: u64, at: u64, ranges: &[Range<u64>]) -> Self {
+        let mut found = Units::none(bytes, 64 << 10);
+        for range in ranges {
+            found.add_touched(range);
         }
-        match self.reading.take()?.await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Err(error)),
-            Err(failure) => Some(Err(Error::Internal { problem: format!("reading the blocks broke off: {failure}") })),
-        }
+        Self { bytes, at, found }
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = Range<u64>;
+
+    /// The next range, bytes, in ascending order, from where they were asked for on.
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.found.next(self.at)?;
+        let range = found.start.max(self.at)..found.end.min(self.bytes);
+        self.at = range.end;
+        (!range.is_empty()).then_some(range)
     }
 }
 
 impl Node {
-    /// The blocks of a snapshot that are asked for.
+    /// The blocks of a snapshot that are asked for. When this is dropped, or the node is told to end, the reading ends.
     pub async fn snapshot_blocks(self: &Arc<Self>, wanted: &BlocksOf) -> Result<Blocks> {
         let target = self.thin_snapshot(&wanted.snapshot).await?;
         let bytes = target.bytes();
@@ -75,10 +83,20 @@ impl Node {
             }
         };
         let asked = Asked { base, origin: origin(target) };
-        let (sender, found) = mpsc::channel(4);
-        let node = Arc::clone(self);
-        let reading = self.detached.spawn(async move { node.blocks(&asked, sender).await });
-        Ok(Blocks { bytes, start: wanted.start, found, reading: Some(reading) })
+        let chunk = chunk_of(&asked.origin)?;
+        let unit = chunk.saturating_mul(bytes.div_ceil(chunk).div_ceil(MOST_UNITS).max(1));
+        let (node, unwanted) = (Arc::clone(self), self.stop.child_token());
+        let _unwanted_when_dropped = unwanted.clone().drop_guard();
+        // What is held for it is given back in any case.
+        let reading = self.detached.spawn(async move {
+            let mut found = Units::none(bytes, unit);
+            let read = node.blocks(&asked, &unwanted, |range| found.add_touched(&range)).await;
+            read.map(|()| found)
+        });
+        let found = reading
+            .await
+            .map_err(|failure| Error::Internal { problem: format!("reading the blocks broke off: {failure}") })?;
+        Ok(Blocks { bytes, at: wanted.start, found: found? })
     }
 
     async fn thin_snapshot(&self, id: &str) -> Result<VolumeSnapshot> {

@@ -24,7 +24,7 @@ impl Node {
     }
 
     async fn create_snapshot_locked(&self, logical_name: &str, name: &str, source: &str) -> Result<VolumeSnapshot> {
-        let view = self.groups.read().await?;
+        let view = self.without_broken_off(self.groups.read().await?, logical_name).await?;
         if let Some(snapshot) = VolumeSnapshot::find(&view, logical_name)? {
             return self.existing_snapshot(snapshot, name, source).await;
         }

@@ -31,7 +31,7 @@ impl Node {
     }
 
     async fn delete_snapshot_locked(&self, name: &str) -> Result<()> {
-        let view = self.groups.read().await?;
+        let view = self.without_broken_off(self.groups.read().await?, name).await?;
         let Some(snapshot) = VolumeSnapshot::find(&view, name)? else {
             self.flush_deleted(&view, name).await?;
             return self.why_no_snapshot(&view, name).await.map_or(Ok(()), Err);

@@ -106,13 +106,13 @@ fn is_due(before: u64, used: u64, total: u64) -> bool {
 impl Node {
     async fn guard(&self, snapshot: &mut Watched) {
         let (group, name) = (&snapshot.group, &snapshot.name);
+        let may_try = snapshot.retry.is_none_or(|retry| retry <= Instant::now());
         match self.kernel.snapshot_status(&snapshot.uuid).await {
             Ok(Some(SnapshotStatus::Kept { used_sectors, total_sectors })) => {
                 // The first look has nothing to compare with.
                 let before = std::mem::replace(&mut snapshot.used_sectors, used_sectors);
                 let before = if before == 0 { used_sectors } else { before };
-                let may_try = !snapshot.is_enough && snapshot.retry.is_none_or(|retry| retry <= Instant::now());
-                if !is_due(before, used_sectors, total_sectors) || !may_try {
+                if !is_due(before, used_sectors, total_sectors) || snapshot.is_enough || !may_try {
                     return;
                 }
                 match self.grow_reserve(group, name, total_sectors).await {
@@ -123,10 +123,16 @@ impl Node {
                     }
                 }
             }
-            Ok(Some(SnapshotStatus::Lost)) if !snapshot.is_lost => {
-                snapshot.is_lost = true;
-                tracing::error!(group, snapshot = name, "a snapshot was full and has lost what it held");
-            }
+            Ok(Some(SnapshotStatus::Lost)) if !snapshot.is_lost && may_try => match self.note_lost(group, name).await {
+                Ok(()) => {
+                    snapshot.is_lost = true;
+                    tracing::error!(group, snapshot = name, "a snapshot was full and has lost what it held");
+                }
+                Err(error) => {
+                    snapshot.retry = Some(Instant::now() + RETRY);
+                    tracing::warn!(%error, group, snapshot = name, "could not note that a snapshot is lost");
+                }
+            },
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, group, snapshot = name, "could not ask device-mapper about a snapshot");
@@ -182,7 +188,7 @@ impl Node {
     pub(in crate::node) async fn lost_snapshots(&self, volume: &Volume) -> Result<Vec<Condition>> {
         let mut conditions = Vec::new();
         for snapshot in volume.snapshots().filter(|logical| SnapshotTags::parse(&logical.tags).is_some()) {
-            if self.snapshot_status(&volume.group, snapshot).await?.is_some_and(|status| !status.is_whole()) {
+            if !self.is_kept(&volume.group, snapshot).await? {
                 conditions.push(Condition {
                     severity: Severity::Degraded,
                     reason: "SnapshotLost",

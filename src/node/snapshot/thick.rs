@@ -9,6 +9,7 @@ use crate::host::kernel::SnapshotStatus;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::fits_device_mapper;
+use crate::lvm::tags::snapshot::{LOST, SnapshotTags};
 use crate::lvm::tags::{KIND_VOLUME, deleting_tag, name_tag};
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
@@ -24,14 +25,15 @@ impl Node {
             return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
         }
         let turn = self.writer.turn(group).await;
-        let view = self.groups.read().await?;
+        let mut view = self.groups.read().await?;
+        if let Some((there, left)) = view.logical_volume_in(group, name) {
+            self.make_way(&turn, there, left, tags).await?;
+            view = self.groups.read().await?;
+        }
         let Some(volume) = Volume::find(&view, origin)?.filter(|now| now.logical.uuid == volume.logical.uuid) else {
             return Err(self.missing(&view, origin).await);
         };
         volume.ensure_writable()?;
-        if let Some(logical) = volume.group.logical_volume(name) {
-            self.make_way(&turn, &volume.group, logical, tags).await?;
-        }
         let class = self.class(&volume.tags.class);
         let reserve = class.as_ref().map_or_else(Default::default, |class| class.snapshot_reserve);
         let extents = reserve.extents(volume.logical.extents, volume.group.extent_bytes).max(1);
@@ -99,7 +101,8 @@ impl Node {
         Ok(())
     }
 
-    /// Whether the snapshot holds what its volume held. One that is not active was whole when it was last.
+    /// Whether the snapshot holds what its volume held. One that is not active, and of which nothing else is noted, was whole
+    /// when it was last.
     pub(in crate::node) async fn is_whole(&self, snapshot: &VolumeSnapshot) -> Result<bool> {
         self.is_kept(&snapshot.group, &snapshot.logical).await
     }
@@ -113,10 +116,44 @@ impl Node {
     pub(in crate::node) async fn ensure_readable(&self, origin: &Origin) -> Result<()> {
         let (group, logical) = (&origin.group, &origin.logical);
         let is_whole = match self.snapshot_status(group, logical).await? {
+            Some(SnapshotStatus::Lost) => {
+                self.note_lost(&group.name, &logical.name).await?;
+                false
+            }
             Some(status) => status.is_whole(),
             None => logical.thin.is_some(),
         };
         if is_whole { Ok(()) } else { Err(lost(origin)) }
+    }
+
+    /// Remembers of the snapshots of a volume which of them are lost, before it becomes inactive and nobody knows.
+    pub(in crate::node) async fn note_lost_of(&self, volume: &Volume) -> Result<()> {
+        for snapshot in volume.snapshots() {
+            if self.snapshot_status(&volume.group, snapshot).await? == Some(SnapshotStatus::Lost) {
+                self.note_lost(&volume.group.name, &snapshot.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers that a snapshot is lost: the kernel tells of it only while it is active.
+    pub(in crate::node) async fn note_lost(&self, group: &str, name: &str) -> Result<()> {
+        let turn = self.writer.turn(group).await;
+        let to_note = |view: &View| {
+            let (group, logical) = view.logical_volume_in(group, name)?;
+            let is_to = SnapshotTags::parse(&logical.tags).is_some_and(|tags| !tags.lost);
+            is_to.then(|| Arc::clone(group))
+        };
+        let Some(there) = to_note(&*self.groups.read().await?) else { return Ok(()) };
+        let noted = self.writer.change_tags(&turn, &there, name, &[String::from(LOST)], &[]).await;
+        drop(turn);
+        self.reaper.changed(group);
+        let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&there));
+        if to_note(&*after?).is_some() {
+            noted?;
+            return Err(Error::Internal { problem: format!("{group}/{name} took no tag") });
+        }
+        flushed
     }
 
     /// What the kernel says of a thick snapshot; nothing while it is not active, or is none.
@@ -132,7 +169,10 @@ impl Node {
         status.map_err(|source| Error::kernel("could not ask device-mapper about a snapshot", source))
     }
 
-    async fn is_kept(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<bool> {
+    pub(super) async fn is_kept(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<bool> {
+        if SnapshotTags::parse(&logical.tags).is_some_and(|tags| tags.lost) {
+            return Ok(false);
+        }
         Ok(self.snapshot_status(group, logical).await?.is_none_or(SnapshotStatus::is_whole))
     }
 }

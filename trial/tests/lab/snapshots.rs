@@ -2,7 +2,7 @@
 
 #[test]
 fn snapshots_and_copies_hold_what_their_source_held() {
-    quarry_trial::checks::test("snapshots", &["snapshots", "copies", "blocks"]).unwrap();
+    quarry_trial::checks::test("snapshots", &["snapshots", "copies", "blocks", "pool-metadata"]).unwrap();
 }
 
 #[test]

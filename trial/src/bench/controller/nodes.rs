@@ -118,8 +118,8 @@ impl Shared {
         let identity = Identity { driver: DRIVER.into(), topology: name.clone(), name, max_volumes: 0 };
         let (detached, stop) = (TaskTracker::new(), CancellationToken::new());
         let backups = Backups::in_folder("/nonexistent");
-        let classes = Arc::clone(&self.classes);
-        let node = Node::new(identity, classes, Arc::<Seat>::clone(&seat), seat, backups, detached.clone());
+        let (classes, commands) = (Arc::clone(&self.classes), Arc::<Seat>::clone(&seat));
+        let node = Node::new(identity, classes, commands, seat, backups, detached.clone(), stop.clone());
         let incoming = server::accept(listener, self.material.clone(), DRIVER, stop.clone());
         let observe = ObserveLayer::new(Arc::clone(&self.metrics));
         let server =

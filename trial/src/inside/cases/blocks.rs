@@ -12,6 +12,7 @@ use quarry::csi::v1;
 use quarry::csi::v1::plugin_capability::{Type, service};
 use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, OutOfRange};
 
+use super::pool_metadata::is_held;
 use super::snapshots::{copy, end, forget, of_snapshot, snapshot};
 use crate::client::block;
 use crate::inside::check::{Ground, MIB, Volume, answered, lvm, refused, run, write_at};
@@ -24,7 +25,6 @@ cases! {
     "changed blocks go on from where they were cut off" => resumed,
     "no message has more blocks than are asked for, and an empty snapshot has none" => messages,
     "blocks of what is missing, thick or of another volume are refused" => refusals,
-    "a snapshot of the metadata that a killed process left does not stay" => left_behind,
     "the blocks of a pool that is not active are told, and two at a time can ask" => inactive,
 }
 
@@ -97,7 +97,11 @@ async fn changed(
     Ok(found)
 }
 
-async fn allocated(ground: &Ground, of: &v1::Snapshot, (start, most): (u64, i32)) -> Result<Vec<Vec<Range<u64>>>> {
+pub(super) async fn allocated(
+    ground: &Ground,
+    of: &v1::Snapshot,
+    (start, most): (u64, i32),
+) -> Result<Vec<Vec<Range<u64>>>> {
     let request = v1::GetMetadataAllocatedRequest {
         snapshot_id: of.snapshot_id.clone(),
         starting_offset: i64::try_from(start)?,
@@ -341,33 +345,6 @@ async fn refusals(ground: &Ground) -> Result<()> {
     end(group)
 }
 
-/// Whether a snapshot of the pool's metadata is held.
-fn is_metadata_held() -> Result<bool> {
-    let status = run(&["dmsetup", "status", "own-quarry--thin-tpool"])?;
-    // The seventh word: where it is, or nowhere.
-    Ok(status.split_whitespace().nth(6).context("no status")? != "-")
-}
-
-async fn left_behind(ground: &Ground) -> Result<()> {
-    let group = ground.group("own", 300)?;
-    let source = ground.volume_in("thin", "own", "source", 16, block()).await?;
-    source.stage().await?;
-    write_at(&source.publish("user").await?, 1 << 20, &[1; 4096])?;
-    let taken = snapshot(ground, &source, &ground.name("snap")).await?;
-    let leave = || run(&["dmsetup", "message", "own-quarry--thin-tpool", "0", "reserve_metadata_snap"]);
-    leave()?;
-    ensure!(is_metadata_held()?);
-    let found = allocated(ground, &taken, (0, 0)).await?.concat();
-    ensure!(found.len() == 1 && found[0] == (1 << 20..(1 << 20) + (64 << 10)), "{found:?}");
-    ensure!(!is_metadata_held()?, "it stays after the reading");
-    leave()?;
-    ground.crash().await?;
-    crate::inside::check::eventually("it is released at the start", || async { Ok(!is_metadata_held()?) }).await?;
-    forget(ground, &taken).await?;
-    source.remove().await?;
-    end(group)
-}
-
 async fn inactive(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 400)?;
     let (source, device, [before, after]) = changed_volume(ground).await?;
@@ -384,7 +361,7 @@ async fn inactive(ground: &Ground) -> Result<()> {
     );
     let (one, two, three) = tokio::join!(calls.0, calls.1, calls.2);
     ensure!(one?.concat() == delta.concat() && !two?.is_empty() && three? == delta);
-    ensure!(!is_metadata_held()?);
+    ensure!(!is_held()?);
     forget(ground, &before).await?;
     forget(ground, &after).await?;
     source.remove().await?;

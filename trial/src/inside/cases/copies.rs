@@ -22,6 +22,8 @@ cases! {
     "a copy of the used blocks of a thick volume that is written to has every file, and is sound" => used_thick,
     "a copy of the used blocks of a thin volume that is written to has every file, and is sound" => used_thin,
     "a copy of the used blocks into a thin pool has every file, and is sound" => used_into_thin,
+    "the used blocks of ext4 made with other options are all it needs, also those of a copy" => ext4_options,
+    "the used blocks of xfs made with other options are all it needs, also those of a copy" => xfs_options,
     "of a file system that was cut off all blocks are copied" => cut_off,
     "a raw copy shows nothing of what was on its blocks before" => raw_shows_nothing,
     "a copy goes on after a crash where it was" => goes_on,
@@ -177,6 +179,68 @@ async fn used_blocks_of(ground: &Ground, [class, target]: [&str; 2], file_system
     end_whole(made, &held, file_system).await?;
     forget(ground, &taken).await?;
     source.remove().await?;
+    end(group)
+}
+
+async fn ext4_options(ground: &Ground) -> Result<()> {
+    for options in [
+        "-O ^64bit,^metadata_csum,^orphan_file -b 1024",
+        "-O ^flex_bg,^resize_inode,^dir_index,^huge_file,^sparse_super -b 4096 -I 256",
+    ] {
+        used_blocks_with(ground, "ext4", options, 320).await.context(options)?;
+    }
+    Ok(())
+}
+
+async fn xfs_options(ground: &Ground) -> Result<()> {
+    for (options, mib) in [
+        ("-m reflink=0,rmapbt=0,bigtime=0 -i sparse=0,nrext64=0 -d noalign -s size=4096", 320),
+        // Stripes need a larger log.
+        ("-m finobt=0,inobtcount=0,reflink=0 -d su=64k,sw=4", 700),
+    ] {
+        used_blocks_with(ground, "xfs", options, mib).await.context(options)?;
+    }
+    Ok(())
+}
+
+/// Of a volume of so many MiB, and of a copy of it.
+async fn used_blocks_with(ground: &Ground, file_system: &str, options: &str, mib: u16) -> Result<()> {
+    let (group, bytes) = (ground.group("own", u64::from(mib) * 9 / 4 + 40)?, i64::from(mib) * MIB);
+    spoil("own")?;
+    let mut wanted = ground.request("left", &ground.name("source"), bytes, mounted(file_system));
+    wanted.parameters.insert(String::from("mkfsOptions"), options.to_owned());
+    let source = ground.volume_from(wanted, "own").await?;
+    source.stage().await?;
+    let folder = source.publish("user").await?;
+    populate(&folder)?;
+    // Deleted, but as long as it is open its blocks are used.
+    let open = fs::File::create_new(folder.join("open"))?;
+    open.write_all_at(&vec![7; 3 << 20], 0)?;
+    open.sync_all()?;
+    fs::remove_file(folder.join("open"))?;
+    let held = contents(&folder)?;
+    let copied = async |of: &Volume<'_>| {
+        let taken = snapshot(ground, of, &ground.name("snap")).await?;
+        let mut wanted = request(ground, "left", of_snapshot(&taken), bytes, of.capability.clone());
+        wanted.parameters.insert(String::from("mkfsOptions"), options.to_owned());
+        let made = ground.volume_from(wanted, "own").await?;
+        let (copied, all) = planned(ground, &made)?;
+        ensure!(copied < all / 2, "{copied} of {all} bytes were copied");
+        forget(ground, &taken).await?;
+        anyhow::Ok(made)
+    };
+    let made = copied(&source).await.context("of the source")?;
+    drop(open);
+    source.remove().await?;
+    made.stage().await?;
+    ensure!(contents(&made.publish("user").await?)? == held, "not what was there");
+    // Its UUID is another one now.
+    let second = copied(&made).await.context("of the copy")?;
+    made.unpublish(&made.target("user")?).await?;
+    made.unstage().await?;
+    ensure_sound(&made, file_system)?;
+    made.remove().await?;
+    end_whole(second, &held, file_system).await?;
     end(group)
 }
 

@@ -34,6 +34,7 @@ mod lvm_failures;
 mod metrics;
 mod names;
 mod paths;
+mod pool_metadata;
 mod pools;
 mod restart;
 mod sizes;
@@ -67,6 +68,7 @@ pub fn themes() -> Vec<Theme> {
         theme("group-snapshots", group_snapshots::cases()),
         theme("copies", copies::cases()),
         theme("blocks", blocks::cases()),
+        theme("pool-metadata", pool_metadata::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),

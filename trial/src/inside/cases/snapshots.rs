@@ -299,9 +299,23 @@ async fn lost(ground: &Ground) -> Result<()> {
     let taken = snapshot(ground, &source, &ground.name("snap")).await?;
     fill(&device)?;
     let list = v1::ListSnapshotsRequest { snapshot_id: taken.snapshot_id.clone(), ..Default::default() };
-    let listed = answered(ground.client().controller.list_snapshots(list).await)?;
-    let found = listed.entries.first().and_then(|entry| entry.snapshot.as_ref()).context("it is not listed")?;
-    ensure!(!found.ready_to_use, "it counts as usable though it is lost");
+    let is_usable = async || {
+        let listed = answered(ground.client().controller.list_snapshots(list.clone()).await)?;
+        let found = listed.entries.first().and_then(|entry| entry.snapshot.as_ref()).context("it is not listed")?;
+        let get = v1::GetSnapshotRequest { snapshot_id: taken.snapshot_id.clone(), ..Default::default() };
+        let got = answered(ground.client().controller.get_snapshot(get).await)?.snapshot.context("no snapshot")?;
+        ensure!(got.ready_to_use == found.ready_to_use, "{got:?} but {found:?}");
+        anyhow::Ok(got.ready_to_use)
+    };
+    ensure!(!is_usable().await?, "it counts as usable though it is lost");
+    // The kernel tells it only while it is active.
+    source.unpublish(&device).await?;
+    source.unstage().await?;
+    for _ in 0..2 {
+        ensure!(source.device().is_err(), "it is active");
+        ensure!(!is_usable().await?, "it counts as usable since it is not active");
+        ground.crash().await?;
+    }
     let wanted = request(ground, "own", of_snapshot(&taken), 40 * MIB, block());
     let name = wanted.name.clone();
     let answer = ground.client().controller.create_volume(wanted).await;

@@ -46,6 +46,20 @@ impl StandIn {
         ))
     }
 
+    /// Tools for pools that hang until [`StandIn::release`] when they read from a snapshot of a pool's metadata. All may be
+    /// one program that goes by its name.
+    pub fn hanging_thin_tools() -> Result<Self> {
+        let (real, hang) = (Path::new(FOLDER).join("thin"), Path::new(FOLDER).join("hang"));
+        fs::create_dir_all(&real)?;
+        for tool in ["thin_dump", "thin_delta", "thin_check", "thin_repair", "thin_ls"] {
+            fs::copy(fs::canonicalize(Path::new("/usr/sbin").join(tool))?, real.join(tool)).context(tool)?;
+        }
+        fs::write(&hang, "")?;
+        let (real, hang) = (real.display(), hang.display());
+        let wait = format!("case \"$*\" in *--metadata-snap*) while [ -e {hang} ]; do sleep 0.05; done;; esac");
+        Self::program("/usr/sbin/thin_dump", &format!("{wait}\nexec {real}/${{0##*/}} \"$@\""))
+    }
+
     /// A program that does nothing but what the script's lines say.
     pub fn program(program: &str, lines: &str) -> Result<Self> {
         Self::put(Path::new(program), &format!("#!/bin/sh\n{lines}\n"), 0o755)

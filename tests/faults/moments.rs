@@ -1,0 +1,74 @@
+//! A copy whose source goes on while it is made, or before its making is tried again.
+
+use std::time::Duration;
+
+use quarry::lvm::tags::KIND_COPY_SOURCE;
+use quarry::lvm::writer::Activation;
+use tokio::time::timeout;
+use tonic::Code;
+
+use crate::call::Call::{self, Copy, Create, Publish, Stage, Write};
+use crate::call::From;
+use crate::call::Use::Mount;
+use crate::observation::{Text, file_system_on, text_on};
+use crate::orchestrator::Orchestrator;
+use crate::seat::Bench;
+
+const PVC: &str = "pvc-1";
+const COPY: &str = "pvc-2";
+const MAKE: Call = Copy(COPY, "fast", 2, From::Volume(PVC));
+const SOON: Duration = Duration::from_secs(1);
+
+/// A copy of a volume that nobody had used, whose process ended when a command with that text was about to run; then the
+/// volume is used.
+async fn broken_off(hanging: &str) -> Orchestrator {
+    let mut orchestrator = Orchestrator::new(&Bench::new(None));
+    orchestrator.perform(Create(PVC, "thin", 2)).await;
+    orchestrator.bench.hang_commands_with(Some(hanging));
+    assert!(timeout(SOON, orchestrator.once(MAKE)).await.is_err());
+    orchestrator.restart();
+    orchestrator.bench.hang_commands_with(None);
+    for call in [Stage(PVC, Mount), Publish(PVC, "one", Mount), Write("one")] {
+        orchestrator.perform(call).await;
+    }
+    orchestrator
+}
+
+fn tags(orchestrator: &Orchestrator) -> Vec<String> {
+    orchestrator.bench.machine().volume("vg", COPY).unwrap().tags.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_tagged_with_what_its_source_held_at_the_moment_that_is_copied() {
+    // What is read was made, and the copy was not.
+    let orchestrator = broken_off(&format!("--name {COPY} ")).await;
+    orchestrator.once(MAKE).await.unwrap();
+    let of_files: Vec<String> = tags(&orchestrator).into_iter().filter(|tag| tag.starts_with("quarry.fs=")).collect();
+    assert_eq!(of_files, Vec::<String>::new());
+    let machine = orchestrator.bench.machine();
+    let copy = machine.volume("vg", COPY).unwrap();
+    assert_eq!((text_on(&machine, "vg", copy), file_system_on(&machine, "vg", copy)), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_made_anew_when_what_is_read_is_of_another_moment_than_its_tags() {
+    // The copy was made, and not filled; what was to be read is taken away.
+    let orchestrator = broken_off("--deltag quarry.unfinished").await;
+    assert!(tags(&orchestrator).contains(&String::from("quarry.unfinished")));
+    let node = &orchestrator.node;
+    let view = node.groups.read().await.unwrap();
+    let group = view.group("vg").unwrap();
+    let read = group.logical_volumes.iter().find(|logical| logical.tags.iter().any(|tag| tag == KIND_COPY_SOURCE));
+    let (turn, names) = (node.writer.turn("vg").await, [read.unwrap().name.clone()]);
+    node.writer.remove(&turn, group, &names, Activation::default()).await.unwrap();
+    drop(turn);
+    let refused = orchestrator.once(MAKE).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("delete the copy and make it anew"), "{refused}");
+    orchestrator.start_reaper_after(Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    orchestrator.once(MAKE).await.unwrap();
+    assert!(tags(&orchestrator).contains(&String::from("quarry.fs=ext4")));
+    let machine = orchestrator.bench.machine();
+    assert_eq!(text_on(&machine, "vg", machine.volume("vg", COPY).unwrap()), Some(Text::First));
+}
