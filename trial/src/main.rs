@@ -90,7 +90,11 @@ fn main() -> anyhow::Result<()> {
         }
         Trial::PowerCuts(options) => {
             let report = power_cuts::run(&options)?;
-            println!("{} cuts, {} violations, seed {}", report.cuts, report.violations, report.seed);
+            println!(
+                "{} cuts, {} of them while the pool was about to grow, {} growths of it, {} kills of the node alone, {} violations, \
+                 seed {}",
+                report.cuts, report.cuts_of_growths, report.growths, report.kills, report.violations, report.seed
+            );
             ensure!(report.violations == 0, "something did not survive a power cut");
             Ok(())
         }

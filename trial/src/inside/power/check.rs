@@ -1,8 +1,10 @@
 //! What must hold after the power came back, by the journal.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use quarry::lvm::names::snapshot_name;
@@ -16,6 +18,7 @@ use crate::inside::leftovers;
 use crate::inside::power::caller::Caller;
 use crate::inside::power::journal::Journal;
 use crate::inside::power::ledger::{Call, Entry, Existence, Volume};
+use crate::inside::power::pool_watch::PoolWatch;
 use crate::inside::power::records::{self, Record};
 
 /// What the check is told.
@@ -26,13 +29,22 @@ pub struct Options {
     /// The journal
     #[arg(long)]
     log: PathBuf,
+    /// The machine has not gone down since the last entry, only the node has
+    #[arg(long)]
+    same_boot: bool,
     /// Delete everything at the end, and see that nothing is left
     #[arg(long)]
     empty: bool,
+    /// And take away the thin pool then
+    #[arg(long, requires = "empty")]
+    without_pool: bool,
 }
 
 /// How the names of volumes end that only a check makes, of snapshots.
 const OF_CHECK: &str = "-check";
+
+/// How long a write may take; more than what was held back may stay so.
+const WRITE_LIMIT: Duration = Duration::from_secs(15);
 
 /// What was checked and what was wrong.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -44,6 +56,8 @@ pub struct Findings {
     pub records: u64,
     /// Calls that were cut off and tried again.
     pub retried: u64,
+    /// How often the thin pool has grown since the last findings.
+    pub growths: u64,
 }
 
 impl Findings {
@@ -52,20 +66,25 @@ impl Findings {
         self.volumes += other.volumes;
         self.records += other.records;
         self.retried += other.retried;
+        self.growths += other.growths;
     }
 }
 
 /// Checks and prints the findings as one line of JSON.
 pub async fn run(options: &Options) -> Result<()> {
     let journal = Arc::new(Journal::open(&options.log)?);
-    journal.write(&Entry::Boot)?;
+    if !options.same_boot {
+        journal.write(&Entry::Boot)?;
+    }
     let client = Client::connect(&options.place.socket).await?;
     let caller = Caller::new(client, journal, options.place.kubelet.clone());
     let mut findings = Findings::default();
     if let Err(error) = check(options, &caller, &mut findings).await {
         findings.violations.push(format!("{error:#}"));
     }
-    findings.violations.extend(caller.journal.ledger().problems);
+    let ledger = caller.journal.ledger();
+    findings.violations.extend(ledger.problems);
+    findings.growths = ledger.growths;
     println!("{}", serde_json::to_string(&findings)?);
     caller.journal.write(&Entry::Reported)
 }
@@ -119,8 +138,16 @@ async fn check(options: &Options, caller: &Caller, findings: &mut Findings) -> R
             findings.violations.extend(leftovers::files_in(&targets)?);
         }
     }
+    findings.violations.extend(leftovers::pool::problems(group).await?);
     findings.violations.extend(leftovers::suspended().await?);
     findings.violations.extend(leftovers::metadata(group).await?);
+    let pool = PoolWatch::new(group);
+    pool.look(&caller.journal).await?;
+    if options.without_pool {
+        // The next work makes one anew.
+        leftovers::pool::remove(group)?;
+        pool.look(&caller.journal).await?;
+    }
     Ok(())
 }
 
@@ -245,10 +272,23 @@ fn wrong_snapshots(listed: &BTreeMap<String, u64>, known: &BTreeMap<String, Volu
     wrong
 }
 
+/// Whether a file can be made in a file system: not while it is frozen, or its device suspended.
+async fn takes_writes(target: &Path) -> bool {
+    let file = target.join("probe");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread that nobody waits for: it may never end.
+    std::thread::spawn(move || tell.send(fs::write(&file, "").and_then(|()| fs::remove_file(&file)).is_ok()));
+    tokio::time::timeout(WRITE_LIMIT, told).await.is_ok_and(|told| told.unwrap_or(false))
+}
+
 async fn read_back(caller: &Caller, name: &str, volume: &Volume, findings: &mut Findings) -> Result<()> {
     let Some(kind) = volume.kind else { bail!("nothing is known of its kind") };
     for call in [Call::Stage, Call::Publish] {
         caller.insist(name, &call).await?;
+    }
+    if !kind.is_block() && !takes_writes(&caller.target(name)).await {
+        findings.violations.push(format!("{name} ({kind:?}): nothing can be written to it, as if it were frozen"));
+        return Ok(());
     }
     let (target, records) = (caller.target(name), volume.records.clone());
     let wrong = tokio::task::spawn_blocking(move || records::wrong(kind, &target, &records)).await??;
