@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use clap::Parser;
+use quarry_trial::inside::cases::at_random;
 use quarry_trial::inside::power::{check, workload};
 use quarry_trial::inside::step::{self, Step};
 use quarry_trial::kubernetes::background;
@@ -38,6 +39,8 @@ enum Trial {
     PowerCuts(power_cuts::Options),
     /// Many clients at random on a few volumes; a model decides which answers are legal
     Races(races::Options),
+    /// Random states of real LVM, in each of which all capacity must be there, and not an extent more
+    Capacity(at_random::Options),
     /// Installs Quarry in the cluster that `quarry-lab cluster up` keeps
     Install {
         /// How many workers it has
@@ -57,6 +60,14 @@ enum Inside {
         #[arg(long)]
         results: String,
         themes: Vec<String>,
+    },
+    /// Tries capacities
+    Capacity {
+        /// Where the node's log goes
+        #[arg(long)]
+        results: String,
+        #[command(flatten)]
+        options: at_random::Options,
     },
     /// The measuring half of `bench`
     Bench(inside::bench::Flags),
@@ -104,12 +115,14 @@ fn main() -> anyhow::Result<()> {
             ensure!(report.violations.is_empty(), "some answers were illegal, or something was left behind");
             Ok(())
         }
+        Trial::Capacity(options) => checks::capacity(&options, &site::target_folder()?.join("check/capacity")),
         Trial::Install { workers } => background::install(workers),
         Trial::Inside(inside) => runtime(&inside)?.block_on(async {
             match inside {
                 Inside::Bench(flags) => inside::bench::run(&flags).await,
                 Inside::Step(step) => step::run(step).await,
                 Inside::Cases { results, themes } => inside::check::check(&themes, &results).await,
+                Inside::Capacity { results, options } => inside::check::capacity(&options, &results).await,
                 Inside::Workload(options) => workload::run(&options).await,
                 Inside::Check(options) => check::run(&options).await,
                 Inside::Races(options) => inside::races::run(&options).await,

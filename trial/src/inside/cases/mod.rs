@@ -41,6 +41,8 @@ mod snapshots;
 mod targets;
 mod users;
 
+pub use capacity::at_random;
+
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use quarry::csi::v1::volume_capability::access_mode::Mode;
