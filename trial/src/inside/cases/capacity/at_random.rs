@@ -11,7 +11,10 @@ use self::state::State;
 use super::super::capacity_of;
 use super::super::snapshots::{of_snapshot, request};
 use crate::client::block;
-use crate::inside::check::{Ground, answered, eventually, refused};
+use crate::inside::check::{Ground, MIB, Volume, answered, eventually, refused};
+
+/// Bytes of the largest piece of a pool: what is smaller is counted as a whole piece, and grows by less than is counted.
+const LARGEST_PIECE: i64 = 16 * MIB;
 
 /// How much is tried.
 #[derive(Debug, Clone, clap::Args)]
@@ -89,7 +92,7 @@ async fn exact(ground: &Ground, state: &mut State<'_>, class: &str, tried: &mut 
             tried.restored += 1;
             ground.volume_from(of(most), "own").await.context("a volume of a snapshot")?
         }
-        (2, _) => grown(ground, class, extent, tried).await?,
+        (2, _) => grown(ground, class, (most, extent), tried).await?,
         _ => ground.volume_from(ground.request(class, &ground.name("largest"), most, block()), "own").await?,
     };
     let size = volume.size().await?;
@@ -106,14 +109,15 @@ async fn exact(ground: &Ground, state: &mut State<'_>, class: &str, tried: &mut 
     eventually("the room is back", || async { Ok(capacity_of(ground, class).await? == (most, most)) }).await
 }
 
-/// A volume of the smallest size that was grown to the capacity.
+/// A volume that was grown to the capacity.
 async fn grown<'g>(
     ground: &'g Ground,
     class: &str,
-    extent: i64,
+    (most, extent): (i64, i64),
     tried: &mut Tried,
-) -> Result<crate::inside::check::Volume<'g>> {
-    let volume = ground.volume_from(ground.request(class, &ground.name("grown"), 1, block()), "own").await?;
+) -> Result<Volume<'g>> {
+    let small = most.min(LARGEST_PIECE);
+    let volume = ground.volume_from(ground.request(class, &ground.name("grown"), small, block()), "own").await?;
     let (_, more) = capacity_of(ground, class).await?;
     let too_much = v1::ControllerExpandVolumeRequest {
         volume_id: volume.id.clone(),
