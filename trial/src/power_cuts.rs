@@ -111,20 +111,26 @@ pub fn run(options: &Options) -> Result<Report> {
             eprintln!("kept for a look: {}", trial.generation_folder().display());
         }
         trial.generation += 1;
+        trial.report.seconds = begun.elapsed().as_secs_f64();
+        trial.report.violations = trial.report.descriptions.len();
+        // Hours of cuts are worth something also when the rest does not come.
+        if let Some(output) = &options.output {
+            trial.report.write(output)?;
+        }
     }
     // Succeeds only when nothing was kept.
     fs::remove_dir(&trial.folder).ok();
-    let mut report = trial.report;
-    report.seconds = begun.elapsed().as_secs_f64();
-    report.violations = report.descriptions.len();
-    if let Some(output) = &options.output {
+    Ok(trial.report)
+}
+
+impl Report {
+    fn write(&self, output: &Path) -> Result<()> {
         if let Some(parent) = output.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(output, serde_json::to_string_pretty(&report)? + "\n")
-            .with_context(|| format!("cannot write {}", output.display()))?;
+        fs::write(output, serde_json::to_string_pretty(self)? + "\n")
+            .with_context(|| format!("cannot write {}", output.display()))
     }
-    Ok(report)
 }
 
 struct Trial {

@@ -136,6 +136,15 @@ pub async fn suspended() -> Result<Vec<String>> {
     }
 }
 
+/// Whether a file can be made in a file system within that time: not while it is frozen, or its device suspended.
+pub async fn takes_writes(folder: &Path, limit: Duration) -> bool {
+    let file = folder.join("probe");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread that nobody waits for: it may never end.
+    std::thread::spawn(move || tell.send(fs::write(&file, "").and_then(|()| fs::remove_file(&file)).is_ok()));
+    tokio::time::timeout(limit, told).await.is_ok_and(|told| told.unwrap_or(false))
+}
+
 /// What `vgck` has to say about the group, and how the driver's own reading differs from lvm's.
 pub async fn metadata(group: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();

@@ -28,6 +28,7 @@ mod growth;
 mod health;
 mod hung_lvm;
 mod ids;
+mod judges;
 mod life;
 mod listing;
 mod lvm_failures;
@@ -66,6 +67,7 @@ pub fn themes() -> Vec<Theme> {
         theme("lvm-failures", lvm_failures::cases()),
         theme("snapshots", snapshots::cases()),
         theme("pools", pools::cases()),
+        theme("judges", judges::cases()),
         theme("group-snapshots", group_snapshots::cases()),
         theme("copies", copies::cases()),
         theme("blocks", blocks::cases()),

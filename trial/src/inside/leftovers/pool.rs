@@ -27,15 +27,20 @@ struct Statements {
 pub async fn problems(group: &str) -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
-        let problems = match heard(group) {
-            Ok(None) => return Ok(Vec::new()),
-            Ok(Some(statements)) => wrong(&statements),
-            Err(error) => vec![format!("the pool cannot be asked: {error:#}")],
-        };
+        let problems = problems_now(group);
         if problems.is_empty() || begun.elapsed() > REMOVAL_LIMIT {
             return Ok(problems);
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What is wrong with it at this moment.
+pub fn problems_now(group: &str) -> Vec<String> {
+    match heard(group) {
+        Ok(None) => Vec::new(),
+        Ok(Some(statements)) => wrong(&statements),
+        Err(error) => vec![format!("the pool cannot be asked: {error:#}")],
     }
 }
 

@@ -1,8 +1,7 @@
 //! What must hold after the power came back, by the journal.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -272,21 +271,12 @@ fn wrong_snapshots(listed: &BTreeMap<String, u64>, known: &BTreeMap<String, Volu
     wrong
 }
 
-/// Whether a file can be made in a file system: not while it is frozen, or its device suspended.
-async fn takes_writes(target: &Path) -> bool {
-    let file = target.join("probe");
-    let (tell, told) = tokio::sync::oneshot::channel();
-    // A thread that nobody waits for: it may never end.
-    std::thread::spawn(move || tell.send(fs::write(&file, "").and_then(|()| fs::remove_file(&file)).is_ok()));
-    tokio::time::timeout(WRITE_LIMIT, told).await.is_ok_and(|told| told.unwrap_or(false))
-}
-
 async fn read_back(caller: &Caller, name: &str, volume: &Volume, findings: &mut Findings) -> Result<()> {
     let Some(kind) = volume.kind else { bail!("nothing is known of its kind") };
     for call in [Call::Stage, Call::Publish] {
         caller.insist(name, &call).await?;
     }
-    if !kind.is_block() && !takes_writes(&caller.target(name)).await {
+    if !kind.is_block() && !leftovers::takes_writes(&caller.target(name), WRITE_LIMIT).await {
         findings.violations.push(format!("{name} ({kind:?}): nothing can be written to it, as if it were frozen"));
         return Ok(());
     }
@@ -299,4 +289,42 @@ async fn read_back(caller: &Caller, name: &str, volume: &Volume, findings: &mut 
         caller.insist(name, &Call::GrowOnNode).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(bytes: u64) -> Volume {
+        Volume {
+            existence: Existence::Present,
+            id: Some(format!("{}/{}", crate::site::NODE_NAME, snapshot_name("s"))),
+            bytes,
+            snapshot_of: Some(String::from("v")),
+            ..Volume::default()
+        }
+    }
+
+    fn told(listed: &[(String, u64)], known: Volume) -> usize {
+        wrong_snapshots(&listed.iter().cloned().collect(), &[(String::from("s"), known)].into()).len()
+    }
+
+    #[test]
+    fn an_answered_snapshot_that_is_missing_or_of_another_size_is_told_and_so_is_an_unknown_one() {
+        let known = snapshot(8);
+        let there = (known.id.clone().unwrap(), 8);
+        assert_eq!(told(std::slice::from_ref(&there), known.clone()), 0);
+        assert_eq!(told(&[], known.clone()), 1);
+        assert_eq!(told(&[(there.0.clone(), 4)], known.clone()), 1);
+        assert_eq!(told(&[there, (String::from("n/other"), 8)], known), 1);
+        assert_eq!(told(&[], Volume { existence: Existence::Unknown, ..snapshot(8) }), 0);
+    }
+
+    #[test]
+    fn a_volume_of_another_size_and_one_whose_deletion_was_answered_are_told() {
+        let volume = Volume { existence: Existence::Present, bytes: 8, asked: 8, ..Volume::default() };
+        assert_eq!(wrongly_listed("n/v", 8, &volume), None);
+        assert!(wrongly_listed("n/v", 4, &volume).is_some());
+        assert!(wrongly_listed("n/v", 8, &Volume { existence: Existence::Absent, ..volume }).is_some());
+    }
 }
