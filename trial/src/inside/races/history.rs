@@ -23,7 +23,7 @@ type Way = (State, BTreeSet<usize>);
 /// The illegal answers. After each the search goes on as if that call had not been.
 pub fn illegal(kind: Kind, events: &[Event]) -> Vec<String> {
     let mut problems = busy_for_nothing(events);
-    let tells = |event: &&Event| !is_busy(event) && !(is_held_by_copy(event, events) && !kind.is_thin());
+    let tells = |event: &&Event| !is_busy(event) && (kind.is_thin() || !is_held_by_copy(event, events));
     let events: Vec<&Event> = events.iter().filter(tells).collect();
     let mut moments: Vec<(u64, usize, bool)> = Vec::new();
     for (index, event) in events.iter().enumerate() {

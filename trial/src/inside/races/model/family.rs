@@ -62,18 +62,18 @@ impl Snapshots {
 pub(super) fn after(kind: Kind, state: &State, call: Call, answer: Answer) -> Option<State> {
     let mut next = state.clone();
     match call {
-        Call::Snapshot(index) => next.snapshots.own[index] = made(&state.snapshots.own[index], of(state), answer)?,
+        Call::Snapshot(index) => make(&mut next.snapshots.own[index], of(state), answer)?,
         Call::Group if answer == Answer::Refused(tonic::Code::NotFound) => {
             // Another volume of the group may be missing.
         }
-        Call::Group => next.snapshots.of_group = made(&state.snapshots.of_group, of(state), answer)?,
+        Call::Group => make(&mut next.snapshots.of_group, of(state), answer)?,
         Call::Copy(index) => {
             let source = match SOURCES[index].of {
                 Of::Snapshot(snapshot) => state.snapshots.own[snapshot].clone(),
                 Of::Group => state.snapshots.of_group.clone(),
                 Of::Volume => of(state),
             };
-            next.copies[index] = made(&state.copies[index], source, answer)?;
+            make(&mut next.copies[index], source, answer)?;
         }
         Call::DeleteSnapshot(index) if answer == Answer::Done => next.snapshots.own[index] = None,
         Call::DeleteGroup if answer == Answer::Done => next.snapshots.of_group = None,
@@ -98,12 +98,11 @@ fn of(state: &State) -> Option<Kept> {
     state.volume.as_ref().map(|Shape { bytes, number, .. }| Kept { bytes: *bytes, number: *number })
 }
 
-/// What is there after it was asked for: what was there already, or what its source holds now.
-fn made(there: &Option<Kept>, source: Option<Kept>, answer: Answer) -> Option<Option<Kept>> {
-    let Some(kept) = there.clone().or(source) else {
-        return (answer == Answer::Refused(tonic::Code::NotFound)).then_some(None);
-    };
-    (answer == Answer::Bytes(kept.bytes)).then_some(Some(kept))
+/// After it was asked for there is what was there already, or what its source holds now; none where the answer says otherwise.
+fn make(there: &mut Option<Kept>, source: Option<Kept>, answer: Answer) -> Option<()> {
+    *there = there.take().or(source);
+    let right = there.as_ref().map_or(Answer::Refused(tonic::Code::NotFound), |kept| Answer::Bytes(kept.bytes));
+    (answer == right).then_some(())
 }
 
 #[cfg(test)]
