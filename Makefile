@@ -5,7 +5,7 @@ CUTS ?= 20
 SEED ?= 1
 WORKERS ?= 3
 
-.PHONY: demo test sanity powercut races bench bench-cluster bench-controller cluster cluster-down test-cluster manifests image lint deny docs prepare programs
+.PHONY: demo test sanity powercut races snapshots-under-load capacity bench bench-cluster bench-controller cluster cluster-down test-cluster manifests image lint deny docs prepare programs
 
 ## A volume's whole life on a real kernel, on screen
 demo: prepare programs
@@ -24,9 +24,17 @@ sanity: prepare programs
 powercut: prepare programs
 	target/debug/quarry-trial power-cuts --cuts $(CUTS) --seed $(SEED) --output target/powercut.json
 
-## 64 clients at once against a model
+## 64 clients at once on volumes, their snapshots and copies, against a model
 races: prepare programs
 	target/debug/quarry-trial races
+
+## 200 snapshots of each file system while it is written to, each restored and checked; target/under-load.json
+snapshots-under-load: prepare programs
+	target/debug/quarry-trial snapshots-under-load --output target/under-load.json
+
+## Random groups with snapshots, pools and reserves: all capacity can be had, and not an extent more: make capacity SEED=7
+capacity: prepare programs
+	target/debug/quarry-trial capacity --seed $(SEED)
 
 ## The figures against bare lvm commands; target/bench/node.json
 bench: prepare

@@ -12,3 +12,4 @@ pub mod power_cuts;
 pub mod races;
 pub mod sanity;
 pub mod site;
+pub mod under_load;

@@ -2,10 +2,11 @@
 
 use anyhow::ensure;
 use clap::Parser;
+use quarry_trial::inside::cases::at_random;
 use quarry_trial::inside::power::{check, workload};
 use quarry_trial::inside::step::{self, Step};
 use quarry_trial::kubernetes::background;
-use quarry_trial::{bench, checks, demo, inside, power_cuts, races, sanity, site};
+use quarry_trial::{bench, checks, demo, inside, power_cuts, races, sanity, site, under_load};
 
 /// Tries Quarry in the lab.
 #[derive(Debug, Parser)]
@@ -38,6 +39,10 @@ enum Trial {
     PowerCuts(power_cuts::Options),
     /// Many clients at random on a few volumes; a model decides which answers are legal
     Races(races::Options),
+    /// Snapshots of file systems that are written to all the time; each is restored and checked
+    SnapshotsUnderLoad(under_load::Options),
+    /// Random states of real LVM, in each of which all capacity must be there, and not an extent more
+    Capacity(at_random::Options),
     /// Installs Quarry in the cluster that `quarry-lab cluster up` keeps
     Install {
         /// How many workers it has
@@ -58,6 +63,14 @@ enum Inside {
         results: String,
         themes: Vec<String>,
     },
+    /// Tries capacities
+    Capacity {
+        /// Where the node's log goes
+        #[arg(long)]
+        results: String,
+        #[command(flatten)]
+        options: at_random::Options,
+    },
     /// The measuring half of `bench`
     Bench(inside::bench::Flags),
     /// One CSI call
@@ -69,6 +82,8 @@ enum Inside {
     Check(check::Options),
     /// Many clients at random on a few volumes
     Races(inside::races::Options),
+    /// Snapshots of one file system that is written to
+    UnderLoad(inside::under_load::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -90,7 +105,11 @@ fn main() -> anyhow::Result<()> {
         }
         Trial::PowerCuts(options) => {
             let report = power_cuts::run(&options)?;
-            println!("{} cuts, {} violations, seed {}", report.cuts, report.violations, report.seed);
+            println!(
+                "{} cuts, {} of them while the pool was about to grow, {} growths of it, {} kills of the node alone, {} violations, \
+                 seed {}",
+                report.cuts, report.cuts_of_growths, report.growths, report.kills, report.violations, report.seed
+            );
             ensure!(report.violations == 0, "something did not survive a power cut");
             Ok(())
         }
@@ -100,15 +119,23 @@ fn main() -> anyhow::Result<()> {
             ensure!(report.violations.is_empty(), "some answers were illegal, or something was left behind");
             Ok(())
         }
+        Trial::SnapshotsUnderLoad(options) => {
+            let reports = under_load::run(&options)?;
+            ensure!(reports.iter().all(|report| report.violations.is_empty()), "a snapshot was not what it must be");
+            Ok(())
+        }
+        Trial::Capacity(options) => checks::capacity(&options, &site::target_folder()?.join("check/capacity")),
         Trial::Install { workers } => background::install(workers),
         Trial::Inside(inside) => runtime(&inside)?.block_on(async {
             match inside {
                 Inside::Bench(flags) => inside::bench::run(&flags).await,
                 Inside::Step(step) => step::run(step).await,
                 Inside::Cases { results, themes } => inside::check::check(&themes, &results).await,
+                Inside::Capacity { results, options } => inside::check::capacity(&options, &results).await,
                 Inside::Workload(options) => workload::run(&options).await,
                 Inside::Check(options) => check::run(&options).await,
                 Inside::Races(options) => inside::races::run(&options).await,
+                Inside::UnderLoad(options) => inside::under_load::run(&options).await,
             }
         }),
     }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use quarry_lab::{Disk, DiskKind, Machine};
+use quarry_lab::{Disk, DiskKind, Machine, Process};
 use serde::Serialize;
 
-use self::moment::Moment;
+use self::moment::{Moment, is_pool_at_mark};
 use crate::inside::kind::classes_file;
 use crate::inside::power::check::Findings;
 use crate::site::{self, Plan, Site};
@@ -19,9 +19,14 @@ use crate::site::{self, Plan, Site};
 const GROUP: &str = "vg";
 const DISK: &str = "pv0";
 const KINDS: &str = "ext4,thin-ext4,block,thin-block,xfs,btrfs";
+/// New volumes of works that are to fill the pool.
+const THIN_KINDS: &str = "thin-ext4,thin-block";
 const DISK_BYTES: u64 = 4 << 30;
 /// Cuts after which the disks are new.
 const CUTS_OF_A_DISK: u64 = 10;
+/// How long it may take until killed writers are gone: not while what they write to is held back.
+const WRITERS_LIMIT: Duration = Duration::from_mins(1);
+const WORKLOAD_LOG: &str = "results/workload.log";
 const CHECK_LIMIT: Duration = Duration::from_mins(5);
 
 /// What to do.
@@ -60,6 +65,12 @@ pub struct Report {
     pub volatile_cuts: u64,
     /// Cuts in the middle of the check of an earlier one.
     pub cuts_of_checks: u64,
+    /// Cuts while the thin pool was at its mark, and so was about to grow.
+    pub cuts_of_growths: u64,
+    /// How often the thin pool has grown.
+    pub growths: u64,
+    /// How often only the node was killed, with the programs that it had started, and a new one took over.
+    pub kills: u64,
     /// Volumes and records read back.
     pub volumes: u64,
     pub records: u64,
@@ -100,20 +111,26 @@ pub fn run(options: &Options) -> Result<Report> {
             eprintln!("kept for a look: {}", trial.generation_folder().display());
         }
         trial.generation += 1;
+        trial.report.seconds = begun.elapsed().as_secs_f64();
+        trial.report.violations = trial.report.descriptions.len();
+        // Hours of cuts are worth something also when the rest does not come.
+        if let Some(output) = &options.output {
+            trial.report.write(output)?;
+        }
     }
     // Succeeds only when nothing was kept.
     fs::remove_dir(&trial.folder).ok();
-    let mut report = trial.report;
-    report.seconds = begun.elapsed().as_secs_f64();
-    report.violations = report.descriptions.len();
-    if let Some(output) = &options.output {
+    Ok(trial.report)
+}
+
+impl Report {
+    fn write(&self, output: &Path) -> Result<()> {
         if let Some(parent) = output.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(output, serde_json::to_string_pretty(&report)? + "\n")
-            .with_context(|| format!("cannot write {}", output.display()))?;
+        fs::write(output, serde_json::to_string_pretty(self)? + "\n")
+            .with_context(|| format!("cannot write {}", output.display()))
     }
-    Ok(report)
 }
 
 struct Trial {
@@ -135,20 +152,24 @@ impl Trial {
         let mut made = false;
         let mut done = 0;
         while done < cuts {
-            let site = self.boot(&folder, &mut made)?;
+            let mut site = self.boot(&folder, &mut made)?;
             if done > 0 && self.random.u8(..5) == 0 {
                 self.cut_check(site, &folder)?;
             } else {
                 if done > 0 {
-                    let empty = self.random.bool();
-                    self.check(&site, empty)?;
+                    let extent = [&[][..], &["--empty"], &["--empty", "--without-pool"]][self.random.usize(..3)];
+                    self.check(&site, extent)?;
                 }
-                self.cut_work(site, &folder)?;
+                if self.random.u8(..3) == 0 {
+                    self.kill_node(&mut site, &folder)?;
+                }
+                // The first work on a disk begins with a small pool.
+                self.cut_work(site, &folder, done == 0)?;
             }
             done += 1;
         }
         let site = self.boot(&folder, &mut made)?;
-        self.check(&site, true)?;
+        self.check(&site, &["--empty"])?;
         cut(site)
     }
 
@@ -175,33 +196,62 @@ impl Trial {
         Ok(site)
     }
 
-    fn cut_work(&mut self, site: Site, folder: &Path) -> Result<()> {
-        let seed = self.random.u64(..).to_string();
-        let arguments = self.arguments(&site, "workload")?;
-        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let moment = Moment::of_work(&mut self.random);
-        let clients = moment.clients.to_string();
-        arguments.extend(["--seed", &seed, "--kinds", &self.kinds, "--clients", &clients]);
-        let log = folder.join("results/workload.log");
+    fn cut_work(&mut self, site: Site, folder: &Path, is_first: bool) -> Result<()> {
+        let moment = match self.random.u8(..5) {
+            _ if is_first => Moment::of_growth(&mut self.random),
+            0..2 => Moment::of_work(&mut self.random),
+            2..4 => Moment::of_answer(&mut self.random),
+            _ => Moment::of_growth(&mut self.random),
+        };
         println!(
             "cut {}: {moment}, {} disk",
             self.report.cuts + 1,
             if self.kind_of_disk() == DiskKind::Volatile { "volatile" } else { "plain" }
         );
+        let work = self.work_until(&moment, &site, folder)?;
+        cut(site)?;
+        drop(work);
+        self.counted();
+        self.report.cuts_of_growths += u64::from(is_pool_at_mark(&folder.join("results/journal")));
+        self.check_journal(folder)
+    }
+
+    fn work_until(&mut self, moment: &Moment, site: &Site, folder: &Path) -> Result<Process> {
+        let seed = self.random.u64(..).to_string();
+        let arguments = self.arguments(site, "workload")?;
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let clients = moment.clients.to_string();
+        let kinds = if moment.is_of_growth() { THIN_KINDS } else { &self.kinds };
+        arguments.extend(["--seed", &seed, "--kinds", kinds, "--clients", &clients]);
+        let log = folder.join(WORKLOAD_LOG);
         let mut work = site.machine.spawn(&site.inside(&arguments)?, &log)?;
         moment.wait(&folder.join("results/journal"));
         if let Some(status) = work.try_wait()? {
             bail!("the work ended by itself with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
         }
-        cut(site)?;
-        drop(work);
-        self.counted();
-        self.check_journal(folder, &log)
+        Ok(work)
+    }
+
+    /// The node's end without the machine's, in which what is frozen or suspended stays so until somebody sees to it.
+    fn kill_node(&mut self, site: &mut Site, folder: &Path) -> Result<()> {
+        let moment = Moment::of_work(&mut self.random);
+        println!("node killed: {moment}");
+        let mut work = self.work_until(&moment, site, folder)?;
+        site.kill_node()?;
+        work.signal(9)?;
+        self.report.kills += 1;
+        let classes = site.shared("classes.yaml")?;
+        site.start_node(&["--classes", &classes]).context("after it was killed")?;
+        if work.wait(WRITERS_LIMIT).is_err() {
+            bail!("a new node runs, and the writers of before still hang: something is frozen or suspended");
+        }
+        self.check_journal(folder)?;
+        self.check(site, &["--same-boot"])
     }
 
     /// The proof is worth nothing where the journal itself loses lines.
-    fn check_journal(&mut self, folder: &Path, log: &Path) -> Result<()> {
-        let reported = fs::read_to_string(log)?;
+    fn check_journal(&mut self, folder: &Path) -> Result<()> {
+        let reported = fs::read_to_string(folder.join(WORKLOAD_LOG))?;
         // The last line may be cut off.
         let whole = reported.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let safe: u64 = whole.lines().next_back().map_or(Ok(0), str::parse)?;
@@ -235,27 +285,27 @@ impl Trial {
         self.report.cuts += 1;
     }
 
-    fn check(&mut self, site: &Site, empty: bool) -> Result<()> {
+    fn check(&mut self, site: &Site, how: &[&str]) -> Result<()> {
         let arguments = self.arguments(site, "check")?;
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        if empty {
-            arguments.push("--empty");
-        }
+        arguments.extend(how);
         let begun = Instant::now();
         let output = site.run(&site.inside(&arguments)?.limit(CHECK_LIMIT))?.checked()?;
         let found: Findings = serde_json::from_str(&output.text()).context("the check printed nonsense")?;
         println!(
-            "cut {}: {} volumes and {} records read back, {} calls tried again, {} violations ({:.1} s)",
+            "cut {}: {} volumes and {} records read back, {} calls tried again, pool grown {} times, {} violations ({:.1} s)",
             self.report.cuts,
             found.volumes,
             found.records,
             found.retried,
+            found.growths,
             found.violations.len(),
             begun.elapsed().as_secs_f64(),
         );
         let report = &mut self.report;
         (report.volumes, report.records) = (report.volumes + found.volumes, report.records + found.records);
         report.retried += found.retried;
+        report.growths += found.growths;
         for violation in found.violations {
             self.violation(&violation);
         }

@@ -1,4 +1,4 @@
-//! Races, from outside: boots a machine and lets the inside half run on it.
+//! Races over volumes, their snapshots and copies, from outside: boots a machine and lets the inside half run on it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::site::{self, Plan, Site};
 
 const GROUP: &str = "vg";
 const DISK: &str = "pv0";
-const KINDS: &str = "ext4,block,xfs,ext4,block,btrfs,ext4,block";
+const KINDS: &str = "ext4,thin-ext4,xfs,block,thin-block,btrfs,thin-ext4,block";
 const DISK_BYTES: u64 = 8 << 30;
 const LIMIT: Duration = Duration::from_hours(1);
 

@@ -12,8 +12,12 @@ pub const EXTENT: u64 = 4 << 20;
 
 /// The thin pool of the class `thin`.
 pub const POOL: &str = "quarry-thin";
-/// How large it is made.
-const POOL_SIZE: &str = "1Gi";
+/// How large it is made: so small that it grows again and again.
+const POOL_SIZE: &str = "64MiB";
+/// Its pieces: so large that a few writes fill it.
+const POOL_CHUNK: &str = "1MiB";
+/// Per cent of it that are in use when it grows.
+pub const POOL_GROWS_AT: u64 = 50;
 
 /// How a volume is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -92,9 +96,11 @@ pub fn classes_file(group: &str) -> String {
     // A thick snapshot that was lost for want of room would be right, but nothing to check.
     let class =
         |name: &str| format!("- name: {name}\n  volumeGroups: [{group}]\n  wipe: {name}\n  snapshotReserve: 100%\n");
+    // Copies are slow enough that the pool grows before they have filled it.
     let thin = format!(
-        "- name: thin\n  volumeGroups: [{group}]\n  layout: thin\n  \
-         thinPool: {{name: {POOL}, size: {POOL_SIZE}, overcommit: '10.0'}}\n"
+        "- name: thin\n  volumeGroups: [{group}]\n  layout: thin\n  copyRate: 16MiB\n  \
+         thinPool: {{name: {POOL}, size: {POOL_SIZE}, chunkSize: {POOL_CHUNK}, overcommit: 40, \
+         growAt: {POOL_GROWS_AT}%, growBy: 50%}}\n"
     );
     format!("classes:\n{}  default: true\n{}{}{thin}", class("zero"), class("discard"), class("none"))
 }

@@ -1,4 +1,7 @@
-//! What the machine itself says, past the driver: logical volumes, device-mapper devices, mounts, files.
+//! What the machine itself says, past the driver: logical volumes, device-mapper devices, the thin pool ([`pool`]), mounts,
+//! files.
+
+pub mod pool;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -78,8 +81,8 @@ pub async fn orphans(group: &str, listed: &[String]) -> Result<Vec<String>> {
     }
 }
 
-/// Waits until every logical volume but the pool is gone; then all extents must be free but the pool's, nothing be in that, and
-/// nothing be mapped.
+/// Waits until every logical volume but the pool is gone; then nothing must be in the pool, all other extents be free, and
+/// nothing else be mapped.
 pub async fn emptied(group: &str) -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
@@ -93,17 +96,13 @@ pub async fn emptied(group: &str) -> Result<Vec<String>> {
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let mut found = Vec::new();
     let output =
         run("lvm", &["lvs", "--all", "--noheadings", "--units", "b", "--nosuffix", "-o", "lv_name,lv_size", group])?;
     // The pool's own size is that of its data.
     let hidden = output.lines().map(str::split_whitespace).filter_map(|mut words| Some((words.next()?, words.next()?)));
     let hidden = hidden.filter(|(name, _)| name.starts_with('['));
     let pool: u64 = hidden.map(|(_, bytes)| bytes.parse::<u64>().unwrap_or_default()).sum::<u64>() / EXTENT;
-    if pool > 0 {
-        found.extend(pool_disagreements(group)?);
-    }
-    let mut found = Vec::new();
+    let mut found = pool::problems(group).await?;
     let output = run("lvm", &["vgs", "--noheadings", "-o", "vg_extent_count,vg_free_count", group])?;
     let counts: Vec<&str> = output.split_whitespace().collect();
     let counts: Vec<u64> = counts.iter().filter_map(|count| count.parse().ok()).collect();
@@ -117,28 +116,6 @@ pub async fn emptied(group: &str) -> Result<Vec<String>> {
     if devices.lines().any(|device| !device.starts_with(&of_pool) && !device.contains("No devices found")) {
         found.push(format!("the group is empty, but there are mapped devices: {devices}"));
     }
-    Ok(found)
-}
-
-/// What a pool without volumes still holds, and whether lvm and the kernel are at the same transaction of it. lvm checks
-/// its metadata (`thin_check`) when it makes it active.
-fn pool_disagreements(group: &str) -> Result<Vec<String>> {
-    let name = format!("{group}/{POOL}");
-    if let Err(problem) = run("lvm", &["lvchange", "--activate", "y", &name]) {
-        return Ok(vec![format!("the pool cannot be activated: {problem:#}")]);
-    }
-    let status = run("dmsetup", &["status", "--target", "thin-pool"])?;
-    let transaction = run("lvm", &["lvs", "--noheadings", "-o", "transaction_id", &name])?;
-    // `NAME: 0 SECTORS thin-pool TRANSACTION USED/ALL USED/ALL …`, of metadata and of data.
-    let words: Vec<&str> = status.split_whitespace().skip_while(|word| *word != "thin-pool").skip(1).collect();
-    let mut found = Vec::new();
-    if words.first() != Some(&transaction.as_str()) {
-        found.push(format!("lvm is at transaction {transaction} of the pool, the kernel says {status}"));
-    }
-    if !words.get(2).is_some_and(|data| data.starts_with("0/")) {
-        found.push(format!("no volume is in the pool, but it holds something: {status}"));
-    }
-    run("lvm", &["lvchange", "--activate", "n", &name]).ok();
     Ok(found)
 }
 
@@ -157,6 +134,15 @@ pub async fn suspended() -> Result<Vec<String>> {
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether a file can be made in a file system within that time: not while it is frozen, or its device suspended.
+pub async fn takes_writes(folder: &Path, limit: Duration) -> bool {
+    let file = folder.join("probe");
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A thread that nobody waits for: it may never end.
+    std::thread::spawn(move || tell.send(fs::write(&file, "").and_then(|()| fs::remove_file(&file)).is_ok()));
+    tokio::time::timeout(limit, told).await.is_ok_and(|told| told.unwrap_or(false))
 }
 
 /// What `vgck` has to say about the group, and how the driver's own reading differs from lvm's.

@@ -8,6 +8,7 @@ pub mod leftovers;
 pub mod power;
 pub mod races;
 pub mod step;
+pub mod under_load;
 
 use std::path::PathBuf;
 

@@ -8,4 +8,5 @@ mod requests;
 mod restart;
 mod sanity;
 mod snapshots;
+mod under_load;
 mod volumes;

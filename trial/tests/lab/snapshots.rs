@@ -12,5 +12,5 @@ fn snapshots_of_a_group_are_of_one_moment() {
 
 #[test]
 fn pools_grow_and_tell_what_is_wrong_with_them() {
-    quarry_trial::checks::test("pools", &["pools"]).unwrap();
+    quarry_trial::checks::test("pools", &["pools", "judges"]).unwrap();
 }

@@ -175,7 +175,7 @@ async fn reload(ground: &Ground) -> Result<()> {
     original_again(ground).await
 }
 
-async fn original_again(ground: &Ground) -> Result<()> {
+pub(super) async fn original_again(ground: &Ground) -> Result<()> {
     ground.write_classes(Ground::classes())?;
     eventually("the original classes are in force", || async {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -28,6 +28,7 @@ mod growth;
 mod health;
 mod hung_lvm;
 mod ids;
+mod judges;
 mod life;
 mod listing;
 mod lvm_failures;
@@ -41,6 +42,8 @@ mod sizes;
 mod snapshots;
 mod targets;
 mod users;
+
+pub use capacity::at_random;
 
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
@@ -65,6 +68,7 @@ pub fn themes() -> Vec<Theme> {
         theme("lvm-failures", lvm_failures::cases()),
         theme("snapshots", snapshots::cases()),
         theme("pools", pools::cases()),
+        theme("judges", judges::cases()),
         theme("group-snapshots", group_snapshots::cases()),
         theme("copies", copies::cases()),
         theme("blocks", blocks::cases()),

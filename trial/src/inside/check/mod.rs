@@ -25,7 +25,7 @@ pub use self::node_process::metrics;
 pub use self::tools::{answered, eventually, lvm, mount_options_at, refused, run, within};
 pub use self::volume::{Volume, comfortable};
 
-use super::cases;
+use super::cases::{self, at_random};
 
 /// How long a case may take; most take a second or two on an idle machine, a few that make dozens of things take longer.
 const CASE_LIMIT: Duration = Duration::from_mins(4);
@@ -76,6 +76,14 @@ pub async fn check(wanted: &[String], results: &str) -> Result<()> {
     println!("{passed} cases passed");
     ensure!(failed.is_empty(), "{} cases failed:\n  {}", failed.len(), failed.join("\n  "));
     Ok(())
+}
+
+/// Tries capacities at random, longer than a case may take.
+pub async fn capacity(options: &at_random::Options, results: &str) -> Result<()> {
+    let ground = Ground::prepare(results).await?;
+    let tried = at_random::run(&ground, options).await?;
+    println!("{tried:?}");
+    ground.end().await
 }
 
 fn chosen(wanted: &[String]) -> Result<Vec<(&'static str, Case)>> {

@@ -1,5 +1,6 @@
 //! Calls the node, and writes to the journal before and after.
 
+use std::error::Error;
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
@@ -72,6 +73,10 @@ impl Caller {
         self.journal.write(&Entry::Intent { volume: name.to_owned(), call: call.clone() })?;
         let answer = match tokio::time::timeout(CALL_LIMIT, self.send(name, call)).await {
             Ok(Ok(answer)) => answer,
+            // Not the node's word: it ended before it gave one.
+            Ok(Err(status)) if status.source().is_some() => {
+                Answer::Refused { code: String::from("Unavailable"), message: status.message().to_owned() }
+            }
             Ok(Err(status)) => {
                 Answer::Refused { code: format!("{:?}", status.code()), message: status.message().to_owned() }
             }

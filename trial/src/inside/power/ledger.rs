@@ -58,6 +58,8 @@ pub enum Entry {
     Outcome { volume: String, answer: Answer },
     /// A record was written and flushed.
     Record { volume: String, record: Record },
+    /// The thin pool has so many extents now, none when it is not there, and is at the mark where it grows, or is not.
+    Pool { extents: u64, is_at_mark: bool },
     /// What was wrong so far has been reported.
     Reported,
 }
@@ -96,6 +98,10 @@ pub struct Volume {
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     pub volumes: BTreeMap<String, Volume>,
+    /// The pool as it was seen last.
+    pub pool: Option<Entry>,
+    /// How often the pool has grown since that was reported.
+    pub growths: u64,
     /// Answers that no node may give.
     pub problems: Vec<String>,
 }
@@ -126,7 +132,18 @@ impl Ledger {
             Entry::Record { volume, record } => {
                 self.volumes.entry(volume.clone()).or_default().records.push(record.clone());
             }
-            Entry::Reported => self.problems.clear(),
+            Entry::Pool { extents, .. } => {
+                let before = match self.pool {
+                    Some(Entry::Pool { extents, .. }) => extents,
+                    _ => 0,
+                };
+                self.growths += u64::from((1..*extents).contains(&before));
+                self.pool = Some(entry.clone());
+            }
+            Entry::Reported => {
+                self.problems.clear();
+                self.growths = 0;
+            }
         }
     }
 }
@@ -286,6 +303,19 @@ mod tests {
         let records = |name: &str| ledger.volumes[name].records.len();
         assert_eq!([records("v"), records("s"), records("c"), records("d")], [0, 0, 1, 0]);
         assert_eq!(ledger.problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_a_pool_that_is_larger_than_before_has_grown() {
+        let mut ledger = Ledger::default();
+        let mut seen = |extents, is_at_mark| {
+            ledger.apply(&Entry::Pool { extents, is_at_mark });
+            ledger.growths
+        };
+        assert_eq!([seen(16, false), seen(16, true), seen(24, true), seen(24, false), seen(36, true)], [0, 0, 1, 1, 2]);
+        assert_eq!([seen(0, false), seen(16, false)], [2, 2]);
+        ledger.apply(&Entry::Reported);
+        assert_eq!(ledger.growths, 0);
     }
 
     #[test]

@@ -5,5 +5,6 @@ pub mod caller;
 pub mod check;
 pub mod journal;
 pub mod ledger;
+pub mod pool_watch;
 pub mod records;
 pub mod workload;

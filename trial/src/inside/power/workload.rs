@@ -13,6 +13,7 @@ use crate::inside::kind::Kind;
 use crate::inside::power::caller::{BUSY_PAUSE, Caller, asks_for_patience};
 use crate::inside::power::journal::Journal;
 use crate::inside::power::ledger::{Answer, Call, Existence, Volume};
+use crate::inside::power::pool_watch::PoolWatch;
 
 /// Most records that a volume gets.
 const RECORDS: usize = 400;
@@ -45,7 +46,10 @@ pub async fn run(options: &Options) -> Result<()> {
     tokio::spawn(report(Arc::clone(&journal)));
     let client = Client::connect(&options.place.socket).await?;
     let caller = Caller::new(client, journal, options.place.kubelet.clone());
+    let pool = Arc::new(PoolWatch::new(&options.place.group));
     let mut clients = JoinSet::new();
+    let (watch, journal) = (Arc::clone(&pool), Arc::clone(&caller.journal));
+    clients.spawn(async move { watch.watch(&journal).await });
     for number in 0..options.clients {
         let random = fastrand::Rng::with_seed(options.seed.wrapping_add(number));
         let names = (0..3).map(|volume| format!("v{number}-{volume}")).collect();
@@ -53,7 +57,8 @@ pub async fn run(options: &Options) -> Result<()> {
         // One large volume at most for each client: xfs for some, btrfs for others.
         let (small, large): (Vec<Kind>, Vec<Kind>) = options.kinds.iter().partition(|kind| kind.copies().is_some());
         let large = large.get(usize::try_from(number)? % large.len().max(1)).copied();
-        let worker = Worker { caller: caller.clone(), random, names, snapshots, small, large };
+        let (caller, pool) = (caller.clone(), Arc::clone(&pool));
+        let worker = Worker { caller, pool, random, names, snapshots, small, large };
         clients.spawn(worker.work());
     }
     while let Some(ended) = clients.join_next().await {
@@ -72,6 +77,7 @@ async fn report(journal: Arc<Journal>) -> Result<()> {
 
 struct Worker {
     caller: Caller,
+    pool: Arc<PoolWatch>,
     random: fastrand::Rng,
     names: Vec<String>,
     snapshots: Vec<String>,
@@ -98,7 +104,10 @@ impl Worker {
             let name = self.names[index].clone();
             let volume = self.caller.journal.volume(&name);
             match self.choose(index, &volume) {
-                Step::Write(count) => self.caller.write(&name, &volume, count, &mut self.random)?,
+                Step::Write(count) => {
+                    self.pool.room().await;
+                    self.caller.write(&name, &volume, count, &mut self.random)?;
+                }
                 Step::Call(call) => self.call(&name, &call).await?,
                 Step::GrowWhileWriting(call) => self.grow_while_writing(&name, &volume, &call).await?,
             }
@@ -158,6 +167,7 @@ impl Worker {
         let growing = tokio::spawn(async move { caller.call(&owner, &call).await });
         let mut now = volume.clone();
         while !growing.is_finished() && now.records.len() < RECORDS {
+            self.pool.room().await;
             self.caller.write(name, &now, 2, &mut self.random)?;
             now.records = self.caller.journal.volume(name).records;
         }

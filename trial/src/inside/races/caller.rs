@@ -1,4 +1,6 @@
-//! Calls the node, and keeps what was asked and answered for each volume.
+//! Calls the node, and keeps what was asked and answered for each volume. Snapshots and copies are in [`family`].
+
+mod family;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -8,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use quarry::csi::v1;
+use tokio::sync::RwLock;
 use tonic::{Code, Response, Status};
 
 use crate::client::{self, Client};
 use crate::inside::kind::{Kind, range, unsigned};
 use crate::inside::races::Report;
 use crate::inside::races::history::{Event, illegal};
+use crate::inside::races::model::family::SOURCES;
 use crate::inside::races::model::{Answer, Call, TARGETS};
 
 /// A call that takes longer hangs.
@@ -27,6 +31,9 @@ pub struct Subject {
     staging: PathBuf,
     targets: [PathBuf; TARGETS],
     events: Mutex<Vec<Event>>,
+    /// Who writes to it, or reads a copy of it, has it alone: nobody takes that away meanwhile.
+    use_of: RwLock<()>,
+    numbers: AtomicU64,
 }
 
 impl Subject {
@@ -37,11 +44,20 @@ impl Subject {
         std::fs::create_dir_all(&staging)?;
         std::fs::create_dir_all(kubelet.join("target"))?;
         let targets = [0, 1].map(|target| kubelet.join("target").join(format!("{name}-{target}")));
-        Ok(Self { name, kind, staging, targets, events: Mutex::default() })
+        for copy in 0..SOURCES.len() {
+            std::fs::create_dir_all(kubelet.join("staging").join(format!("{name}-c{copy}")))?;
+        }
+        let (events, use_of, numbers) = (Mutex::default(), RwLock::default(), AtomicU64::new(1));
+        Ok(Self { name, kind, staging, targets, events, use_of, numbers })
+    }
+
+    /// A number that was not written yet.
+    pub fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::SeqCst)
     }
 
     fn volume_id(&self) -> String {
-        format!("{}/{}", crate::site::NODE_NAME, self.name)
+        id(&self.name)
     }
 
     fn target(&self, target: usize) -> String {
@@ -74,6 +90,13 @@ impl Caller {
     /// One call about one volume.
     pub async fn call(&self, subject: usize, call: Call) -> Answer {
         let subject = &self.subjects[subject];
+        let (_alone, _among) = match call {
+            Call::Write { .. } | Call::Read(_) => (Some(subject.use_of.write().await), None),
+            Call::Unpublish { .. } | Call::Unstage | Call::Delete | Call::DeleteCopy(_) => {
+                (None, Some(subject.use_of.read().await))
+            }
+            _ => (None, None),
+        };
         let begin = self.tick();
         let answer = match self.limited(&subject.name, self.send(subject, call)).await {
             Ok(answer) => answer,
@@ -190,7 +213,13 @@ impl Caller {
                     v1::ValidateVolumeCapabilitiesRequest { volume_id, volume_capabilities, ..Default::default() };
                 done(controller.validate_volume_capabilities(request)).await
             }
-            Call::List => Err(Status::new(Code::Unimplemented, "is a call about all volumes")),
+            Call::List | Call::Group | Call::DeleteGroup => {
+                Err(Status::new(Code::Unimplemented, "is a call about several volumes"))
+            }
+            Call::Write { target, number } => family::write(&subject.targets[target], kind, number).await,
+            Call::Snapshot(_) | Call::DeleteSnapshot(_) | Call::Copy(_) | Call::DeleteCopy(_) | Call::Read(_) => {
+                self.send_of_family(subject, call).await
+            }
         }
     }
 
@@ -202,7 +231,7 @@ impl Caller {
             let events = locked(&subject.events);
             for event in events.iter() {
                 let call = format!("{:?}", event.call);
-                let call = call.split([' ', '{']).next().unwrap_or_default();
+                let call = call.split([' ', '{', '(']).next().unwrap_or_default();
                 let answer = match event.answer {
                     Answer::Refused(code) => format!("{code:?}"),
                     _ => String::from("Ok"),
@@ -210,13 +239,17 @@ impl Caller {
                 *report.answers.entry(format!("{call} {answer}")).or_default() += 1;
                 report.calls += u64::from(event.call != Call::List);
             }
-            let problems = illegal(subject.kind.is_block(), &events);
+            let problems = illegal(subject.kind, &events);
             // One wrong answer makes many that follow look wrong.
             report.violations.extend(
                 problems.into_iter().take(5).map(|problem| format!("{} ({:?}): {problem}", subject.name, subject.kind)),
             );
         }
     }
+}
+
+fn id(name: &str) -> String {
+    format!("{}/{name}", crate::site::NODE_NAME)
 }
 
 fn bytes_of(volume: Option<v1::Volume>) -> Answer {

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::collections::HashSet;
 
+use crate::inside::kind::Kind;
+use crate::inside::races::model::family::{Of, SOURCES};
 use crate::inside::races::model::{Answer, Call, State, after};
 
 /// A call with its answer; begin and end count on one clock.
@@ -19,9 +21,10 @@ pub struct Event {
 type Way = (State, BTreeSet<usize>);
 
 /// The illegal answers. After each the search goes on as if that call had not been.
-pub fn illegal(is_block: bool, events: &[Event]) -> Vec<String> {
+pub fn illegal(kind: Kind, events: &[Event]) -> Vec<String> {
     let mut problems = busy_for_nothing(events);
-    let events: Vec<&Event> = events.iter().filter(|event| !is_busy(event)).collect();
+    let tells = |event: &&Event| !is_busy(event) && (kind.is_thin() || !is_held_by_copy(event, events));
+    let events: Vec<&Event> = events.iter().filter(tells).collect();
     let mut moments: Vec<(u64, usize, bool)> = Vec::new();
     for (index, event) in events.iter().enumerate() {
         moments.push((event.begin, index, true));
@@ -35,7 +38,7 @@ pub fn illegal(is_block: bool, events: &[Event]) -> Vec<String> {
             running.insert(index);
             continue;
         }
-        let reached = closure(is_block, &events, &running, &ways);
+        let reached = closure(kind, &events, &running, &ways);
         let mut next: HashSet<Way> = reached.into_iter().filter(|(_, done)| done.contains(&index)).collect();
         if next.is_empty() {
             let states: HashSet<&State> = ways.iter().map(|(state, _)| state).collect();
@@ -73,14 +76,14 @@ fn before(events: &[&Event], begin: u64) -> Vec<(Call, Answer)> {
 }
 
 /// All that can be, if any of the running calls took effect in any order.
-fn closure(is_block: bool, events: &[&Event], running: &BTreeSet<usize>, ways: &HashSet<Way>) -> HashSet<Way> {
+fn closure(kind: Kind, events: &[&Event], running: &BTreeSet<usize>, ways: &HashSet<Way>) -> HashSet<Way> {
     let mut reached: HashSet<Way> = HashSet::new();
     let mut open: Vec<Way> = ways.iter().cloned().collect();
     while let Some((state, mut done)) = open.pop() {
         let mut changing = Vec::new();
         for index in running {
             let event = events[*index];
-            match after(is_block, &state, event.call, event.answer) {
+            match after(kind, &state, event.call, event.answer) {
                 // What changes nothing in any state forecloses nothing when it takes effect at once.
                 Some(_) if is_inert(event) => {
                     done.insert(*index);
@@ -101,20 +104,31 @@ fn closure(is_block: bool, events: &[&Event], running: &BTreeSet<usize>, ways: &
 }
 
 fn is_inert(event: &Event) -> bool {
-    event.call.only_looks() || matches!(event.answer, Answer::Refused(_))
+    event.call.only_looks() || matches!(event.call, Call::Read(_)) || matches!(event.answer, Answer::Refused(_))
+}
+
+/// Whether it is about a volume that is just being copied: a thick one is held as if by a snapshot until that is done.
+fn is_held_by_copy(event: &Event, events: &[Event]) -> bool {
+    let is_refused = event.answer == Answer::Refused(tonic::Code::FailedPrecondition)
+        && matches!(event.call, Call::Delete | Call::Grow { .. });
+    let copies = |other: &Event| matches!(other.call, Call::Copy(index) if SOURCES[index].of == Of::Volume);
+    is_refused && events.iter().any(|other| copies(other) && overlap(event, other))
+}
+
+fn overlap(one: &Event, other: &Event) -> bool {
+    other.begin < one.end && one.begin < other.end
 }
 
 fn is_busy(event: &Event) -> bool {
     event.answer == Answer::Refused(tonic::Code::Aborted)
 }
 
-/// Calls that were told to wait for another one, where there was none. A creation may have to wait for the
-/// removal of its predecessor.
+/// Calls that were told to wait for another one, where there was none. What is made may have to wait for the removal of its
+/// predecessor.
 fn busy_for_nothing(events: &[Event]) -> Vec<String> {
-    let busy =
-        events.iter().enumerate().filter(|(_, event)| is_busy(event) && !matches!(event.call, Call::Create { .. }));
+    let busy = events.iter().enumerate().filter(|(_, event)| is_busy(event) && !event.call.makes());
     let lonely = busy.filter(|(index, event)| {
-        let overlaps = |other: &Event| other.begin < event.end && event.begin < other.end && !other.call.only_looks();
+        let overlaps = |other: &Event| overlap(event, other) && !other.call.only_looks();
         event.call.only_looks() || !events.iter().enumerate().any(|(other, event)| other != *index && overlaps(event))
     });
     lonely.map(|(_, event)| format!("{:?} was told to wait, but nothing else was going on", event.call)).collect()
@@ -138,18 +152,18 @@ mod tests {
     fn overlapping_calls_may_have_come_in_any_order() {
         let not_found = Answer::Refused(tonic::Code::NotFound);
         let both = [create(0, 10), event(1, 9, Call::Get, not_found), event(2, 8, Call::Get, Answer::Bytes(BYTES))];
-        assert_eq!(illegal(false, &both), Vec::<String>::new());
+        assert_eq!(illegal(Kind::Ext4, &both), Vec::<String>::new());
         let too_late = [create(0, 10), event(11, 12, Call::Get, not_found)];
-        assert_eq!(illegal(false, &too_late).len(), 1);
+        assert_eq!(illegal(Kind::Ext4, &too_late).len(), 1);
     }
 
     #[test]
     fn what_was_seen_once_cannot_be_unseen() {
         let list = |begin, end, seen| event(begin, end, Call::List, Answer::Listed(seen));
         let events = [create(0, 20), list(1, 2, Some(BYTES)), list(3, 4, None)];
-        assert_eq!(illegal(false, &events).len(), 1);
+        assert_eq!(illegal(Kind::Ext4, &events).len(), 1);
         let events = [create(0, 20), list(1, 2, None), list(3, 4, Some(BYTES))];
-        assert!(illegal(false, &events).is_empty());
+        assert!(illegal(Kind::Ext4, &events).is_empty());
     }
 
     #[test]
@@ -158,15 +172,27 @@ mod tests {
         let unpublish = |begin, end| event(begin, end, Call::Unpublish { target: 0 }, Answer::Done);
         let stage = || event(3, 4, Call::Stage, Answer::Done);
         let gone = |begin, end| event(begin, end, Call::Stats { target: 0 }, Answer::Refused(tonic::Code::NotFound));
-        assert!(illegal(false, &[create(0, 1), stage(), publish(5, 9), unpublish(6, 8), gone(10, 11)]).is_empty());
-        assert_eq!(illegal(false, &[create(0, 1), stage(), unpublish(5, 6), publish(7, 8), gone(10, 11)]).len(), 1);
+        assert!(illegal(Kind::Ext4, &[create(0, 1), stage(), publish(5, 9), unpublish(6, 8), gone(10, 11)]).is_empty());
+        assert_eq!(
+            illegal(Kind::Ext4, &[create(0, 1), stage(), unpublish(5, 6), publish(7, 8), gone(10, 11)]).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_thick_volume_that_is_being_copied_may_refuse_to_go() {
+        let refused = |begin, end| event(begin, end, Call::Delete, Answer::Refused(tonic::Code::FailedPrecondition));
+        let copy = |begin, end| event(begin, end, Call::Copy(2), Answer::Bytes(BYTES));
+        assert!(illegal(Kind::Ext4, &[create(0, 1), copy(2, 9), refused(3, 4)]).is_empty());
+        assert_eq!(illegal(Kind::Ext4, &[create(0, 1), copy(2, 3), refused(4, 5)]).len(), 1);
+        assert_eq!(illegal(Kind::ThinExt4, &[create(0, 1), copy(2, 9), refused(3, 4)]).len(), 1);
     }
 
     #[test]
     fn nobody_waits_for_nothing() {
         let busy = Answer::Refused(tonic::Code::Aborted);
-        assert!(illegal(false, &[create(0, 5), event(1, 2, Call::Stage, busy)]).is_empty());
-        assert_eq!(illegal(false, &[create(0, 5), event(6, 7, Call::Stage, busy)]).len(), 1);
-        assert_eq!(illegal(false, &[create(0, 5), event(1, 2, Call::Get, busy)]).len(), 1);
+        assert!(illegal(Kind::Ext4, &[create(0, 5), event(1, 2, Call::Stage, busy)]).is_empty());
+        assert_eq!(illegal(Kind::Ext4, &[create(0, 5), event(6, 7, Call::Stage, busy)]).len(), 1);
+        assert_eq!(illegal(Kind::Ext4, &[create(0, 5), event(1, 2, Call::Get, busy)]).len(), 1);
     }
 }

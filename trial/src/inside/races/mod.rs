@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use self::caller::{Caller, Subject};
+use self::model::family::{SNAPSHOTS, SOURCES};
 use self::model::{Call, TARGETS};
 use crate::client::Client;
 use crate::inside::Place;
 use crate::inside::kind::{EXTENT, Kind};
 use crate::inside::leftovers;
 
+/// The copies that all begins with: of a snapshot in its own layout, of the volume in the other one.
+const FIRST_COPIES: [usize; 2] = [0, 3];
 /// How long all may take to be deleted at the end.
 const END_LIMIT: Duration = Duration::from_mins(2);
 
@@ -62,6 +65,7 @@ pub async fn run(options: &Options) -> Result<()> {
         subjects.map(|(index, kind)| Subject::new(index, *kind, &options.place.kubelet)).collect::<Result<_>>()?;
     let caller = Arc::new(Caller::new(client, subjects));
     let begun = Instant::now();
+    let mut violations = insist(&caller, first_calls).await;
     let mut clients = JoinSet::new();
     for number in 0..options.clients {
         let random = fastrand::Rng::with_seed(options.seed.wrapping_add(number));
@@ -71,7 +75,11 @@ pub async fn run(options: &Options) -> Result<()> {
         ended?;
     }
     let mut report = Report { seed: options.seed, seconds: begun.elapsed().as_secs_f64(), ..Report::default() };
-    report.violations.extend(delete_all(&caller).await);
+    report.violations.append(&mut violations);
+    if caller.delete_group().await != model::Answer::Done {
+        report.violations.push(String::from("the group snapshot cannot be deleted at the end"));
+    }
+    report.violations.extend(insist(&caller, last_calls).await);
     caller.judge(&mut report);
     report.violations.extend(leftovers::emptied(&options.place.group).await?);
     // The socket's connection, the runtime and the log; not one for each of thousands of calls.
@@ -96,8 +104,16 @@ async fn work(caller: Arc<Caller>, calls: u64, mut random: fastrand::Rng) {
                 caller.capacity().await;
                 false
             }
+            5 => {
+                caller.group().await;
+                false
+            }
+            6 => {
+                caller.delete_group().await;
+                false
+            }
             _ => {
-                let call = choose(caller.subjects[subject].kind, &mut random);
+                let call = choose(&caller.subjects[subject], &mut random);
                 caller.call(subject, call).await == model::Answer::Refused(tonic::Code::Aborted)
             }
         };
@@ -108,7 +124,11 @@ async fn work(caller: Arc<Caller>, calls: u64, mut random: fastrand::Rng) {
     }
 }
 
-fn choose(kind: Kind, random: &mut fastrand::Rng) -> Call {
+fn choose(subject: &Subject, random: &mut fastrand::Rng) -> Call {
+    let kind = subject.kind;
+    if kind.copies().is_some() && random.u8(..100) < 45 {
+        return choose_of_family(subject, random);
+    }
     let target = random.usize(..TARGETS);
     let bytes = kind.least_bytes() + random.u64(..3) * EXTENT;
     match random.u8(..100) {
@@ -126,22 +146,68 @@ fn choose(kind: Kind, random: &mut fastrand::Rng) -> Call {
     }
 }
 
-/// Takes everything away; what cannot be is a violation.
-async fn delete_all(caller: &Arc<Caller>) -> Vec<String> {
-    let mut violations = Vec::new();
-    for subject in 0..caller.subjects.len() {
-        let calls = (0..TARGETS).map(|target| Call::Unpublish { target }).chain([Call::Unstage, Call::Delete]);
-        for call in calls {
-            let begun = Instant::now();
-            while caller.call(subject, call).await != model::Answer::Done {
-                if begun.elapsed() > END_LIMIT {
-                    violations
-                        .push(format!("{call:?} of {} does not succeed at the end", caller.subjects[subject].name));
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }
+fn choose_of_family(subject: &Subject, random: &mut fastrand::Rng) -> Call {
+    let (snapshot, target) = (random.usize(..SNAPSHOTS), random.usize(..TARGETS));
+    // The last one is of the group snapshot, which holds thin volumes alone.
+    let copy = random.usize(..SOURCES.len() - usize::from(!subject.kind.is_thin()));
+    match random.u8(..100) {
+        0..25 => Call::Write { target, number: subject.number() },
+        25..40 => Call::Snapshot(snapshot),
+        40..48 => Call::DeleteSnapshot(snapshot),
+        48..66 => Call::Copy(copy),
+        66..74 => Call::DeleteCopy(copy),
+        _ => Call::Read(copy),
     }
-    violations
+}
+
+/// What all calls begin with: everything that is made of a volume is there, and the volume was written to again. So each kind is
+/// seen however the races go.
+fn first_calls(subject: &Subject) -> Vec<Call> {
+    let bytes = subject.kind.least_bytes();
+    let mut calls = vec![Call::Create { bytes, limit: 0 }, Call::Stage, Call::Publish { target: 0, read_only: false }];
+    if subject.kind.copies().is_some() {
+        let write = || Call::Write { target: 0, number: subject.number() };
+        calls.push(write());
+        calls.extend((0..SNAPSHOTS).map(Call::Snapshot));
+        calls.push(write());
+        calls.extend(FIRST_COPIES.map(Call::Copy));
+        calls.push(write());
+        calls.extend(FIRST_COPIES.map(Call::Read));
+    }
+    calls
+}
+
+/// Takes everything away; what is in the copies is read before.
+fn last_calls(subject: &Subject) -> Vec<Call> {
+    let mut calls = Vec::new();
+    if subject.kind.copies().is_some() {
+        calls.extend((0..SOURCES.len()).flat_map(|copy| [Call::Read(copy), Call::DeleteCopy(copy)]));
+        calls.extend((0..SNAPSHOTS).map(Call::DeleteSnapshot));
+    }
+    calls.extend((0..TARGETS).map(|target| Call::Unpublish { target }));
+    calls.extend([Call::Unstage, Call::Delete]);
+    calls
+}
+
+/// Makes calls about each volume one after the other, all volumes side by side; those that cannot be made are violations.
+async fn insist(caller: &Arc<Caller>, calls: fn(&Subject) -> Vec<Call>) -> Vec<String> {
+    let mut subjects = JoinSet::new();
+    for subject in 0..caller.subjects.len() {
+        let caller = Arc::clone(caller);
+        subjects.spawn(async move {
+            let mut violations = Vec::new();
+            for call in calls(&caller.subjects[subject]) {
+                let begun = Instant::now();
+                while caller.call(subject, call).await == model::Answer::Refused(tonic::Code::Aborted) {
+                    if begun.elapsed() > END_LIMIT {
+                        violations.push(format!("{call:?} of {} never gets its turn", caller.subjects[subject].name));
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+            violations
+        });
+    }
+    subjects.join_all().await.concat()
 }
