@@ -191,7 +191,7 @@ impl Node {
 }
 
 /// Its number within its pool.
-fn number((group, logical): (&Arc<VolumeGroup>, &LogicalVolume)) -> Result<u64> {
+fn number((group, logical): (&Arc<VolumeGroup>, &Arc<LogicalVolume>)) -> Result<u64> {
     logical.thin.as_ref().map(|thin| thin.device_id).ok_or_else(|| not_in_a_pool(group, logical))
 }
 
@@ -199,6 +199,6 @@ fn not_in_a_pool(group: &VolumeGroup, logical: &LogicalVolume) -> Error {
     Error::precondition(format!("{}/{} is not in a thin pool", group.name, logical.name))
 }
 
-fn pool_of<'g>(group: &'g VolumeGroup, logical: &LogicalVolume) -> Result<&'g LogicalVolume> {
+fn pool_of<'g>(group: &'g VolumeGroup, logical: &LogicalVolume) -> Result<&'g Arc<LogicalVolume>> {
     group.pool_of(logical).ok_or_else(|| not_in_a_pool(group, logical))
 }

@@ -97,7 +97,7 @@ impl Node {
             if self.is_own_pool(&pool) {
                 watched.push(Watched {
                     group: group.name.clone(),
-                    pool: pool.name,
+                    pool: pool.name.clone(),
                     uuid,
                     rules,
                     retry: None,
@@ -109,7 +109,7 @@ impl Node {
     }
 
     /// The thin pools that the classes name and that are there, each once.
-    pub(in crate::node) fn class_pools(&self, view: &View) -> Vec<(Arc<VolumeGroup>, LogicalVolume, PoolRules)> {
+    pub(in crate::node) fn class_pools(&self, view: &View) -> Vec<(Arc<VolumeGroup>, Arc<LogicalVolume>, PoolRules)> {
         let classes = self.classes.current();
         let names: HashSet<&String> = classes
             .iter()
