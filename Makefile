@@ -28,10 +28,10 @@ powercut: prepare programs
 races: prepare programs
 	target/debug/quarry-trial races
 
-## The figures against bare lvm commands; target/bench/node.json
+## The figures against bare lvm commands; target/bench/node.json and thin.json
 bench: prepare
 	cargo build --workspace --release
-	target/release/quarry-trial bench --output target/bench/node.json
+	target/release/quarry-trial bench --output target/bench
 
 ## What a claim and a pod wait for in Kubernetes; target/bench/cluster.json
 bench-cluster: prepare
