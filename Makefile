@@ -36,10 +36,10 @@ snapshots-under-load: prepare programs
 capacity: prepare programs
 	target/debug/quarry-trial capacity --seed $(SEED)
 
-## The figures against bare lvm commands; target/bench/node.json
+## The figures against bare lvm commands; target/bench/node.json and thin.json
 bench: prepare
 	cargo build --workspace --release
-	target/release/quarry-trial bench --output target/bench/node.json
+	target/release/quarry-trial bench --output target/bench
 
 ## What a claim and a pod wait for in Kubernetes; target/bench/cluster.json
 bench-cluster: prepare

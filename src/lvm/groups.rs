@@ -63,7 +63,7 @@ impl View {
     }
 
     /// A logical volume of the usable group of that name, with the group.
-    pub fn logical_volume_in(&self, group: &str, name: &str) -> Option<(&Arc<VolumeGroup>, &LogicalVolume)> {
+    pub fn logical_volume_in(&self, group: &str, name: &str) -> Option<(&Arc<VolumeGroup>, &Arc<LogicalVolume>)> {
         let group = self.group(group)?;
         Some((group, group.logical_volume(name)?))
     }
@@ -77,7 +77,7 @@ impl View {
     pub fn logical_volumes<'s>(
         &'s self,
         name: &'s str,
-    ) -> impl Iterator<Item = (&'s Arc<VolumeGroup>, &'s LogicalVolume)> {
+    ) -> impl Iterator<Item = (&'s Arc<VolumeGroup>, &'s Arc<LogicalVolume>)> {
         self.groups.iter().filter_map(move |group| group.logical_volume(name).map(|volume| (group, volume)))
     }
 }

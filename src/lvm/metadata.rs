@@ -1,6 +1,7 @@
 //! From the text of a volume group to its model.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::label::SECTOR;
 use super::model::{LogicalVolume, MetadataArea, PhysicalVolume, Pool, ThinVolume, VolumeGroup};
@@ -51,7 +52,7 @@ pub fn describe(text: &[u8]) -> Result<Description, MetadataError> {
         lock_type: place.string("lock_type").ok().map(str::to_owned),
         tags: place.words("tags"),
         physical_volumes,
-        logical_volumes,
+        logical_volumes: logical_volumes.into_iter().map(Arc::new).collect(),
         metadata_area: MetadataArea::default(),
     };
     Ok(Description { group, marked_missing })

@@ -2,6 +2,7 @@
 //! unless a name says bytes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) mod sample;
@@ -28,8 +29,8 @@ pub struct VolumeGroup {
     pub tags: Vec<String>,
     /// Its physical volumes.
     pub physical_volumes: Vec<PhysicalVolume>,
-    /// All its logical volumes, hidden ones included.
-    pub logical_volumes: Vec<LogicalVolume>,
+    /// All its logical volumes, hidden ones included. There are thousands, which are looked at much more often than they change.
+    pub logical_volumes: Vec<Arc<LogicalVolume>>,
     /// The fullest of its metadata areas.
     pub metadata_area: MetadataArea,
 }
@@ -139,28 +140,28 @@ impl VolumeGroup {
     }
 
     /// The logical volume of that name.
-    pub fn logical_volume(&self, name: &str) -> Option<&LogicalVolume> {
+    pub fn logical_volume(&self, name: &str) -> Option<&Arc<LogicalVolume>> {
         self.logical_volumes.iter().find(|volume| volume.name == name)
     }
 
     /// The thin pool that a logical volume is in.
-    pub fn pool_of(&self, logical: &LogicalVolume) -> Option<&LogicalVolume> {
+    pub fn pool_of(&self, logical: &LogicalVolume) -> Option<&Arc<LogicalVolume>> {
         self.logical_volume(&logical.thin.as_ref()?.pool)
     }
 
     /// What is in the thin pool of that name, with what makes it thin.
-    pub fn in_pool<'g>(&'g self, pool: &'g str) -> impl Iterator<Item = (&'g LogicalVolume, &'g ThinVolume)> {
+    pub fn in_pool<'g>(&'g self, pool: &'g str) -> impl Iterator<Item = (&'g Arc<LogicalVolume>, &'g ThinVolume)> {
         let thin = self.logical_volumes.iter().filter_map(|logical| Some((logical, logical.thin.as_ref()?)));
         thin.filter(move |(_, thin)| thin.pool == pool)
     }
 
     /// A snapshot of the logical volume of that name; it goes when its origin does.
-    pub fn snapshot_of(&self, origin: &str) -> Option<&LogicalVolume> {
+    pub fn snapshot_of(&self, origin: &str) -> Option<&Arc<LogicalVolume>> {
         self.snapshots_of(origin).next()
     }
 
     /// All such snapshots.
-    pub fn snapshots_of(&self, origin: &str) -> impl Iterator<Item = &LogicalVolume> {
+    pub fn snapshots_of(&self, origin: &str) -> impl Iterator<Item = &Arc<LogicalVolume>> {
         self.logical_volumes.iter().filter(move |volume| volume.snapshot_of.iter().any(|name| name == origin))
     }
 

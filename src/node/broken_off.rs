@@ -24,7 +24,7 @@ impl Node {
         &self,
         turn: &Turn,
         group: &Arc<VolumeGroup>,
-        there: &LogicalVolume,
+        there: &Arc<LogicalVolume>,
         tags: &[String],
     ) -> Result<()> {
         if is_broken_off(there) {
@@ -97,9 +97,9 @@ impl Node {
         }
     }
 
-    fn broken_off<'v>(&'v self, view: &'v View) -> impl Iterator<Item = (Arc<VolumeGroup>, LogicalVolume)> + 'v {
+    fn broken_off<'v>(&'v self, view: &'v View) -> impl Iterator<Item = (Arc<VolumeGroup>, Arc<LogicalVolume>)> + 'v {
         let is_left =
-            |logical: &&LogicalVolume| is_broken_off(logical) && made_by(&logical.tags, &self.identity.driver);
+            |logical: &&Arc<LogicalVolume>| is_broken_off(logical) && made_by(&logical.tags, &self.identity.driver);
         view.groups.iter().flat_map(move |group| {
             group.logical_volumes.iter().filter(is_left).map(|logical| (Arc::clone(group), logical.clone()))
         })

@@ -202,11 +202,11 @@ impl Node {
 
 impl Node {
     /// Why a logical volume keeps its name from another one.
-    pub(super) fn in_the_way(&self, group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Error {
+    pub(super) fn in_the_way(&self, group: &Arc<VolumeGroup>, logical: &Arc<LogicalVolume>) -> Error {
         match Volume::of(group, logical).filter(|volume| volume.tags.deleting.is_some()) {
             Some(volume) => Error::Busy {
                 operation: format!("its predecessor is still being {}", self.reaper.progress(&volume)),
-                volume: volume.logical.name,
+                volume: volume.logical.name.clone(),
             },
             None => Error::AlreadyExists {
                 what: format!("logical volume {}/{}", group.name, logical.name),

@@ -84,7 +84,7 @@ mod tests {
     fn volumes(count: usize) -> Vec<Volume> {
         let (group, tags) = (Arc::new(sample::group("vg", &[(1, 0)])), VolumeTags::default());
         let volume = |number: usize| {
-            let logical = sample::volume(&format!("pvc-{number:036}"), 1);
+            let logical = Arc::new(sample::volume(&format!("pvc-{number:036}"), 1));
             Volume { group: Arc::clone(&group), logical, tags: tags.clone() }
         };
         (0..count).map(volume).collect()

@@ -276,7 +276,7 @@ fn whole(volume: Volume) -> Result<Volume> {
         return Ok(volume);
     }
     let operation = String::from("what it is a copy of is not copied yet; repeat its CreateVolume");
-    Err(Error::Busy { volume: volume.logical.name, operation })
+    Err(Error::Busy { volume: volume.logical.name.clone(), operation })
 }
 
 /// Why a volume that was not found may be on disks that are there but do not tell. One that fails to answer once must

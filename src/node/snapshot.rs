@@ -26,16 +26,16 @@ pub struct VolumeSnapshot {
     /// The group it is in.
     pub group: Arc<VolumeGroup>,
     /// The logical volume.
-    pub logical: LogicalVolume,
+    pub logical: Arc<LogicalVolume>,
     /// What its tags say.
     pub tags: SnapshotTags,
 }
 
 impl VolumeSnapshot {
-    fn of(group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Option<Self> {
+    fn of(group: &Arc<VolumeGroup>, logical: &Arc<LogicalVolume>) -> Option<Self> {
         // What a try that broke off leaves of a thick one holds nothing.
         let tags = SnapshotTags::parse(&logical.tags).filter(|_| logical.is_snapshot())?;
-        Some(Self { group: Arc::clone(group), logical: logical.clone(), tags })
+        Some(Self { group: Arc::clone(group), logical: Arc::clone(logical), tags })
     }
 
     /// All of them, by name.

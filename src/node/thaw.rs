@@ -51,7 +51,7 @@ impl Node {
 }
 
 /// The logical volumes of this driver; pools first, which all in them need.
-fn ours(view: &View) -> impl Iterator<Item = (&Arc<VolumeGroup>, &LogicalVolume)> {
+fn ours(view: &View) -> impl Iterator<Item = (&Arc<VolumeGroup>, &Arc<LogicalVolume>)> {
     view.groups.iter().flat_map(|group| {
         let pools = group.logical_volumes.iter().filter(|logical| logical.pool.is_some() && holds_ours(group, logical));
         let volumes = group.logical_volumes.iter().filter(|logical| is_ours(logical));

@@ -19,16 +19,16 @@ pub struct Volume {
     /// The group it is in.
     pub group: Arc<VolumeGroup>,
     /// The logical volume.
-    pub logical: LogicalVolume,
+    pub logical: Arc<LogicalVolume>,
     /// What its tags say.
     pub tags: VolumeTags,
 }
 
 impl Volume {
     /// The volume if it is ours. What a try that broke off leaves in a pool is none yet.
-    pub fn of(group: &Arc<VolumeGroup>, logical: &LogicalVolume) -> Option<Self> {
+    pub fn of(group: &Arc<VolumeGroup>, logical: &Arc<LogicalVolume>) -> Option<Self> {
         let tags = VolumeTags::parse(&logical.tags).filter(|_| !logical.is_unsent())?;
-        Some(Self { group: Arc::clone(group), logical: logical.clone(), tags })
+        Some(Self { group: Arc::clone(group), logical: Arc::clone(logical), tags })
     }
 
     /// All volumes of ours, those being deleted included, by name.
@@ -106,8 +106,9 @@ impl Volume {
 
     /// That no snapshot hangs on it but such as are being deleted: with one it cannot be `done` this to.
     pub fn ensure_no_snapshot(&self, done: &str) -> Result<()> {
-        let is_going =
-            |logical: &&LogicalVolume| VolumeTags::parse(&logical.tags).is_some_and(|tags| tags.deleting.is_some());
+        let is_going = |logical: &&Arc<LogicalVolume>| {
+            VolumeTags::parse(&logical.tags).is_some_and(|tags| tags.deleting.is_some())
+        };
         let Some(snapshot) = self.snapshots().find(|logical| !is_going(logical)) else { return Ok(()) };
         if let Some(tags) = CopySourceTags::parse(&snapshot.tags) {
             let (volume, copy) = (self.full_name(), tags.copy);
@@ -122,7 +123,7 @@ impl Volume {
     }
 
     /// The snapshots that hang on it: they would go with it, or be filled by its wipe.
-    pub fn snapshots(&self) -> impl Iterator<Item = &LogicalVolume> {
+    pub fn snapshots(&self) -> impl Iterator<Item = &Arc<LogicalVolume>> {
         self.group.snapshots_of(&self.logical.name)
     }
 
@@ -132,7 +133,7 @@ impl Volume {
     }
 
     /// The thin pool it is in.
-    pub fn pool(&self) -> Option<&LogicalVolume> {
+    pub fn pool(&self) -> Option<&Arc<LogicalVolume>> {
         self.group.pool_of(&self.logical)
     }
 

@@ -105,7 +105,7 @@ mod tests {
             tags: vec![String::from("quarry.kind=volume"), String::from("quarry.name=data")],
             ..sample::volume("data", 1)
         };
-        VolumeGroup { logical_volumes: vec![volume], ..sample::group(name, &[]) }
+        VolumeGroup { logical_volumes: vec![Arc::new(volume)], ..sample::group(name, &[]) }
     }
 
     #[test]

@@ -17,6 +17,7 @@ fn logical(name: &str, tags: &[&str]) -> LogicalVolume {
 }
 
 fn group(name: &str, logical_volumes: Vec<LogicalVolume>) -> VolumeGroup {
+    let logical_volumes = logical_volumes.into_iter().map(Arc::new).collect();
     VolumeGroup { logical_volumes, ..sample::group(name, &[(10_000, 1_000)]) }
 }
 

@@ -60,6 +60,24 @@ fn volumes_of_lvm_and_devices_without_room_are_left_out() {
 }
 
 #[test]
+fn a_loop_device_counts_only_while_it_shows_a_file() {
+    let sys = sys();
+    let block = sys.path().join("class/block");
+    for name in ["loop3", "loop3p1", "loopback"] {
+        write(&block.join(name).join("uevent"), &format!("MAJOR=7\nMINOR=3\nDEVNAME={name}\n"));
+        write(&block.join(name).join("size"), "2048\n");
+    }
+    let seen = || {
+        let devices = devices(sys.path(), Path::new("/dev"), &HashSet::new()).unwrap();
+        let names = devices.iter().filter_map(|device| device.path.file_name()?.to_str().map(str::to_owned));
+        names.filter(|name| name.starts_with("loop")).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(), ["loop3p1", "loopback"]);
+    std::fs::create_dir(block.join("loop3/loop")).unwrap();
+    assert_eq!(seen(), ["loop3", "loop3p1", "loopback"]);
+}
+
+#[test]
 fn a_device_that_goes_away_meanwhile_is_left_out() {
     let sys = sys();
     std::fs::write(sys.path().join("class/block/sda/uevent"), "").unwrap();

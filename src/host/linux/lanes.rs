@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
 
 use super::super::kernel::Stretch;
 use super::block;
@@ -112,14 +112,13 @@ impl Lanes {
         for (place, stretch) in stretches.into_iter().enumerate() {
             batches.entry(stretch.device.clone()).or_default().push((place, stretch));
         }
-        let mut tasks = JoinSet::new();
-        for (device, batch) in batches {
-            tasks.spawn(self.lane(&device).read(batch, Arc::clone(&self.all), self.limit));
-        }
-        while let Some(done) = tasks.join_next().await {
-            for (place, result) in done.unwrap_or_default() {
-                pieces[place] = Some(result);
-            }
+        // Not as tasks of their own: each has its thread already, and mostly there is only one.
+        let reads = batches.into_iter().map(|(device, batch)| {
+            let lane = self.lane(&device);
+            lane.read(batch, Arc::clone(&self.all), self.limit)
+        });
+        for (place, result) in join_all(reads).await.into_iter().flatten() {
+            pieces[place] = Some(result);
         }
         pieces
             .into_iter()

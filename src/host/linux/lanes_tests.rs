@@ -1,3 +1,5 @@
+use tokio::task::JoinSet;
+
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
 //! The live state of thin pools and of thick snapshots: `DM_TABLE_STATUS`, whose texts the kernel's thin-provisioning.rst and
 //! snapshot.rst describe.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -23,22 +24,23 @@ const BUFFER: usize = 2 << 10;
 
 /// What the pool of that UUID says of itself; nothing when it is not active.
 pub(super) fn pool(control: &Path, uuid: &str) -> io::Result<Option<PoolStatus>> {
-    let (state, table) = (text(control, uuid, "thin-pool", 0)?, text(control, uuid, "thin-pool", TABLE)?);
+    let Some(control) = open(control)? else { return Ok(None) };
+    let (state, table) = (text(&control, uuid, "thin-pool", 0)?, text(&control, uuid, "thin-pool", TABLE)?);
     let parsed = state.zip(table).map(|(state, table)| parse_pool(&state, &table).ok_or_else(nonsense));
     parsed.transpose()
 }
 
 /// What the thick snapshot of that UUID says of itself; nothing when it is not active.
 pub(super) fn snapshot(control: &Path, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
-    let text = text(control, uuid, "snapshot", 0)?;
+    let Some(control) = open(control)? else { return Ok(None) };
+    let text = text(&control, uuid, "snapshot", 0)?;
     text.map(|text| parse_snapshot(&text).ok_or_else(nonsense)).transpose()
 }
 
 /// The text of the device of that UUID, if it has one target and that is of this type.
-fn text(control: &Path, uuid: &str, target: &str, flags: u32) -> io::Result<Option<String>> {
-    let Some(control) = open(control)? else { return Ok(None) };
+fn text(control: &File, uuid: &str, target: &str, flags: u32) -> io::Result<Option<String>> {
     let request = Request { flags: NO_FLUSH | flags, uuid, ..Request::default() };
-    match ask(&control, TABLE_STATUS, request, BUFFER) {
+    match ask(control, TABLE_STATUS, request, BUFFER) {
         Ok(answer) => told(&answer, target),
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
         Err(error) => Err(error),

@@ -98,6 +98,8 @@ fn share(extents: u64, percent: u8) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -113,8 +115,8 @@ mod tests {
     /// A group with a pool of so many extents of data and metadata.
     fn group(data: u64, metadata: u64) -> VolumeGroup {
         let mut group = sample::group("vg", &[(1 << 20, 1 << 19)]);
-        group.logical_volumes =
-            vec![sample::pool("pool", data), volume("pool_tmeta", metadata), volume("lvol0_pmspare", metadata)];
+        let volumes = [sample::pool("pool", data), volume("pool_tmeta", metadata), volume("lvol0_pmspare", metadata)];
+        group.logical_volumes = volumes.map(Arc::new).to_vec();
         group
     }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -13,12 +15,12 @@ fn rules() -> PoolRules {
 
 fn with_pool(data: u64, promised: &[u64]) -> VolumeGroup {
     let mut group = sample::group("vg", &[(100 * GIB, 10 * GIB)]);
-    group.logical_volumes.push(sample::pool(DEFAULT_NAME, data));
+    let mut volumes = vec![sample::pool(DEFAULT_NAME, data)];
     let thin = |pool: &str| Some(ThinVolume { pool: pool.to_owned(), device_id: 1, origin: None, is_unsent: false });
-    let volumes = promised.iter().map(|extents| LogicalVolume { thin: thin(DEFAULT_NAME), ..volume("t", *extents) });
-    group.logical_volumes.extend(volumes);
-    group.logical_volumes.push(LogicalVolume { thin: thin("other"), ..volume("elsewhere", GIB) });
-    group.logical_volumes.push(volume("thick", GIB));
+    volumes.extend(promised.iter().map(|extents| LogicalVolume { thin: thin(DEFAULT_NAME), ..volume("t", *extents) }));
+    volumes.push(LogicalVolume { thin: thin("other"), ..volume("elsewhere", GIB) });
+    volumes.push(volume("thick", GIB));
+    group.logical_volumes = volumes.into_iter().map(Arc::new).collect();
     group
 }
 
@@ -41,7 +43,7 @@ fn a_pool_takes_what_the_class_may_use_with_its_metadata_twice() {
 #[test]
 fn metadata_is_for_all_that_may_be_promised_and_a_spare_that_is_there_counts() {
     let mut group = sample::group("vg", &[(100 * GIB, 100 * GIB)]);
-    group.logical_volumes.push(volume("lvol0_pmspare", 20));
+    group.logical_volumes.push(Arc::new(volume("lvol0_pmspare", 20)));
     let size = PoolRules { size: Portion::Bytes(10 << 30), overcommit: 1_000, ..rules() }.new_pool(&group, 100 * GIB);
     assert_eq!(size.map(|size| (size.metadata, size.spare)), Some((25, 5)));
     let said = PoolRules { size: Portion::Bytes(10 << 30), metadata_bytes: Some(64 << 20), ..rules() };
@@ -67,7 +69,7 @@ fn room_is_the_limit_without_what_is_promised() {
 #[test]
 fn pieces_larger_than_an_extent_count_as_a_whole() {
     let mut group = with_pool(100, &[1, 1]);
-    group.logical_volumes[0].pool.as_mut().unwrap().chunk_bytes = 8 * group.extent_bytes;
+    Arc::make_mut(&mut group.logical_volumes[0]).pool.as_mut().unwrap().chunk_bytes = 8 * group.extent_bytes;
     assert_eq!(room(&group, &rules(), 0), Ok(80), "100 are promised by 8 each, two times 8 are");
 }
 
@@ -77,7 +79,7 @@ fn a_pool_that_is_none_or_shows_old_data_has_no_room() {
     assert!(
         room(&group, &PoolRules { name: String::from("thick"), ..rules() }, 9).unwrap_err().contains("no thin pool")
     );
-    group.logical_volumes[0].pool.as_mut().unwrap().zeroes = false;
+    Arc::make_mut(&mut group.logical_volumes[0]).pool.as_mut().unwrap().zeroes = false;
     assert!(room(&group, &rules(), 9).unwrap_err().contains("lvchange --zero y vg/quarry-thin"));
     let empty = sample::group("vg", &[(1, 1)]);
     assert!(room(&empty, &rules(), 1).unwrap_err().contains("not made yet"));

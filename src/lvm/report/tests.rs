@@ -36,8 +36,11 @@ fn every_difference_is_told() {
         (sentences(|group| group.physical_volumes[0].free_extents -= 1), "the number of free extents 26, but 25"),
         (sentences(|group| group.physical_volumes[0].device = None), "physical volume EdqX53"),
         (sentences(|group| group.physical_volumes[1].allocatable = false), "physical volume ISYG0M"),
-        (sentences(|group| group.logical_volumes[0].extents += 1), "logical volume f14bDj"),
-        (sentences(|group| group.logical_volumes[0].tags.push("x".into())), "logical volume f14bDj"),
+        (sentences(|group| Arc::make_mut(&mut group.logical_volumes[0]).extents += 1), "logical volume f14bDj"),
+        (
+            sentences(|group| Arc::make_mut(&mut group.logical_volumes[0]).tags.push("x".into())),
+            "logical volume f14bDj",
+        ),
         (sentences(|group| drop(group.logical_volumes.remove(1))), "logical volume CiAEgk"),
         (sentences(|group| group.name = "x".into()), "lvm reports volume group test, but it was not found"),
     ] {

@@ -16,8 +16,9 @@ use crate::lvm::tags::copy_progress::CopyProgress;
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
 
-/// Bytes that are written before it is looked whether to go on.
-const STEP_BYTES: u64 = 64 << 20;
+/// Bytes that are written before it is looked whether to go on. Each step starts threads and takes memory for them, which costs
+/// more than looking: so they are large, and still a matter of seconds.
+const STEP_BYTES: u64 = 256 << 20;
 /// Bytes that are written, and how long it takes, before it is remembered how far it is: whichever comes later.
 const REMEMBER: (u64, Duration) = (1 << 30, Duration::from_secs(10));
 

@@ -119,7 +119,7 @@ impl Node {
         copy: &str,
         of: &Volume,
         group: Arc<VolumeGroup>,
-        logical: LogicalVolume,
+        logical: Arc<LogicalVolume>,
     ) -> Result<Reading> {
         let Some(tags) = CopySourceTags::parse(&logical.tags) else {
             return Err(self.in_the_way(&group, &logical));
@@ -232,15 +232,16 @@ impl Node {
     }
 }
 
-fn in_group(view: &View, group: &str, name: &str) -> Option<(Arc<VolumeGroup>, LogicalVolume)> {
+fn in_group(view: &View, group: &str, name: &str) -> Option<(Arc<VolumeGroup>, Arc<LogicalVolume>)> {
     let (group, logical) = view.logical_volume_in(group, name)?;
-    Some((Arc::clone(group), logical.clone()))
+    Some((Arc::clone(group), Arc::clone(logical)))
 }
 
-fn copy_sources(view: &View) -> impl Iterator<Item = (Arc<VolumeGroup>, LogicalVolume, CopySourceTags)> {
+fn copy_sources(view: &View) -> impl Iterator<Item = (Arc<VolumeGroup>, Arc<LogicalVolume>, CopySourceTags)> {
     view.groups.iter().flat_map(|group| {
-        let of =
-            |logical: &LogicalVolume| Some((Arc::clone(group), logical.clone(), CopySourceTags::parse(&logical.tags)?));
+        let of = |logical: &Arc<LogicalVolume>| {
+            Some((Arc::clone(group), Arc::clone(logical), CopySourceTags::parse(&logical.tags)?))
+        };
         group.logical_volumes.iter().filter_map(of)
     })
 }

@@ -242,7 +242,7 @@ fn lost(pool: &str) -> Error {
 }
 
 /// Its number within its pool.
-fn number((group, logical): (&Arc<VolumeGroup>, &LogicalVolume)) -> Result<u64> {
+fn number((group, logical): (&Arc<VolumeGroup>, &Arc<LogicalVolume>)) -> Result<u64> {
     let thin = logical.thin.as_ref().ok_or_else(|| not_in_a_pool(group, logical))?;
     if logical.has_external_origin() {
         return Err(Error::precondition(format!(
@@ -258,7 +258,7 @@ fn not_in_a_pool(group: &VolumeGroup, logical: &LogicalVolume) -> Error {
     Error::precondition(format!("{}/{} is not in a thin pool", group.name, logical.name))
 }
 
-fn pool_of<'g>(group: &'g VolumeGroup, logical: &LogicalVolume) -> Result<&'g LogicalVolume> {
+fn pool_of<'g>(group: &'g VolumeGroup, logical: &LogicalVolume) -> Result<&'g Arc<LogicalVolume>> {
     group.pool_of(logical).ok_or_else(|| not_in_a_pool(group, logical))
 }
 

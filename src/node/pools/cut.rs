@@ -17,12 +17,12 @@ pub(in crate::node) struct Origin {
     /// The group it is in.
     pub(in crate::node) group: Arc<VolumeGroup>,
     /// The logical volume.
-    pub(in crate::node) logical: LogicalVolume,
+    pub(in crate::node) logical: Arc<LogicalVolume>,
 }
 
 impl Origin {
     /// What was found earlier, as it is now.
-    pub(super) fn now<'v>(&self, view: &'v View) -> Result<(&'v Arc<VolumeGroup>, &'v LogicalVolume)> {
+    pub(super) fn now<'v>(&self, view: &'v View) -> Result<(&'v Arc<VolumeGroup>, &'v Arc<LogicalVolume>)> {
         let (group, name) = (&self.group.name, &self.logical.name);
         let now = view.logical_volume_in(group, name);
         now.filter(|(_, logical)| logical.uuid == self.logical.uuid)

@@ -62,9 +62,12 @@ impl Node {
 
 /// Pools in which nothing is being made but volumes of the driver of that name, and one is, or is not any more. What another one is
 /// just making must not be taken from it: it has a turn of its own.
-fn half_way<'v>(view: &'v View, driver: &'v str) -> impl Iterator<Item = (&'v Arc<VolumeGroup>, &'v LogicalVolume)> {
+fn half_way<'v>(
+    view: &'v View,
+    driver: &'v str,
+) -> impl Iterator<Item = (&'v Arc<VolumeGroup>, &'v Arc<LogicalVolume>)> {
     view.groups.iter().flat_map(move |group| {
-        let is_half_way = move |pool: &&LogicalVolume| {
+        let is_half_way = move |pool: &&Arc<LogicalVolume>| {
             pool.pool.is_some()
                 && unsent(group, pool).next().is_some()
                 && unsent(group, pool).all(|(volume, _)| is_own(volume, driver))
@@ -77,7 +80,7 @@ fn half_way<'v>(view: &'v View, driver: &'v str) -> impl Iterator<Item = (&'v Ar
 fn unsent<'g>(
     group: &'g VolumeGroup,
     pool: &'g LogicalVolume,
-) -> impl Iterator<Item = (&'g LogicalVolume, &'g ThinVolume)> {
+) -> impl Iterator<Item = (&'g Arc<LogicalVolume>, &'g ThinVolume)> {
     group.in_pool(&pool.name).filter(|(_, thin)| thin.is_unsent)
 }
 

@@ -84,17 +84,17 @@ impl Node {
     /// The pools of the classes, by the UUIDs of their devices.
     async fn pools_to_watch(&self) -> Result<Vec<(String, Watched)>> {
         let view = self.groups.read().await?;
-        let watched = |(group, pool, _): (Arc<VolumeGroup>, LogicalVolume, PoolRules)| {
+        let watched = |(group, pool, _): (Arc<VolumeGroup>, Arc<LogicalVolume>, PoolRules)| {
             let uuid = pool.pool_mapper_uuid(&group);
             let is_own = self.is_own_pool(&pool);
             let group = group.name.clone();
-            (uuid.clone(), Watched { group, pool: pool.name, uuid, is_own, retry: None, remark: None })
+            (uuid.clone(), Watched { group, pool: pool.name.clone(), uuid, is_own, retry: None, remark: None })
         };
         Ok(self.class_pools(&view).into_iter().map(watched).collect())
     }
 
     /// The thin pools that the classes name and that are there, each once.
-    pub(in crate::node) fn class_pools(&self, view: &View) -> Vec<(Arc<VolumeGroup>, LogicalVolume, PoolRules)> {
+    pub(in crate::node) fn class_pools(&self, view: &View) -> Vec<(Arc<VolumeGroup>, Arc<LogicalVolume>, PoolRules)> {
         let classes = self.classes.current();
         let names: HashSet<&String> = classes
             .iter()

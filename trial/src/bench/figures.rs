@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::samples::Samples;
 
-/// The most that figures may be; the others are only reported.
-const LIMITS: [(&str, f64); 16] = [
+/// The most that figures may be.
+const MOST: [(&str, f64); 24] = [
     ("create_volume_p50_ratio", 1.0),
     ("delete_volume_p50_ratio", 1.0),
     ("burst_100_create_ratio", 0.8),
@@ -25,17 +25,35 @@ const LIMITS: [(&str, f64); 16] = [
     ("rss_mib_5000", 300.0),
     ("burst_100_create_s", 40.0),
     ("driver_api_writes_per_volume", 0.0),
+    ("thin_create_ratio", 1.0),
+    ("thin_snapshot_ratio", 1.0),
+    ("thin_clone_ratio", 1.0),
+    ("thin_restore_ready_ratio", 2.0),
+    ("capacity_p99_ms", 2.0),
+    ("list_snapshots_p99_ms", 20.0),
+    ("lvm_processes_idle_per_min", 0.0),
+    ("rss_mib", 24.0),
 ];
+/// The least that figures may be. Those in neither list are only reported.
+const LEAST: [(&str, f64); 1] = [("copy_rate_ratio", 0.9)];
 
-fn limit(key: &str) -> Option<f64> {
-    LIMITS.iter().find(|(name, _)| *name == key).map(|(_, limit)| *limit)
+/// What a figure must be, and whether that is the least.
+fn limit(key: &str) -> (Option<f64>, bool) {
+    let within = |limits: &[(&str, f64)]| limits.iter().find(|(name, _)| *name == key).map(|(_, limit)| *limit);
+    match within(&LEAST) {
+        Some(least) => (Some(least), true),
+        None => (within(&MOST), false),
+    }
 }
 
 /// One figure. Of a ratio the spread is that of the ratios of neighbouring measurements, else that of the value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// The most that it may be; without one it is only reported.
+    /// The most that it may be, or the least; without it, it is only reported.
     pub must: Option<f64>,
+    /// Whether it is the least.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_least: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,14 +74,24 @@ impl Figure {
         self.ratio.or(self.value)
     }
 
+    fn is_met(&self) -> Option<bool> {
+        let (result, must) = (self.result()?, self.must?);
+        Some(if self.at_least { result >= must } else { result <= must })
+    }
+
     fn verdict(&self) -> &'static str {
-        match (self.result(), self.must) {
+        match (self.result(), self.is_met()) {
             (None, _) => "not measured",
             (Some(_), None) => "",
-            (Some(result), Some(must)) if result <= must => "ok",
-            (Some(_), Some(_)) => "NOT MET",
+            (Some(_), Some(true)) => "ok",
+            (Some(_), Some(false)) => "NOT MET",
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// All figures by their keys.
@@ -74,9 +102,18 @@ pub struct Figures(BTreeMap<String, Figure>);
 impl Figures {
     /// Our time over that of the bare commands; the measurements come in pairs.
     pub fn ratio(&mut self, key: &str, ours: &Samples, bare: &Samples) {
-        let neighbours = ours.over(bare);
+        self.compare(key, (ours, bare), (ours, bare));
+    }
+
+    /// Our rate over that of the bare commands, which do as much.
+    pub fn rate_ratio(&mut self, key: &str, ours: &Samples, bare: &Samples) {
+        self.compare(key, (ours, bare), (bare, ours));
+    }
+
+    fn compare(&mut self, key: &str, (ours, bare): (&Samples, &Samples), (over, under): (&Samples, &Samples)) {
+        let neighbours = over.over(under);
         let figure = Figure {
-            ratio: Some(ours.median() / bare.median()),
+            ratio: Some(over.median() / under.median()),
             median_ours_ms: Some(ours.median()),
             median_bare_ms: Some(bare.median()),
             min: Some(neighbours.min()),
@@ -118,13 +155,18 @@ impl Figures {
     }
 
     fn put(&mut self, key: &str, mut figure: Figure) {
-        figure.must = limit(key);
+        (figure.must, figure.at_least) = limit(key);
         self.0.insert(key.to_owned(), figure);
     }
 
     /// What a figure is; `None` if it was not measured.
     pub fn get(&self, key: &str) -> Option<f64> {
         self.0.get(key).and_then(Figure::result)
+    }
+
+    /// The keys of those that are not what they must be.
+    pub fn unmet(&self) -> Vec<String> {
+        self.0.iter().filter(|(_, figure)| figure.is_met() == Some(false)).map(|(key, _)| key.clone()).collect()
     }
 
     /// For people: a row for each of these, with its verdict.
@@ -134,9 +176,11 @@ impl Figures {
             "figure", "is", "must", "ours ms", "bare ms", "min", "max", "n"
         );
         for key in keys.iter().map(AsRef::as_ref) {
-            let missing = Figure { must: limit(key), ..Figure::default() };
+            let (must, at_least) = limit(key);
+            let missing = Figure { must, at_least, ..Figure::default() };
             let figure = self.0.get(key).unwrap_or(&missing);
-            let must = figure.must.map_or_else(String::new, |must| format!("≤ {must}"));
+            let sign = if figure.at_least { '≥' } else { '≤' };
+            let must = figure.must.map_or_else(String::new, |must| format!("{sign} {must}"));
             let _ = writeln!(
                 table,
                 "{key:<28}{:>9}{must:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  {}",
@@ -191,6 +235,19 @@ mod tests {
         let found = [figure.ratio, figure.min, figure.max, figure.median_ours_ms, figure.must];
         assert_eq!(found, [Some(0.5), Some(0.25), Some(2.25), Some(2.0), Some(1.0)]);
         assert_eq!(figure.n, 3);
+    }
+
+    #[test]
+    fn a_rate_must_be_at_least_its_limit() {
+        let mut figures = Figures::default();
+        figures.rate_ratio("copy_rate_ratio", &samples(&[2.0, 4.0]), &samples(&[2.0, 1.0]));
+        let figure = &figures.0["copy_rate_ratio"];
+        let found = [figure.ratio, figure.min, figure.max, figure.median_ours_ms];
+        assert_eq!(found, [Some(0.5), Some(0.25), Some(1.0), Some(3.0)]);
+        assert!(figures.table(&["copy_rate_ratio"]).contains("≥ 0.9"), "{figures:?}");
+        assert_eq!(figures.unmet(), ["copy_rate_ratio"]);
+        figures.rate_ratio("copy_rate_ratio", &samples(&[2.0]), &samples(&[2.0]));
+        assert!(figures.unmet().is_empty(), "{figures:?}");
     }
 
     #[test]

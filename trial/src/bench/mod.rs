@@ -8,17 +8,19 @@ pub mod controller;
 mod disk_folder;
 pub mod figures;
 pub mod samples;
+pub mod suites;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use quarry_lab::Disk;
 
 use self::disk_folder::DiskFolder;
 use self::figures::Figures;
-use crate::site::{Plan, Site, programs_folder};
+use self::suites::{SUITES, Suite};
+use crate::site::{Plan, Site};
 
 /// The volume group on the machine.
 pub const GROUP: &str = "data";
@@ -28,82 +30,74 @@ pub const METRICS: &str = "127.0.0.1:9808";
 const MEASURED: &str = "measured.json";
 /// Sparse: it takes from this machine only what is written.
 const DISK_BYTES: u64 = 1 << 40;
-/// All phases together take about ten minutes; a machine in a bad hour takes longer.
+/// All phases of a suite together take about ten minutes; a machine in a bad hour takes longer.
 const LIMIT: Duration = Duration::from_hours(1);
-/// The figures in the order of the table.
-const TABLE: [&str; 14] = [
-    "create_volume_p50_ratio",
-    "delete_volume_p50_ratio",
-    "burst_100_create_ratio",
-    "stage_fresh_ratio",
-    "publish_p50_ms",
-    "unpublish_p50_ms",
-    "lvm_processes_publish",
-    "lvm_processes_unpublish",
-    "lvm_processes_stats",
-    "lvm_processes_capacity",
-    "lvm_processes_list",
-    "rss_500_mib",
-    "binary_mib",
-    // Not a figure of the node but of the deletion as a whole, its work in the background included.
-    "delete_until_gone_p50_ratio",
-];
-const CLASSES: &str = "\
-classes:
-- name: bench
-  default: true
-  volumeGroups: [data]
-  wipe: none
-";
 
 /// The flags of `quarry-trial bench`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Flags {
-    /// Where the figures are written, as JSON
-    #[arg(long, default_value = "target/bench/node.json")]
+    /// The folder that the figures are written to, as JSON: node.json and thin.json
+    #[arg(long, default_value = "target/bench")]
     pub output: PathBuf,
-    /// Few repetitions: to see whether it works, not for figures
+    /// Few repetitions and little data: to see whether it works, not for figures
     #[arg(long)]
     pub quick: bool,
-    /// Only these phases: create, delete, burst, publish, processes, stage, memory
+    /// Only these phases, such as create,thin-create
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<String>,
 }
 
-/// Measures, writes the figures and prints the table. Figures that are not met are no error.
+impl Flags {
+    fn phases(&self, suite: &Suite) -> Vec<&'static str> {
+        let is_wanted = |phase: &&str| self.only.is_empty() || self.only.iter().any(|only| only == phase);
+        suite.phases.iter().copied().filter(is_wanted).collect()
+    }
+}
+
+/// Measures, writes the figures and prints the tables; fails where a figure is not met.
 pub fn run(flags: &Flags) -> Result<()> {
     if cfg!(debug_assertions) {
-        bail!("figures of a debug build say nothing; run `cargo run --release --package quarry-trial -- bench`");
+        bail!("figures of a debug build say nothing; run `make bench`");
     }
-    let results = flags.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = DiskFolder::make()?;
+    let all = || SUITES.iter().flat_map(|suite| suite.phases);
+    for phase in &flags.only {
+        let is_known = all().any(|known| known == phase);
+        ensure!(is_known, "{phase} is no phase; there are: {}", all().copied().collect::<Vec<_>>().join(", "));
+    }
+    let mut unmet = Vec::new();
+    for suite in SUITES.iter().filter(|suite| !flags.phases(suite).is_empty()) {
+        let figures = measure(suite, flags)?;
+        publish(&figures, suite.figures, &flags.output.join(format!("{}.json", suite.name)))?;
+        unmet.extend(figures.unmet());
+    }
+    if flags.quick { Ok(()) } else { ensure_met(&unmet) }
+}
+
+/// The figures of a suite.
+pub fn measure(suite: &Suite, flags: &Flags) -> Result<Figures> {
+    let (folder, results) = (DiskFolder::make()?, flags.output.join(suite.name));
     let plan = Plan {
         disks: vec![Disk::plain("pv0", DISK_BYTES)],
         disk_folder: Some(folder.path().to_owned()),
-        results: results.to_owned(),
+        results: results.clone(),
     };
     let mut site = Site::boot(&plan)?;
-    site.make_group(GROUP, "pv0")?;
-    fs::write(results.join("classes.yaml"), CLASSES).context("cannot write the classes file")?;
+    let device = site.machine.device("pv0")?;
+    site.shell(&format!("pvcreate -q {} {device} && vgcreate -q {GROUP} {device}", suite.disk_options))?;
+    fs::write(results.join("classes.yaml"), suite.classes).context("cannot write the classes file")?;
     site.start_node(&["--classes", &site.shared("classes.yaml")?, "--metrics", METRICS])?;
 
-    let output = site.shared(MEASURED)?;
-    let mut arguments = vec!["bench", "--output", &output];
+    let (output, phases) = (site.shared(MEASURED)?, flags.phases(suite).join(","));
+    let mut arguments = vec!["bench", "--output", &output, "--phases", &phases];
     if flags.quick {
         arguments.push("--quick");
-    }
-    let only = flags.only.join(",");
-    if !only.is_empty() {
-        arguments.extend(["--only", &only]);
     }
     site.run(&site.inside(&arguments)?.limit(LIMIT).streamed())?.checked()?;
     site.stop_node()?;
 
     let measured = fs::read(results.join(MEASURED)).context("nothing was measured")?;
     fs::remove_file(results.join(MEASURED))?;
-    let mut figures: Figures = serde_json::from_slice(&measured)?;
-    figures.value("binary_mib", mebibytes(fs::metadata(programs_folder()?.join("quarry"))?.len()));
-    publish(&figures, &TABLE, &flags.output)
+    Ok(serde_json::from_slice(&measured)?)
 }
 
 /// Writes the figures and prints their table.
@@ -112,6 +106,11 @@ fn publish<K: AsRef<str>>(figures: &Figures, keys: &[K], output: &Path) -> Resul
         .with_context(|| format!("cannot write {}", output.display()))?;
     println!("\n{}", figures.table(keys));
     println!("written to {}", output.display());
+    Ok(())
+}
+
+fn ensure_met(unmet: &[String]) -> Result<()> {
+    ensure!(unmet.is_empty(), "not met: {}", unmet.join(", "));
     Ok(())
 }
 

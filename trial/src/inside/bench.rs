@@ -4,24 +4,29 @@
 //! before each measurement whatever the last one left to do in the background is waited for.
 
 mod calls;
+mod changed;
 mod compared;
+mod copied;
+mod crowd;
 mod machine;
 mod memory;
+mod polled;
 mod processes;
+mod thin;
+mod turns;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use self::calls::Calls;
 use crate::bench::figures::Figures;
+use crate::bench::mebibytes;
 use crate::client::Client;
-use crate::site::SOCKET;
+use crate::site::{SOCKET, programs_folder};
 
-/// In this order: a bare `lvcreate` asks before it wipes what an earlier file system left on the same blocks, so those
-/// that compare it come before anything is formatted.
-const PHASES: [&str; 7] = ["create", "delete", "burst", "publish", "processes", "stage", "memory"];
 /// Where volumes are staged and published.
 const FOLDER: &str = "/run/bench";
 
@@ -34,9 +39,9 @@ pub struct Flags {
     /// Few repetitions
     #[arg(long)]
     quick: bool,
-    /// Only these phases
+    /// The phases, in their order
     #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
+    phases: Vec<String>,
 }
 
 /// How often everything is done.
@@ -55,6 +60,29 @@ struct Repetitions {
     existing: usize,
     /// Calls before memory is measured.
     mixed: usize,
+    /// Thin volumes, snapshots and copies of either kind.
+    thin: usize,
+    /// Bytes in a volume that is restored or copied.
+    used: i64,
+    copies: usize,
+    /// Bytes of a volume of which it is told what changed.
+    changed: u64,
+    /// How often that is told.
+    streams: usize,
+    crowd: Crowd,
+}
+
+/// What there is while it is only looked.
+#[derive(Debug, Clone, Copy)]
+struct Crowd {
+    volumes: usize,
+    snapshots: usize,
+    /// Volumes that are in use.
+    mounted: usize,
+    /// Calls of each kind that are timed.
+    calls: usize,
+    /// How long processes are counted.
+    polled: Duration,
 }
 
 const FULL: Repetitions = Repetitions {
@@ -66,6 +94,12 @@ const FULL: Repetitions = Repetitions {
     counted: 20,
     existing: 500,
     mixed: 5000,
+    thin: 40,
+    used: 1 << 30,
+    copies: 10,
+    changed: 10 << 30,
+    streams: 10,
+    crowd: Crowd { volumes: 500, snapshots: 2000, mounted: 100, calls: 1000, polled: Duration::from_mins(2) },
 };
 const QUICK: Repetitions = Repetitions {
     volumes: 8,
@@ -76,6 +110,12 @@ const QUICK: Repetitions = Repetitions {
     counted: 5,
     existing: 100,
     mixed: 500,
+    thin: 2,
+    used: 32 << 20,
+    copies: 1,
+    changed: 128 << 20,
+    streams: 1,
+    crowd: Crowd { volumes: 40, snapshots: 80, mounted: 2, calls: 20, polled: Duration::from_secs(1) },
 };
 
 /// Everything that a phase needs.
@@ -87,9 +127,6 @@ struct Bench {
 
 /// Measures and writes the figures.
 pub async fn run(flags: &Flags) -> Result<()> {
-    for phase in &flags.only {
-        ensure!(PHASES.contains(&phase.as_str()), "{phase} is no phase; there are: {}", PHASES.join(", "));
-    }
     let figures = measure(flags).await?;
     fs::write(&flags.output, serde_json::to_vec(&figures)?)
         .with_context(|| format!("cannot write {}", flags.output.display()))
@@ -100,22 +137,39 @@ async fn measure(flags: &Flags) -> Result<Figures> {
     let client = Client::connect(SOCKET).await?;
     let repetitions = if flags.quick { QUICK } else { FULL };
     let mut bench = Bench { calls: Calls::new(client), repetitions, figures: Figures::default() };
-    for phase in PHASES {
-        if !flags.only.is_empty() && !flags.only.iter().any(|only| only == phase) {
-            continue;
-        }
+    for phase in &flags.phases {
         println!("measuring: {phase}");
-        machine::rest().await?;
-        match phase {
+        if flags.quick {
+            machine::settle().await?;
+        } else {
+            machine::rest().await?;
+        }
+        match phase.as_str() {
             "create" => bench.create().await,
             "delete" => bench.delete().await,
             "publish" => bench.publish().await,
             "processes" => bench.processes().await,
             "stage" => bench.stage().await,
             "burst" => bench.burst().await,
-            _ => bench.memory().await,
+            "memory" => bench.memory().await,
+            "binary" => bench.binary(),
+            "thin-create" => bench.thin_create().await,
+            "thin-snapshot" => bench.thin_snapshot().await,
+            "thin-clone" => bench.thin_clone().await,
+            "thin-restore" => bench.thin_restore().await,
+            "copy" => bench.copy_rate().await,
+            "changed-blocks" => bench.changed_blocks().await,
+            "crowd" => bench.crowd().await,
+            _ => bail!("{phase} is no phase"),
         }
         .with_context(|| format!("phase {phase}"))?;
     }
     Ok(bench.figures)
+}
+
+impl Bench {
+    fn binary(&mut self) -> Result<()> {
+        self.figures.value("binary_mib", mebibytes(fs::metadata(programs_folder()?.join("quarry"))?.len()));
+        Ok(())
+    }
 }

@@ -108,6 +108,10 @@ impl Node {
 }
 
 /// The pool of a volume and of its snapshot.
-fn pool_of_both<'g>(group: &'g VolumeGroup, volume: &ThinVolume, snapshot: &ThinVolume) -> Option<&'g LogicalVolume> {
+fn pool_of_both<'g>(
+    group: &'g VolumeGroup,
+    volume: &ThinVolume,
+    snapshot: &ThinVolume,
+) -> Option<&'g Arc<LogicalVolume>> {
     group.logical_volume(&volume.pool).filter(|pool| pool.name == snapshot.pool)
 }

@@ -1,8 +1,9 @@
 //! The node's calls as the phases make them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 
 use super::FOLDER;
@@ -26,10 +27,43 @@ impl Calls {
 
     /// Makes a volume; its id.
     pub(super) async fn create(&self, name: &str) -> Result<String> {
-        let request = client::create(name, VOLUME_BYTES, client::mounted("ext4"));
+        self.create_as(client::create(name, VOLUME_BYTES, client::mounted("ext4"))).await
+    }
+
+    /// Makes a volume as a request says; its id.
+    pub(super) async fn create_as(&self, request: v1::CreateVolumeRequest) -> Result<String> {
+        let name = request.name.clone();
         let answer = self.client.controller.clone().create_volume(request).await;
         let volume = answer.with_context(|| format!("CreateVolume {name}"))?.into_inner().volume;
         Ok(volume.context("an answer without volume")?.volume_id)
+    }
+
+    /// Makes a volume of so many bytes from another one or from a snapshot; its id.
+    pub(super) async fn copy(&self, name: &str, bytes: i64, class: &str, source: (&str, bool)) -> Result<String> {
+        let (id, is_snapshot) = source;
+        let request = client::create(name, bytes, client::mounted("ext4"));
+        let volume_content_source = Some(client::source(id, is_snapshot));
+        self.create_as(v1::CreateVolumeRequest { volume_content_source, ..in_class(request, class) }).await
+    }
+
+    /// Makes a snapshot of a volume; its id.
+    pub(super) async fn snapshot(&self, name: &str, volume_id: &str) -> Result<String> {
+        let request = v1::CreateSnapshotRequest {
+            name: name.to_owned(),
+            source_volume_id: volume_id.to_owned(),
+            ..v1::CreateSnapshotRequest::default()
+        };
+        let answer = self.client.controller.clone().create_snapshot(request).await;
+        let snapshot = answer.with_context(|| format!("CreateSnapshot {name}"))?.into_inner().snapshot;
+        let snapshot = snapshot.context("an answer without snapshot")?;
+        ensure!(snapshot.ready_to_use, "{} is not ready", snapshot.snapshot_id);
+        Ok(snapshot.snapshot_id)
+    }
+
+    pub(super) async fn delete_snapshot(&self, snapshot_id: &str) -> Result<()> {
+        let request = v1::DeleteSnapshotRequest { snapshot_id: snapshot_id.to_owned(), ..Default::default() };
+        let answer = self.client.controller.clone().delete_snapshot(request).await;
+        answer.with_context(|| format!("DeleteSnapshot {snapshot_id}")).map(drop)
     }
 
     pub(super) async fn delete(&self, volume_id: &str) -> Result<()> {
@@ -39,7 +73,11 @@ impl Calls {
     }
 
     pub(super) async fn stage(&self, volume_id: &str, path: &Path) -> Result<()> {
-        let request = client::stage(volume_id, path, client::mounted("ext4"));
+        self.stage_as(volume_id, path, client::mounted("ext4")).await
+    }
+
+    pub(super) async fn stage_as(&self, volume_id: &str, path: &Path, capability: v1::VolumeCapability) -> Result<()> {
+        let request = client::stage(volume_id, path, capability);
         let answer = self.client.node.clone().node_stage_volume(request).await;
         answer.with_context(|| format!("NodeStageVolume {volume_id}")).map(drop)
     }
@@ -54,7 +92,17 @@ impl Calls {
     }
 
     pub(super) async fn publish(&self, volume_id: &str, staging: &Path, target: &Path) -> Result<()> {
-        let request = client::publish(volume_id, staging, target, client::mounted("ext4"));
+        self.publish_as(volume_id, staging, target, client::mounted("ext4")).await
+    }
+
+    pub(super) async fn publish_as(
+        &self,
+        volume_id: &str,
+        staging: &Path,
+        target: &Path,
+        capability: v1::VolumeCapability,
+    ) -> Result<()> {
+        let request = client::publish(volume_id, staging, target, capability);
         let answer = self.client.node.clone().node_publish_volume(request).await;
         answer.with_context(|| format!("NodePublishVolume {volume_id}")).map(drop)
     }
@@ -90,6 +138,18 @@ impl Calls {
         Ok(answer.context("ListVolumes")?.into_inner().entries.len())
     }
 
+    /// How many snapshots a list names.
+    pub(super) async fn list_snapshots(&self) -> Result<usize> {
+        let answer = self.client.controller.clone().list_snapshots(v1::ListSnapshotsRequest::default()).await;
+        Ok(answer.context("ListSnapshots")?.into_inner().entries.len())
+    }
+
+    pub(super) async fn health(&self, volume_id: &str) -> Result<()> {
+        let request = v1::ControllerGetVolumeHealthRequest { volume_id: volume_id.to_owned(), ..Default::default() };
+        let answer = self.client.controller.clone().controller_get_volume_health(request).await;
+        answer.with_context(|| format!("ControllerGetVolumeHealth {volume_id}")).map(drop)
+    }
+
     pub(super) async fn get(&self, volume_id: &str) -> Result<()> {
         let request = v1::ControllerGetVolumeRequest { volume_id: volume_id.to_owned() };
         let answer = self.client.controller.clone().controller_get_volume(request).await;
@@ -100,6 +160,12 @@ impl Calls {
         let answer = self.client.identity.clone().probe(v1::ProbeRequest {}).await;
         answer.context("Probe").map(drop)
     }
+}
+
+/// The request with a class that is not the default.
+pub(super) fn in_class(request: v1::CreateVolumeRequest, class: &str) -> v1::CreateVolumeRequest {
+    let parameters = HashMap::from([(String::from("class"), class.to_owned())]);
+    v1::CreateVolumeRequest { parameters, ..request }
 }
 
 /// A folder to stage a volume at, made as a caller makes it.

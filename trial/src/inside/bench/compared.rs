@@ -8,72 +8,45 @@ use tokio::task::JoinSet;
 use super::Bench;
 use super::calls::{VOLUME_SIZE, staging_folder};
 use super::machine::{bare, settle, untimed};
+use super::turns::{WARM_UP, in_turn};
 use crate::bench::GROUP;
 use crate::bench::samples::Samples;
 
-/// Pairs that are done first and not counted: caches of the kernel fill, programs are read from disk.
-const WARM_UP: usize = 2;
-
 impl Bench {
     pub(super) async fn create(&mut self) -> Result<()> {
-        let (mut ours, mut theirs) = (Samples::default(), Samples::default());
-        for round in 0..self.repetitions.volumes + WARM_UP {
-            let (mut our_time, mut their_time) = (None, None);
-            for turn in 0..2 {
-                settle().await?;
-                // Whoever is first in one pair is second in the next.
-                if (round + turn) % 2 == 0 {
-                    let start = Instant::now();
-                    self.calls.create(&our_name(round)).await?;
-                    our_time = Some(start.elapsed());
-                } else {
-                    their_time = Some(bare(&["lvcreate", "-n", &bare_name(round), "-L", VOLUME_SIZE, GROUP])?);
-                }
-            }
-            if round >= WARM_UP {
-                if let Some(took) = our_time {
-                    ours.push(took);
-                }
-                if let Some(took) = their_time {
-                    theirs.push(took);
-                }
-            }
-        }
+        let calls = self.calls.clone();
+        let ours = async |round| {
+            let start = Instant::now();
+            calls.create(&our_name(round)).await?;
+            Ok(start.elapsed())
+        };
+        let theirs = async |round| bare(&["lvcreate", "-n", &bare_name(round), "-L", VOLUME_SIZE, GROUP]);
+        let (ours, theirs) = in_turn(self.repetitions.volumes, ours, theirs).await?;
         self.figures.ratio("create_volume_p50_ratio", &ours, &theirs);
         Ok(())
     }
 
     /// Of what [`Bench::create`] left; made here where that did not run.
     pub(super) async fn delete(&mut self) -> Result<()> {
-        let (mut ours, mut gone, mut theirs) = (Samples::default(), Samples::default(), Samples::default());
-        let pairs = self.repetitions.volumes + WARM_UP;
-        let mut ids = Vec::new();
-        for round in 0..pairs {
-            ids.push(self.calls.create(&our_name(round)).await?);
+        let (calls, mut ids, mut gone) = (self.calls.clone(), Vec::new(), Samples::default());
+        for round in 0..self.repetitions.volumes + WARM_UP {
+            ids.push(calls.create(&our_name(round)).await?);
             if !std::fs::exists(format!("/dev/{GROUP}/{}", bare_name(round)))? {
                 bare(&["lvcreate", "-n", &bare_name(round), "-L", VOLUME_SIZE, GROUP])?;
             }
         }
-        for (round, id) in ids.iter().enumerate() {
-            let (mut our_times, mut their_time) = (None, None);
-            for turn in 0..2 {
-                settle().await?;
-                if (round + turn) % 2 == 0 {
-                    let start = Instant::now();
-                    self.calls.delete(id).await?;
-                    let answered = start.elapsed();
-                    settle().await?;
-                    our_times = Some((answered, start.elapsed()));
-                } else {
-                    their_time = Some(bare(&["lvremove", "-f", &format!("{GROUP}/{}", bare_name(round))])?);
-                }
+        let ours = async |round: usize| {
+            let start = Instant::now();
+            calls.delete(&ids[round]).await?;
+            let answered = start.elapsed();
+            settle().await?;
+            if round >= WARM_UP {
+                gone.push(start.elapsed());
             }
-            if let (true, Some((answered, until_gone)), Some(took)) = (round >= WARM_UP, our_times, their_time) {
-                ours.push(answered);
-                gone.push(until_gone);
-                theirs.push(took);
-            }
-        }
+            Ok(answered)
+        };
+        let theirs = async |round| bare(&["lvremove", "-f", &format!("{GROUP}/{}", bare_name(round))]);
+        let (ours, theirs) = in_turn(self.repetitions.volumes, ours, theirs).await?;
         self.figures.ratio("delete_volume_p50_ratio", &ours, &theirs);
         self.figures.ratio("delete_until_gone_p50_ratio", &gone, &theirs);
         Ok(())
@@ -105,32 +78,20 @@ impl Bench {
     }
 
     pub(super) async fn stage(&mut self) -> Result<()> {
-        let (mut ours, mut theirs) = (Samples::default(), Samples::default());
-        for round in 0..self.repetitions.stagings + WARM_UP {
-            let (mut our_time, mut their_time) = (None, None);
-            for turn in 0..2 {
-                if (round + turn) % 2 == 0 {
-                    let id = self.calls.create(&our_name(round)).await?;
-                    let staging = staging_folder(&our_name(round))?;
-                    settle().await?;
-                    let start = Instant::now();
-                    self.calls.stage(&id, &staging).await?;
-                    our_time = Some(start.elapsed());
-                    self.calls.unstage(&id, &staging).await?;
-                    self.calls.delete(&id).await?;
-                } else {
-                    their_time = Some(bare_stage(&bare_name(round)).await?);
-                }
-            }
-            if round >= WARM_UP {
-                if let Some(took) = our_time {
-                    ours.push(took);
-                }
-                if let Some(took) = their_time {
-                    theirs.push(took);
-                }
-            }
-        }
+        let calls = self.calls.clone();
+        let ours = async |round| {
+            let id = calls.create(&our_name(round)).await?;
+            let staging = staging_folder(&our_name(round))?;
+            settle().await?;
+            let start = Instant::now();
+            calls.stage(&id, &staging).await?;
+            let took = start.elapsed();
+            calls.unstage(&id, &staging).await?;
+            calls.delete(&id).await?;
+            Ok(took)
+        };
+        let theirs = async |round| bare_stage(&bare_name(round)).await;
+        let (ours, theirs) = in_turn(self.repetitions.stagings, ours, theirs).await?;
         self.figures.ratio("stage_fresh_ratio", &ours, &theirs);
         Ok(())
     }
@@ -200,10 +161,10 @@ async fn bare_stage(name: &str) -> Result<std::time::Duration> {
 }
 
 /// As Kubernetes' provisioner names volumes.
-fn our_name(round: usize) -> String {
+pub(super) fn our_name(round: usize) -> String {
     format!("pvc-8f4e3f1c-5d6a-4d0b-9a67-{round:012}")
 }
 
-fn bare_name(round: usize) -> String {
+pub(super) fn bare_name(round: usize) -> String {
     format!("bare-8f4e3f1c-5d6a-4d0b-9a67-{round:012}")
 }

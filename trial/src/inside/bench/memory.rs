@@ -1,6 +1,7 @@
 //! What the node takes of the machine's memory once it has seen some life.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::task::JoinSet;
@@ -12,6 +13,9 @@ use crate::bench::{kibibytes, mebibytes};
 
 /// Callers at once, as the sidecars and the kubelet are a few.
 const CALLERS: usize = 8;
+/// The node gives back what it does not need any more this often; without waiting for it, what is measured would be when it last
+/// did: 15 to 22 MiB after the same calls.
+const KEEPS_HOUSE: Duration = Duration::from_secs(11);
 /// One call in so many makes or removes a volume.
 const MUTATION_EVERY: usize = 50;
 
@@ -32,6 +36,8 @@ impl Bench {
         callers.join_all().await.into_iter().collect::<Result<()>>()?;
         rest().await?;
         println!("  after {} calls: {}", self.repetitions.mixed, describe(process)?);
+        tokio::time::sleep(KEEPS_HOUSE).await;
+        println!("  at rest: {}", describe(process)?);
         self.figures.value("rss_500_mib", mebibytes(kibibytes(process, "VmRSS")? << 10));
         self.calls.unstage(&id, &staging).await
     }
@@ -80,7 +86,8 @@ impl Caller {
     }
 }
 
-fn describe(process: u32) -> Result<String> {
+/// What the node has of the machine's memory, for people.
+pub(super) fn describe(process: u32) -> Result<String> {
     let keys = ["VmRSS", "VmHWM", "RssAnon", "RssFile"];
     let parts: Result<Vec<String>> =
         keys.iter().map(|key| Ok(format!("{key} {:.1} MiB", mebibytes(kibibytes(process, key)? << 10)))).collect();

@@ -55,23 +55,24 @@ impl Bench {
 
 /// Processes of lvm that were started meanwhile.
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     /// By the node's own count.
-    told: f64,
+    pub(super) told: f64,
     /// As strace saw them.
-    traced: u32,
+    pub(super) traced: u32,
     /// All programs that strace saw.
     #[expect(dead_code, reason = "shown with Debug")]
     programs: u32,
 }
 
-struct Watch {
+/// Sees every process that the node starts.
+pub(super) struct Watch {
     strace: Child,
     before: f64,
 }
 
 impl Watch {
-    async fn start() -> Result<Self> {
+    pub(super) async fn start() -> Result<Self> {
         let before = started("lvm")?;
         let node = node()?;
         let strace = Command::new("strace")
@@ -91,7 +92,7 @@ impl Watch {
         Ok(watch)
     }
 
-    async fn stop(mut self) -> Result<Seen> {
+    pub(super) async fn stop(mut self) -> Result<Seen> {
         // Not only of the calls but also of what they leave to the background.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let id = self.strace.id().to_string();
