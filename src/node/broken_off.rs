@@ -78,6 +78,7 @@ impl Node {
 
     /// Removes volumes under the turn of their group.
     pub(super) async fn remove_volumes(&self, turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<()> {
+        self.take_out_untold(turn, group, names).await?;
         let activation = self.activation_of_any(group, names).await?;
         Ok(self.writer.remove(turn, group, names, activation).await?)
     }

@@ -154,7 +154,7 @@ fn a_thick_snapshot_holds_what_its_volume_held() {
 
 #[test]
 fn a_thick_snapshot_that_takes_all_room_is_made() {
-    enumerate("last thick snapshot", &[Create(PVC, "fast", 13)], &[Snapshot(SNAPSHOT, PVC)]);
+    enumerate("last thick snapshot", &[Create(PVC, "fast", 12)], &[Snapshot(SNAPSHOT, PVC)]);
 }
 
 #[test]

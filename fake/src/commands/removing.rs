@@ -63,7 +63,6 @@ impl Machine {
         let reachable = self.ensure_reachable(group, &thin.pool, activation);
         if reachable.is_ok() {
             self.ensure_same_transaction(group, &thin.pool);
-            self.send(group, &thin.pool, activation)?;
         }
         self.queue(group, &thin.pool, Message::Delete(thin.device_id));
         self.committed(group)?;

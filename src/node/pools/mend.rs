@@ -1,10 +1,16 @@
-//! What an lvm command leaves behind that dies after a pool has made a volume and before lvm has noted that it did: lvm tells the
-//! pool to make it with every command from then on, is refused since it is there, and changes nothing in the pool any more. The
-//! volume is nobody's yet, so it is taken out of the pool, and the next command makes it.
+//! What an lvm command leaves behind that dies after a pool has done what it was told and before lvm has noted that it did.
+//!
+//! - Before the pool has counted it: lvm tells the pool to make the volume with every command from then on, is refused since it is
+//!   there, and changes nothing in the pool any more. The volume is nobody's yet, so it is taken out of the pool, and the next
+//!   command makes it.
+//! - After the pool has counted it: lvm takes what it noted for done, and with it what its next command adds. The volume of an
+//!   `lvremove` would stay in the pool for good, so it is taken out before.
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, ThinVolume, VolumeGroup};
 use crate::lvm::tags::made_by;
@@ -32,6 +38,33 @@ impl Node {
             // The lock was waited for all the same.
             tracing::debug!(%error, group = group.name, "could not write a backup");
         }
+    }
+
+    /// Takes volumes that lvm is about to remove out of a pool that lvm would not tell of it. Their numbers are still theirs, so
+    /// nobody else's volume can be meant.
+    pub(in crate::node) async fn take_out_untold(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        names: &[String],
+    ) -> Result<()> {
+        for volume in names.iter().filter_map(|name| group.logical_volume(name)) {
+            let Some((thin, logical)) = volume.thin.as_ref().zip(group.pool_of(volume)) else { continue };
+            let Some(pool) = logical.pool.as_ref().filter(|pool| pool.is_pending) else { continue };
+            let status = self.active_pool_status(turn, group, logical).await?;
+            if status.is_none_or(|status| status.transaction_id != pool.transaction_id) {
+                continue;
+            }
+            self.writer.deactivate(turn, group, &volume.name).await?;
+            let message = format!("delete {}", thin.device_id);
+            match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
+                Err(error) if error.raw_os_error() != Some(Errno::ENODATA as i32) => {
+                    return Err(Error::kernel("could not take a volume out of its thin pool", error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::node) async fn take_out_unsent(
