@@ -1,4 +1,4 @@
-//! Calls the node, and keeps what was asked and answered for each volume. Snapshots and copies are in [`family`].
+//! Calls the node, and keeps what was asked and answered for each volume. Snapshots and copies are in `family`.
 
 mod family;
 
