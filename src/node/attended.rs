@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::node::Node;
 
-/// What there is, by its device's UUID. The tasks end when this is dropped, each when it next pauses.
+/// What there is, by what must be as it was for its task to go on. The tasks end when this is dropped, each when it next pauses.
 #[derive(Default)]
 pub(super) struct Attended(HashMap<String, Sender<()>>);
 
@@ -26,14 +26,14 @@ impl Attended {
         F: Future<Output = ()> + Send + 'static,
     {
         let mut before = std::mem::take(&mut self.0);
-        for (uuid, what) in now {
+        for (same, what) in now {
             let begin = || {
                 let (wake, wakes) = watch::channel(());
                 node.detached.spawn(attend(Arc::clone(node), what, Wakes(wakes)));
                 wake
             };
-            let wake = before.remove(&uuid).unwrap_or_else(begin);
-            self.0.insert(uuid, wake);
+            let wake = before.remove(&same).unwrap_or_else(begin);
+            self.0.insert(same, wake);
         }
     }
 

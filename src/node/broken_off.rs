@@ -61,7 +61,8 @@ impl Node {
     /// Removes what a try that broke off left under that name, in whatever group: it takes room there, and the next lvm command may
     /// end its making when nobody asks for it any more. Answers with the groups after that.
     pub(super) async fn without_broken_off(&self, view: Arc<View>, name: &str) -> Result<Arc<View>> {
-        let left: Vec<_> = self.broken_off(&view).filter(|(_, logical)| logical.name == name).collect();
+        let named = view.logical_volumes(name).filter(|(_, logical)| self.has_broken_off(logical));
+        let left: Vec<_> = named.map(|(group, logical)| (Arc::clone(group), Arc::clone(logical))).collect();
         if left.is_empty() {
             return Ok(view);
         }
@@ -78,6 +79,10 @@ impl Node {
 
     /// Removes volumes under the turn of their group.
     pub(super) async fn remove_volumes(&self, turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<()> {
+        // What was read before the turn may be of the middle of another command.
+        let view = self.groups.read().await?;
+        let gone = || Error::Unavailable { problem: format!("volume group {} cannot be read", group.name) };
+        let group = view.group(&group.name).ok_or_else(gone)?;
         self.take_out_untold(turn, group, names).await?;
         let activation = self.activation_of_any(group, names).await?;
         Ok(self.writer.remove(turn, group, names, activation).await?)
@@ -99,11 +104,14 @@ impl Node {
     }
 
     fn broken_off<'v>(&'v self, view: &'v View) -> impl Iterator<Item = (Arc<VolumeGroup>, Arc<LogicalVolume>)> + 'v {
-        let is_left =
-            |logical: &&Arc<LogicalVolume>| is_broken_off(logical) && made_by(&logical.tags, &self.identity.driver);
         view.groups.iter().flat_map(move |group| {
-            group.logical_volumes.iter().filter(is_left).map(|logical| (Arc::clone(group), logical.clone()))
+            let left = group.logical_volumes.iter().filter(|logical| self.has_broken_off(logical));
+            left.map(|logical| (Arc::clone(group), Arc::clone(logical)))
         })
+    }
+
+    fn has_broken_off(&self, logical: &LogicalVolume) -> bool {
+        is_broken_off(logical) && made_by(&logical.tags, &self.identity.driver)
     }
 }
 

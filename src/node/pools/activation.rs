@@ -27,6 +27,9 @@ impl Node {
             return Ok(());
         }
         let outcome = self.activate_pool(group, pool).await;
+        if outcome.is_ok() {
+            self.release_left_metadata_of(uuid).await;
+        }
         self.activations.note(uuid, outcome.as_ref().copied().map_err(ToString::to_string));
         outcome
     }

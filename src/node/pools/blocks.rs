@@ -100,13 +100,17 @@ impl Node {
                 group.logical_volumes.iter().filter(|logical| logical.pool.is_some() && self.is_own_pool(logical));
             for pool in pools {
                 let uuid = pool.pool_mapper_uuid(group);
-                let turn = self.metadata.of(&uuid);
-                let mut turn = turn.lock().await;
-                turn.may_be_left = true;
-                if let Err(error) = self.clear_metadata(&uuid, &mut turn).await {
-                    tracing::warn!(%error, group = group.name, pool = pool.name, "could not release its metadata");
-                }
+                self.metadata.of(&uuid).lock().await.may_be_left = true;
+                self.release_left_metadata_of(&uuid).await;
             }
+        }
+    }
+
+    /// The same for one pool, once it is active.
+    pub(super) async fn release_left_metadata_of(&self, pool: &str) {
+        let turn = self.metadata.of(pool);
+        if let Err(error) = self.clear_metadata(pool, &mut *turn.lock().await).await {
+            tracing::warn!(%error, pool, "could not release the snapshot of a thin pool's metadata");
         }
     }
 

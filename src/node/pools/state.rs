@@ -68,7 +68,7 @@ impl Node {
     ) -> Result<(Option<String>, Activation)> {
         let waits = Activation { mark: mark(rules), waits: true };
         let Some(pool) = group.logical_volume(&rules.name) else { return Ok((None, waits)) };
-        let (status, trouble) = self.pool_now(group, pool).await?;
+        let (status, trouble) = self.pool_that_answers(group, pool).await?;
         let activation = status.map_or(waits, |status| {
             let is_below = !is_due(rules, &status);
             Activation { mark: mark(rules).filter(|_| is_below), waits: false }
@@ -79,7 +79,7 @@ impl Node {
     /// The most that the volume can grow now; nothing while its pool is in trouble.
     pub(in crate::node) async fn room_to_grow(&self, volume: &Volume, class: Option<&Class>) -> Result<Room> {
         if let Some(pool) = volume.pool()
-            && let (_, Some(trouble)) = self.pool_now(&volume.group, pool).await?
+            && let (_, Some(trouble)) = self.pool_that_answers(&volume.group, pool).await?
         {
             return Ok(Room::None(format!("thin pool {} {trouble}", pool.name)));
         }
@@ -95,7 +95,9 @@ impl Node {
         logical: &LogicalVolume,
     ) -> Result<()> {
         let activation = self.activation(group, logical).await?;
-        Ok(self.writer.refresh(turn, group, &logical.name, activation).await?)
+        let refreshed = self.writer.refresh(turn, group, &logical.name, activation).await;
+        // A command that broke off may have left it suspended.
+        Ok(refreshed.inspect_err(|_| self.reaper.look_soon())?)
     }
 
     /// What the kernel says of a pool, which is activated if it is not active.
@@ -126,6 +128,20 @@ impl Node {
                 Ok((None, Some(Trouble::Silent)))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The same, for who wants something of this pool and no other: one that is busy for a moment is not full.
+    async fn pool_that_answers(
+        &self,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+    ) -> Result<(Option<PoolStatus>, Option<Trouble>)> {
+        match self.pool_now(group, pool).await? {
+            (_, Some(trouble @ Trouble::Silent)) => {
+                Err(Error::Unavailable { problem: format!("thin pool {}/{} {trouble}", group.name, pool.name) })
+            }
+            now => Ok(now),
         }
     }
 

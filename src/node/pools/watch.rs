@@ -81,14 +81,15 @@ async fn attend(node: Arc<Node>, mut pool: Watched, mut wakes: Wakes) {
 }
 
 impl Node {
-    /// The pools of the classes, by the UUIDs of their devices.
+    /// The pools of the classes, each with what must be as it was for its task to go on.
     async fn pools_to_watch(&self) -> Result<Vec<(String, Watched)>> {
         let view = self.groups.read().await?;
         let watched = |(group, pool, _): (Arc<VolumeGroup>, Arc<LogicalVolume>, PoolRules)| {
             let uuid = pool.pool_mapper_uuid(&group);
             let is_own = self.is_own_pool(&pool);
             let group = group.name.clone();
-            (uuid.clone(), Watched { group, pool: pool.name.clone(), uuid, is_own, retry: None, remark: None })
+            let same = format!("{uuid} {group}/{} {is_own}", pool.name);
+            (same, Watched { group, pool: pool.name.clone(), uuid, is_own, retry: None, remark: None })
         };
         Ok(self.class_pools(&view).into_iter().map(watched).collect())
     }

@@ -143,7 +143,9 @@ impl Node {
         let mut beside = found.all().flat_map(|member| &member.tags.beside);
         if let Some(uuid) = beside.find(|uuid| !is_here(uuid)) {
             let problem = format!(
-                "some of {what} is in the volume group with UUID {uuid}, which is not there now or cannot be used; attach its disks"
+                "some of {what} is in the volume group with UUID {uuid}, which is not there now or cannot be used; attach its \
+                 disks, or, if they never come back, take the tag quarry.beside={uuid} from the snapshots of the group that \
+                 are left (lvchange --deltag)"
             );
             return Some(Error::Unavailable { problem });
         }

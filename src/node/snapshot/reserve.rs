@@ -84,7 +84,9 @@ fn thick_snapshots(view: &View) -> impl Iterator<Item = (String, Watched)> {
     };
     view.groups.iter().flat_map(move |group| {
         let thick = group.logical_volumes.iter().filter(|logical| class_of(logical).is_some());
-        thick.map(move |logical| of(group, logical)).map(|watched| (watched.uuid.clone(), watched))
+        thick
+            .map(move |logical| of(group, logical))
+            .map(|watched| (format!("{} {}/{}", watched.uuid, watched.group, watched.name), watched))
     })
 }
 
@@ -123,20 +125,23 @@ impl Node {
                     }
                 }
             }
-            Ok(Some(SnapshotStatus::Lost)) if !snapshot.is_lost && may_try => match self.note_lost(group, name).await {
-                Ok(()) => {
-                    snapshot.is_lost = true;
-                    tracing::error!(group, snapshot = name, "a snapshot was full and has lost what it held");
+            Ok(Some(SnapshotStatus::Lost)) if !snapshot.is_lost && may_try => {
+                match self.note_lost(group, name, &snapshot.uuid).await {
+                    Ok(()) => {
+                        snapshot.is_lost = true;
+                        tracing::error!(group, snapshot = name, "a snapshot was full and has lost what it held");
+                    }
+                    Err(error) => {
+                        snapshot.retry = Some(Instant::now() + RETRY);
+                        tracing::warn!(%error, group, snapshot = name, "could not note that a snapshot is lost");
+                    }
                 }
-                Err(error) => {
-                    snapshot.retry = Some(Instant::now() + RETRY);
-                    tracing::warn!(%error, group, snapshot = name, "could not note that a snapshot is lost");
-                }
-            },
-            Ok(_) => {}
-            Err(error) => {
+            }
+            Err(error) if may_try => {
+                snapshot.retry = Some(Instant::now() + RETRY);
                 tracing::warn!(%error, group, snapshot = name, "could not ask device-mapper about a snapshot");
             }
+            Ok(_) | Err(_) => {}
         }
     }
 

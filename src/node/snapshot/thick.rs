@@ -117,7 +117,7 @@ impl Node {
         let (group, logical) = (&origin.group, &origin.logical);
         let is_whole = match self.snapshot_status(group, logical).await? {
             Some(SnapshotStatus::Lost) => {
-                self.note_lost(&group.name, &logical.name).await?;
+                self.note_lost(&group.name, &logical.name, &logical.mapper_uuid(group)).await?;
                 false
             }
             Some(status) => status.is_whole(),
@@ -130,18 +130,19 @@ impl Node {
     pub(in crate::node) async fn note_lost_of(&self, volume: &Volume) -> Result<()> {
         for snapshot in volume.snapshots() {
             if self.snapshot_status(&volume.group, snapshot).await? == Some(SnapshotStatus::Lost) {
-                self.note_lost(&volume.group.name, &snapshot.name).await?;
+                self.note_lost(&volume.group.name, &snapshot.name, &snapshot.mapper_uuid(&volume.group)).await?;
             }
         }
         Ok(())
     }
 
-    /// Remembers that a snapshot is lost: the kernel tells of it only while it is active.
-    pub(in crate::node) async fn note_lost(&self, group: &str, name: &str) -> Result<()> {
+    /// Remembers that the snapshot with the device of that UUID is lost: the kernel tells of it only while it is active.
+    pub(in crate::node) async fn note_lost(&self, group: &str, name: &str, uuid: &str) -> Result<()> {
         let turn = self.writer.turn(group).await;
         let to_note = |view: &View| {
             let (group, logical) = view.logical_volume_in(group, name)?;
-            let is_to = SnapshotTags::parse(&logical.tags).is_some_and(|tags| !tags.lost);
+            let is_it = logical.mapper_uuid(group) == uuid;
+            let is_to = is_it && SnapshotTags::parse(&logical.tags).is_some_and(|tags| !tags.lost);
             is_to.then(|| Arc::clone(group))
         };
         let Some(there) = to_note(&*self.groups.read().await?) else { return Ok(()) };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context;
 use quarry_trial::kubernetes::Namespace;
 use quarry_trial::kubernetes::manifests::{FOLDER, SNAPSHOT, claim, claim_of, group_snapshot, pod, pod_spec};
 use serde_json::{Value, json};
@@ -38,15 +39,21 @@ fn database() -> Value {
     })
 }
 
-/// The snapshots of a group, by their claims.
+/// The snapshots of a group, by their claims. They say whose they are some time after the group is ready.
 fn snapshots_of(space: &Namespace<'_>, group: &str) -> BTreeMap<String, String> {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let all = space.object("volumesnapshots").unwrap();
-    let of_group =
-        all["items"].as_array().unwrap().iter().filter(|one| one["status"]["volumeGroupSnapshotName"] == group);
-    of_group
-        .map(|one| (word(&one["spec"]["source"]["persistentVolumeClaimName"]), word(&one["metadata"]["name"])))
-        .collect()
+    let mut found = BTreeMap::new();
+    let both = || {
+        let all = space.object("volumesnapshots")?;
+        let all = all["items"].as_array().context("a list")?;
+        let of_group = all.iter().filter(|one| one["status"]["volumeGroupSnapshotName"] == group);
+        let by_claim = of_group
+            .map(|one| (word(&one["spec"]["source"]["persistentVolumeClaimName"]), word(&one["metadata"]["name"])));
+        found = by_claim.collect();
+        Ok(found.len() == 2)
+    };
+    installed().wait("the snapshots say which group they are of", LIMIT, both).unwrap();
+    found
 }
 
 /// The last number in the copy of a snapshot; that none before it is missing is looked at, too.

@@ -8,5 +8,6 @@ mod requests;
 mod restart;
 mod sanity;
 mod snapshots;
+mod thin_bench;
 mod under_load;
 mod volumes;

@@ -41,7 +41,7 @@ impl Node {
         self.remove_snapshots(found.all()).await?;
         // While one is being formatted, grown or deleted there is no moment to hold on to.
         let take = |source: &String| self.locks.take(source, "making a group snapshot");
-        let _sources = sources.iter().map(take).collect::<Result<Vec<_>>>()?;
+        let held = sources.iter().map(take).collect::<Result<Vec<_>>>()?;
         let mut volumes = Vec::with_capacity(sources.len());
         for source in sources {
             volumes.push(self.volume(source).await?);
@@ -55,6 +55,8 @@ impl Node {
         match self.take_group(id_name, &name, &volumes).await {
             Ok(group) => Ok(group),
             Err(error) => {
+                // One volume group may hang, and the volumes of the others be wanted.
+                drop(held);
                 self.settle_incomplete(id_name).await.unwrap_or_else(|left| {
                     tracing::warn!(error = %left, group = name, "could not remove what is left of a group snapshot; trying later");
                 });
@@ -65,6 +67,9 @@ impl Node {
 
     async fn take_group(&self, id_name: &str, name: &str, volumes: &[Volume]) -> Result<GroupSnapshot> {
         let groups: BTreeSet<&String> = volumes.iter().map(|volume| &volume.group.uuid).collect();
+        let turns = || self.turns(volumes.iter().map(|volume| volume.group.name.as_str()));
+        // Of a volume group that hangs nothing is begun.
+        drop(turns().await?);
         for Volume { group, logical, tags } in volumes {
             let of_volume = SnapshotTags::of_volume(name, &logical.name, tags, &self.identity.driver);
             let beside = groups.iter().copied().filter(|uuid| **uuid != group.uuid).cloned().collect();
@@ -73,7 +78,7 @@ impl Node {
             let member = member_name(name, &logical.name);
             self.cut(&origin, logical.extents, &member, &tags.to_incomplete_tags()).await?;
         }
-        let turns = self.turns(volumes.iter().map(|volume| volume.group.name.as_str())).await?;
+        let turns = turns().await?;
         self.exchange(&turns, name, volumes).await?;
         let taken = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.complete(&turns, id_name, taken).await

@@ -27,6 +27,7 @@ cases! {
     "pools are active as soon as a node runs, and keep their mark whatever an administrator does" => kept_active,
     "what a file system does not use any more goes back to the pool, and so does a deleted volume" => given_back,
     "a snapshot that lvm noted but the pool never took is taken by the repeated call" => pending,
+    "a snapshot that is deleted while lvm takes its last message for sent leaves its pool" => untold,
     "the reserve of a thick snapshot grows before it is full" => reserve_grows,
     "a thick snapshot whose reserve cannot grow is told as lost at its volume" => reserve_lost,
     "a pool whose disk hangs is told, has no room, and holds up no other" => silent,
@@ -302,6 +303,23 @@ async fn given_back(ground: &Ground) -> Result<()> {
     group.remove()
 }
 
+/// The number of a volume within its pool.
+fn thin_id(logical: &str) -> Result<u64> {
+    Ok(lvm(&["lvs", "--noheadings", "--options", "thin_id", &format!("own/{logical}")])?.trim().parse()?)
+}
+
+/// Has lvm's metadata say that a message to the pool may still have to be sent, as a command does that is killed.
+fn note_message(pool: &str, message: &str) -> Result<()> {
+    let count = lvm(&["lvs", "--noheadings", "--options", "transaction_id", &format!("own/{pool}")])?;
+    let count = format!("transaction_id = {}", count.trim());
+    lvm(&["vgcfgbackup", "--file", "/run/noted", "own"])?;
+    let metadata = fs::read_to_string("/run/noted")?;
+    ensure!(metadata.matches(&count).count() >= 1, "{metadata}");
+    // The pool's own count stands first: it is older than its volumes.
+    fs::write("/run/noted", metadata.replacen(&count, &format!("{count}\nmessage1 {{\n{message}\n}}"), 1))?;
+    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/noted", "own"]).map(drop)
+}
+
 async fn pending(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 400)?;
     let volume = ground.volume_in("growing", "own", "source", 40, block()).await?;
@@ -312,19 +330,11 @@ async fn pending(ground: &Ground) -> Result<()> {
     let logical = first.snapshot_id.rsplit('/').next().context("a name")?.to_owned();
     // The pool forgets it: the state that a kill leaves.
     let pool = "own-growing-tpool";
-    let text = run(&["dmsetup", "status", pool])?;
-    let transaction: u64 = text.split_whitespace().nth(3).context("no count")?.parse()?;
-    lvm(&["vgcfgbackup", "--file", "/run/pending", "own"])?;
-    let metadata = fs::read_to_string("/run/pending")?;
-    let count = format!("transaction_id = {transaction}");
-    ensure!(metadata.matches(&count).count() >= 1, "{metadata}");
-    let thin_id = lvm(&["lvs", "--noheadings", "--options", "thin_id", &format!("own/{logical}")])?;
-    let message = format!("{count}\nmessage1 {{\ncreate = \"{logical}\"\n}}");
-    // The pool's own count stands first: it is older than its volumes.
-    fs::write("/run/pending", metadata.replacen(&count, &message, 1))?;
-    run(&["dmsetup", "message", pool, "0", &format!("delete {}", thin_id.trim())])?;
+    let transaction: u64 = status("growing")?.get(3).context("no count")?.parse()?;
+    let thin_id = thin_id(&logical)?;
+    run(&["dmsetup", "message", pool, "0", &format!("delete {thin_id}")])?;
     run(&["dmsetup", "message", pool, "0", &format!("set_transaction_id {transaction} {}", transaction - 1)])?;
-    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/pending", "own"])?;
+    note_message("growing", &format!("create = \"{logical}\""))?;
     let held = digest_of_first(&device, 4 << 20)?;
     let again = snapshot(ground, &volume, "first").await?;
     ensure!(again.snapshot_id == first.snapshot_id);
@@ -334,6 +344,29 @@ async fn pending(ground: &Ground) -> Result<()> {
     lvm(&["lvchange", "--activate", "n", &format!("own/{logical}")])?;
     ensure!(seen == held, "the snapshot holds something else");
     forget(ground, &again).await?;
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn untold(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("growing", "own", "source", 40, block()).await?;
+    volume.stage().await?;
+    volume.publish("user").await?;
+    let (first, second) = (snapshot(ground, &volume, "first").await?, snapshot(ground, &volume, "second").await?);
+    let name = |taken: &v1::Snapshot| taken.snapshot_id.rsplit('/').next().unwrap_or_default().to_owned();
+    let (gone, kept) = (thin_id(&name(&first))?, thin_id(&name(&second))?);
+    note_message("growing", &format!("create = \"{}\"", name(&second)))?;
+    forget(ground, &first).await?;
+    let pool = "own-growing-tpool";
+    run(&["dmsetup", "message", pool, "0", "reserve_metadata_snap"])?;
+    let there =
+        run(&["thin_ls", "--metadata-snap", "--no-headers", "--format", "DEV", "/dev/mapper/own-growing_tmeta"]);
+    run(&["dmsetup", "message", pool, "0", "release_metadata_snap"])?;
+    let there = there?;
+    let ids: Vec<u64> = there.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(!ids.contains(&gone) && ids.contains(&kept), "{gone} is to be gone, {kept} to be kept: {ids:?}");
+    forget(ground, &second).await?;
     volume.remove().await?;
     group.remove()
 }
