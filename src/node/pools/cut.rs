@@ -72,7 +72,16 @@ impl Node {
         if let Some(reason) = reason {
             return Err(Error::NoRoom { reason });
         }
-        let mut made = self.writer.snapshot(&turn, now, &logical.name, logical_name, tags, activation).await;
+        let snapshot = |activation| self.writer.snapshot(&turn, now, &logical.name, logical_name, tags, activation);
+        let mut made = snapshot(activation).await;
+        if made.is_err()
+            && activation.mark.is_some()
+            && let Ok((_, activation)) = self.readiness(now, &rules).await
+            && activation.mark.is_none()
+        {
+            // What users wrote meanwhile brought the pool to its mark, at which lvm refuses.
+            made = snapshot(activation).await;
+        }
         if made.is_ok() && extents > logical.extents {
             made = self.writer.extend(&turn, now, logical_name, extents, Activation::default()).await;
         }
