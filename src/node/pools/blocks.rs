@@ -14,7 +14,7 @@ use super::cut::Origin;
 use super::trouble::trouble;
 use crate::error::{Error, Result};
 use crate::host::commands::{Command, CommandError};
-use crate::host::kernel::{Held, PoolMode, PoolStatus};
+use crate::host::kernel::{Held, PoolMode};
 use crate::host::lines::each_line;
 use crate::lvm::mappings::Mappings;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
@@ -201,11 +201,6 @@ impl Node {
     /// The block with the snapshot of a pool's metadata that is there.
     async fn metadata_snapshot(&self, pool: &str) -> Result<Option<u64>> {
         Ok(self.status_of_pool(pool).await?.and_then(|status| status.metadata_snapshot))
-    }
-
-    async fn status_of_pool(&self, pool: &str) -> Result<Option<PoolStatus>> {
-        let status = self.kernel.pool_status(pool).await;
-        status.map_err(|source| Error::kernel("could not ask device-mapper about a thin pool", source))
     }
 
     async fn tell_of_metadata(&self, pool: &str, message: &str) -> Result<()> {

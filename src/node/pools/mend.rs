@@ -6,6 +6,7 @@
 //! - After the pool has counted it: lvm takes what it noted for done, and with it what its next command adds. The volume of an
 //!   `lvremove` would stay in the pool for good, so it is taken out before.
 
+use std::io;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -56,8 +57,7 @@ impl Node {
                 continue;
             }
             self.writer.deactivate(turn, group, &volume.name).await?;
-            let message = format!("delete {}", thin.device_id);
-            match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
+            match self.take_out(group, logical, thin).await {
                 Err(error) if error.raw_os_error() != Some(Errno::ENODATA as i32) => {
                     return Err(Error::kernel("could not take a volume out of its thin pool", error));
                 }
@@ -65,6 +65,11 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Tells a pool to forget a volume, by its number; `ENODATA` where it has none of that number.
+    async fn take_out(&self, group: &VolumeGroup, pool: &LogicalVolume, thin: &ThinVolume) -> io::Result<()> {
+        self.kernel.message(&pool.pool_mapper_uuid(group), &format!("delete {}", thin.device_id)).await
     }
 
     pub(in crate::node) async fn take_out_unsent(
@@ -80,8 +85,7 @@ impl Node {
         }
         let driver = &self.identity.driver;
         for (volume, thin) in unsent(group, logical).filter(|(volume, _)| is_own(volume, driver)) {
-            let message = format!("delete {}", thin.device_id);
-            match self.kernel.message(&logical.pool_mapper_uuid(group), &message).await {
+            match self.take_out(group, logical, thin).await {
                 Ok(()) => {
                     tracing::warn!(group = group.name, pool = logical.name, volume = volume.name, "mended the pool");
                 }

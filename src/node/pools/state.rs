@@ -145,6 +145,12 @@ impl Node {
         }
     }
 
+    /// What the kernel says of the pool with the device of that UUID; nothing while it is not active.
+    pub(super) async fn status_of_pool(&self, uuid: &str) -> Result<Option<PoolStatus>> {
+        let status = self.kernel.pool_status(uuid).await;
+        status.map_err(|source| Error::kernel("could not ask device-mapper about a thin pool", source))
+    }
+
     /// What the kernel says of a pool; nothing while it is not active.
     pub(in crate::node) async fn pool_status(
         &self,

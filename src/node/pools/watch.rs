@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lvm::groups::View;
 use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
@@ -138,10 +138,7 @@ impl Node {
         let Some(rules) = self.rules_of(&pool.group, &pool.pool).filter(|_| pool.is_own) else {
             return Ok(Growth::NotDue);
         };
-        let status = self.kernel.pool_status(&pool.uuid).await;
-        let Some(status) = status.map_err(|error| Error::kernel("could not ask device-mapper about it", error))? else {
-            return Ok(Growth::NotDue);
-        };
+        let Some(status) = self.status_of_pool(&pool.uuid).await? else { return Ok(Growth::NotDue) };
         if is_due(&rules, &status) {
             return self.grow_pool(&pool.group, &pool.pool).await;
         }
