@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use tonic::Code::{FailedPrecondition, ResourceExhausted};
 
-use super::snapshots::{forget, snapshot};
+use super::snapshots::{forget, logical_name, snapshot};
 use super::{capacity_of, reasons, storage_reasons};
 use crate::client::{block, mounted};
 use crate::inside::check::{
@@ -327,7 +327,7 @@ async fn pending(ground: &Ground) -> Result<()> {
     let device = volume.publish("user").await?;
     write_mib(&device, 0, 4)?;
     let first = snapshot(ground, &volume, "first").await?;
-    let logical = first.snapshot_id.rsplit('/').next().context("a name")?.to_owned();
+    let logical = logical_name(&first)?;
     // The pool forgets it: the state that a kill leaves.
     let pool = "own-growing-tpool";
     let transaction: u64 = status("growing")?.get(3).context("no count")?.parse()?;
@@ -354,9 +354,8 @@ async fn untold(ground: &Ground) -> Result<()> {
     volume.stage().await?;
     volume.publish("user").await?;
     let (first, second) = (snapshot(ground, &volume, "first").await?, snapshot(ground, &volume, "second").await?);
-    let name = |taken: &v1::Snapshot| taken.snapshot_id.rsplit('/').next().unwrap_or_default().to_owned();
-    let (gone, kept) = (thin_id(&name(&first))?, thin_id(&name(&second))?);
-    note_message("growing", &format!("create = \"{}\"", name(&second)))?;
+    let (gone, kept) = (thin_id(&logical_name(&first)?)?, thin_id(&logical_name(&second)?)?);
+    note_message("growing", &format!("create = \"{}\"", logical_name(&second)?))?;
     forget(ground, &first).await?;
     let pool = "own-growing-tpool";
     run(&["dmsetup", "message", pool, "0", "reserve_metadata_snap"])?;
@@ -378,7 +377,7 @@ async fn reserve_grows(ground: &Ground) -> Result<()> {
     let device = volume.publish("user").await?;
     fill(&device)?;
     let (held, taken) = (digest(&device)?, snapshot(ground, &volume, "kept").await?);
-    let name = taken.snapshot_id.rsplit('/').next().context("a name")?.to_owned();
+    let name = logical_name(&taken)?;
     for mib in 0..40 {
         let before = extents(&name)?;
         write_mib(&device, mib, 1)?;
@@ -489,7 +488,7 @@ async fn reserve_behind(ground: &Ground) -> Result<()> {
     let device = volume.publish("user").await?;
     fill(&device)?;
     let (held, taken) = (digest(&device)?, snapshot(ground, &volume, "kept").await?);
-    let name = taken.snapshot_id.rsplit('/').next().context("a name")?.to_owned();
+    let name = logical_name(&taken)?;
     // As much as lvm gives, so that nothing else would load it.
     lvm(&["lvextend", "--config", "global/activation=0", "--extents", "100", &format!("own/{name}")])?;
     ensure!(extents(&name)? == 11, "{} extents", extents(&name)?);

@@ -55,6 +55,11 @@ pub(super) async fn snapshot(ground: &Ground, volume: &Volume<'_>, name: &str) -
     Ok(snapshot)
 }
 
+/// The logical volume of a snapshot.
+pub(super) fn logical_name(snapshot: &v1::Snapshot) -> Result<String> {
+    Ok(snapshot.snapshot_id.rsplit('/').next().context("a name")?.to_owned())
+}
+
 pub(super) async fn forget(ground: &Ground, snapshot: &v1::Snapshot) -> Result<()> {
     let snapshot_id = snapshot.snapshot_id.clone();
     let request = v1::DeleteSnapshotRequest { snapshot_id, ..v1::DeleteSnapshotRequest::default() };
@@ -337,7 +342,7 @@ async fn unreadable(ground: &Ground) -> Result<()> {
     write_at(&device, 0, &vec![0; 6 << 20])?;
     forget(ground, &taken).await?;
     source.remove().await?;
-    let name = taken.snapshot_id.rsplit('/').next().unwrap_or_default().to_owned();
+    let name = logical_name(&taken)?;
     crate::inside::check::eventually("what the snapshot kept is wiped", || async {
         Ok(!lvm(&["lvs", "--noheadings", "-o", "lv_name", "own"])?.contains(&name))
     })
