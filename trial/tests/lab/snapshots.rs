@@ -6,6 +6,11 @@ fn snapshots_hold_what_their_source_held() {
 }
 
 #[test]
+fn volumes_of_snapshots_and_of_volumes_hold_what_those_held() {
+    quarry_trial::checks::test("restores", &["restores"]).unwrap();
+}
+
+#[test]
 fn copies_hold_what_their_source_held_and_go_on_after_a_crash() {
     quarry_trial::checks::test("copies", &["copies"]).unwrap();
 }
@@ -22,5 +27,5 @@ fn snapshots_of_a_group_are_of_one_moment() {
 
 #[test]
 fn pools_grow_and_tell_what_is_wrong_with_them() {
-    quarry_trial::checks::test("pools", &["pools", "judges"]).unwrap();
+    quarry_trial::checks::test("pools", &["pools", "killed-lvm", "judges"]).unwrap();
 }

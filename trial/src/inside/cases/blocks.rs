@@ -13,7 +13,7 @@ use quarry::csi::v1::plugin_capability::{Type, service};
 use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, OutOfRange};
 
 use super::pool_metadata::is_held;
-use super::snapshots::{copy, end, forget, of_snapshot, snapshot};
+use super::sources::{copy, end, forget, of_snapshot, snapshot};
 use crate::client::block;
 use crate::inside::check::{Ground, MIB, Volume, answered, lvm, refused, run, write_at};
 

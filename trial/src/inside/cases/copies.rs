@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use tonic::Code::Aborted;
 
-use super::snapshots::{copy, end, forget, of_snapshot, of_volume, request, snapshot};
+use super::sources::{copy, end, forget, of_snapshot, of_volume, request, snapshot};
 use crate::client::{block, mounted};
 use crate::inside::check::{
     Ground, MIB, Volume, answered, digest, eventually, fill, lvm, metrics, refused, run, write_at,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::snapshots::end;
+use super::sources::end;
 use crate::client::{block, mounted};
 use crate::inside::check::{Ground, run};
 use crate::inside::leftovers::{self, pool};

@@ -29,6 +29,7 @@ mod health;
 mod hung_lvm;
 mod ids;
 mod judges;
+mod killed_lvm;
 mod life;
 mod listing;
 mod lvm_failures;
@@ -38,8 +39,10 @@ mod paths;
 mod pool_metadata;
 mod pools;
 mod restart;
+mod restores;
 mod sizes;
 mod snapshots;
+mod sources;
 mod targets;
 mod users;
 
@@ -67,7 +70,9 @@ pub fn themes() -> Vec<Theme> {
         theme("groups", groups::cases()),
         theme("lvm-failures", lvm_failures::cases()),
         theme("snapshots", snapshots::cases()),
+        theme("restores", restores::cases()),
         theme("pools", pools::cases()),
+        theme("killed-lvm", killed_lvm::cases()),
         theme("judges", judges::cases()),
         theme("group-snapshots", group_snapshots::cases()),
         theme("copies", copies::cases()),

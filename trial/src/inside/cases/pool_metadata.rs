@@ -9,7 +9,7 @@ use quarry::csi::v1;
 use tonic::Code::FailedPrecondition;
 
 use super::blocks::allocated;
-use super::snapshots::{copy, end, forget, of_snapshot, snapshot};
+use super::sources::{copy, end, forget, of_snapshot, snapshot};
 use crate::client::block;
 use crate::inside::check::{Ground, MIB, StandIn, Volume, digest, eventually, fill, lvm, refused, run, write_at};
 

@@ -9,7 +9,7 @@ use tonic::Code::{OutOfRange, ResourceExhausted};
 
 use self::state::State;
 use super::super::capacity_of;
-use super::super::snapshots::{of_snapshot, request};
+use super::super::sources::{of_snapshot, request};
 use crate::client::block;
 use crate::inside::check::{Ground, MIB, Volume, answered, eventually, refused};
 

@@ -8,7 +8,7 @@ use tonic::Code::{FailedPrecondition, ResourceExhausted};
 
 use crate::client::block;
 use crate::inside::cases::capacity_of;
-use crate::inside::cases::snapshots::{of_snapshot, of_volume, request};
+use crate::inside::cases::sources::{of_snapshot, of_volume, request};
 use crate::inside::check::{Ground, Group, MIB, Slice, Volume, eventually, lvm, run};
 use crate::inside::leftovers::{Role, logical_volumes};
 
