@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod controller;
 mod disk_folder;
 pub mod figures;
+mod processor;
 pub mod samples;
 pub mod suites;
 
@@ -64,6 +65,7 @@ pub fn run(flags: &Flags) -> Result<()> {
         let is_known = all().any(|known| known == phase);
         ensure!(is_known, "{phase} is no phase; there are: {}", all().copied().collect::<Vec<_>>().join(", "));
     }
+    processor::keep_to_one()?;
     let mut unmet = Vec::new();
     for suite in SUITES.iter().filter(|suite| !flags.phases(suite).is_empty()) {
         let figures = measure(suite, flags)?;

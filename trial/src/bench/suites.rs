@@ -55,7 +55,16 @@ classes:
 const THIN: Suite = Suite {
     name: "thin",
     // The crowd makes every lvm command slow, so it comes last.
-    phases: &["thin-create", "thin-snapshot", "thin-clone", "thin-restore", "copy", "changed-blocks", "crowd"],
+    phases: &[
+        "thin-create",
+        "thin-snapshot",
+        "thin-clone",
+        "thin-restore",
+        "copy",
+        "snapshot-writes",
+        "changed-blocks",
+        "crowd",
+    ],
     figures: &[
         "thin_create_ratio",
         "thin_snapshot_ratio",
@@ -70,6 +79,10 @@ const THIN: Suite = Suite {
         "lvm_processes_idle_per_min",
         "rss_mib",
         "changed_blocks_mib_per_s",
+        "thick_snapshot_first_writes_ratio",
+        "thick_snapshot_later_writes_ratio",
+        "thin_snapshot_first_writes_ratio",
+        "thin_snapshot_later_writes_ratio",
     ],
     // Room to promise 2,500 volumes of 1 GiB each; lvm zeroes all of a new pool's metadata, so that is no larger than it must be.
     classes: "\

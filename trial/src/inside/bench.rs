@@ -12,6 +12,7 @@ mod machine;
 mod memory;
 mod polled;
 mod processes;
+mod snapshot_writes;
 mod thin;
 mod turns;
 
@@ -65,6 +66,8 @@ struct Repetitions {
     /// Bytes in a volume that is restored or copied.
     used: i64,
     copies: usize,
+    /// Writes to a volume with a snapshot.
+    writes: u64,
     /// Bytes of a volume of which it is told what changed.
     changed: u64,
     /// How often that is told.
@@ -97,6 +100,7 @@ const FULL: Repetitions = Repetitions {
     thin: 40,
     used: 1 << 30,
     copies: 10,
+    writes: 1024,
     changed: 10 << 30,
     streams: 10,
     crowd: Crowd { volumes: 500, snapshots: 2000, mounted: 100, calls: 1000, polled: Duration::from_mins(2) },
@@ -113,6 +117,7 @@ const QUICK: Repetitions = Repetitions {
     thin: 2,
     used: 32 << 20,
     copies: 1,
+    writes: 64,
     changed: 128 << 20,
     streams: 1,
     crowd: Crowd { volumes: 40, snapshots: 80, mounted: 2, calls: 20, polled: Duration::from_secs(1) },
@@ -158,6 +163,7 @@ async fn measure(flags: &Flags) -> Result<Figures> {
             "thin-clone" => bench.thin_clone().await,
             "thin-restore" => bench.thin_restore().await,
             "copy" => bench.copy_rate().await,
+            "snapshot-writes" => bench.snapshot_writes().await,
             "changed-blocks" => bench.changed_blocks().await,
             "crowd" => bench.crowd().await,
             _ => bail!("{phase} is no phase"),
