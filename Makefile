@@ -11,8 +11,9 @@ WORKERS ?= 3
 demo: prepare programs
 	target/debug/quarry-trial demo
 
-## Everything that CI runs but format, lints and licences
-test: prepare programs
+## Everything that CI runs but format, lints and licences. The tests' own build has the programs, too; another one would be without
+## the features that tests ask of libraries, and nearly all would be compiled twice
+test: prepare
 	cargo test --workspace --no-fail-fast -- --test-threads 3
 	cd tests/chart && go test -count=1 ./...
 
