@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
@@ -18,6 +19,9 @@ const HEAD_BYTES: u64 = 128 << 10;
 /// How the file systems show that they take no writes any more although their mount does; since Linux 6.12 ext4
 /// has words of its own for it.
 const SHUT_BY_ERRORS: [&str; 3] = ["ro", "emergency_ro", "shutdown"];
+
+/// For how long lvm's commands and snapshots hold a device back, if nothing went wrong: then it is looked at again.
+const SUSPENSION: Duration = Duration::from_secs(1);
 
 /// How bad a condition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,12 @@ impl Node {
             Err(Error::Unavailable { problem }) => return Ok(vec![out_of_reach(problem)]),
             volume => volume?,
         };
-        let (device, mounts) = (self.active_device(&volume).await?, self.mounts().await?);
+        let mut device = self.active_device(&volume).await?;
+        if device.as_ref().is_some_and(|device| device.suspended) {
+            tokio::time::sleep(SUSPENSION).await;
+            device = self.active_device(&volume).await?;
+        }
+        let mounts = self.mounts().await?;
         let mut conditions = conditions(&volume, device.as_ref(), &mounts);
         let heads = self.recorded_errors(&[(&volume, device.as_ref())]).await;
         conditions.extend(heads.into_iter().flatten());
@@ -79,7 +88,12 @@ impl Node {
         let is_away = |volume: &Volume| away.iter().any(|away| Arc::ptr_eq(&away.group, &volume.group));
         let all = here.into_iter().chain(away.clone()).collect();
         let page = Page::of(all, AT_ONCE, max_entries, starting_token)?;
-        let (devices, mounts) = (self.mapped_devices().await?, self.mounts().await?);
+        let mut devices = self.mapped_devices().await?;
+        if page.volumes.iter().filter_map(|volume| volume.device(&devices)).any(|device| device.suspended) {
+            tokio::time::sleep(SUSPENSION).await;
+            devices = self.mapped_devices().await?;
+        }
+        let mounts = self.mounts().await?;
         let looked_at: Vec<_> = page.volumes.iter().map(|volume| (volume, volume.device(&devices))).collect();
         let heads = self.recorded_errors(&looked_at).await;
         let pools = self.health_of_pools(&page.volumes).await?;

@@ -1,21 +1,23 @@
-//! A copy whose source goes on while it is made, or before its making is tried again.
+//! A copy or a snapshot whose source goes on while it is made, or before its making is tried again.
 
 use std::time::Duration;
 
 use quarry::lvm::tags::KIND_COPY_SOURCE;
 use quarry::lvm::writer::Activation;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::Code;
 
-use crate::call::Call::{self, Copy, Create, Publish, Stage, Write};
+use crate::call::Call::{self, Copy, Create, Publish, Snapshot, Stage, Write};
 use crate::call::From;
-use crate::call::Use::Mount;
+use crate::call::Use::{Block, Mount};
+use crate::disk_format::EXTENT;
 use crate::observation::{Text, file_system_on, text_on};
 use crate::orchestrator::Orchestrator;
 use crate::seat::Bench;
 
 const PVC: &str = "pvc-1";
 const COPY: &str = "pvc-2";
+const SNAPSHOT: &str = "snapshot-00000000-0000-4000-8000-000000000001";
 const MAKE: Call = Copy(COPY, "fast", 2, From::Volume(PVC));
 const SOON: Duration = Duration::from_secs(1);
 
@@ -66,9 +68,27 @@ async fn a_copy_is_made_anew_when_what_is_read_is_of_another_moment_than_its_tag
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     assert!(refused.message().contains("delete the copy and make it anew"), "{refused}");
     orchestrator.start_reaper_after(Duration::ZERO);
-    tokio::time::sleep(Duration::from_secs(100)).await;
+    sleep(Duration::from_secs(100)).await;
     orchestrator.once(MAKE).await.unwrap();
     assert!(tags(&orchestrator).contains(&String::from("quarry.fs=ext4")));
     let machine = orchestrator.bench.machine();
     assert_eq!(text_on(&machine, "vg", machine.volume("vg", COPY).unwrap()), Some(Text::First));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_made_although_its_pool_reaches_the_mark_before_lvm_looks() {
+    let mut orchestrator = Orchestrator::new(&Bench::new(None));
+    orchestrator.perform(Create(PVC, "thin", 4)).await;
+    orchestrator.perform(Stage(PVC, Block)).await;
+    orchestrator.bench.hang_commands_with(Some(" --snapshot "));
+    let user = async {
+        sleep(SOON).await;
+        let mut machine = orchestrator.bench.machine();
+        let minor = machine.minor("vg", PVC).unwrap();
+        machine.write_device(minor, 0, &vec![7; 4 * EXTENT - EXTENT / 2]).unwrap();
+        drop(machine);
+        orchestrator.bench.hang_commands_with(None);
+    };
+    let (answer, ()) = tokio::join!(orchestrator.once(Snapshot(SNAPSHOT, PVC)), user);
+    answer.unwrap();
 }

@@ -31,15 +31,16 @@ const MAPPER: &str = "/dev/mapper/control";
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// How many reads run at once. With the other limits here it leaves room in the pool of threads (512).
 const READS: Places = Places { each: 4, all: 128 };
-/// How many questions to targets run at once. One waits for what the target is just doing, such as a pool for its commit, and so
-/// for the disk.
+/// How many questions to targets of one type run at once. One waits for what the target is just doing, such as a pool for its
+/// commit, and so for the disk.
 const QUESTIONS: Places = Places { each: 1, all: 64 };
 
 /// This machine's kernel. All clones share what is known about hanging devices.
 #[derive(Debug, Clone)]
 pub struct Linux {
     reads: Lanes,
-    questions: Lanes,
+    pools: Lanes,
+    snapshots: Lanes,
     mapper_events: Arc<MapperEvents>,
 }
 
@@ -54,7 +55,8 @@ impl Linux {
     pub fn new() -> Self {
         Self {
             reads: Lanes::new(ANSWER_LIMIT, READS),
-            questions: Lanes::new(ANSWER_LIMIT, QUESTIONS),
+            pools: Lanes::new(ANSWER_LIMIT, QUESTIONS),
+            snapshots: Lanes::new(ANSWER_LIMIT, QUESTIONS),
             mapper_events: Arc::default(),
         }
     }
@@ -176,12 +178,12 @@ impl Kernel for Linux {
 
     async fn pool_status(&self, uuid: &str) -> io::Result<Option<PoolStatus>> {
         let asked = uuid.to_owned();
-        self.questions.ask(uuid, move || target_status::pool(Path::new(MAPPER), &asked)).await
+        self.pools.ask(uuid, move || target_status::pool(Path::new(MAPPER), &asked)).await
     }
 
     async fn snapshot_status(&self, uuid: &str) -> io::Result<Option<SnapshotStatus>> {
         let asked = uuid.to_owned();
-        self.questions.ask(uuid, move || target_status::snapshot(Path::new(MAPPER), &asked)).await
+        self.snapshots.ask(uuid, move || target_status::snapshot(Path::new(MAPPER), &asked)).await
     }
 
     async fn mapper_event(&self) -> io::Result<()> {
