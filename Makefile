@@ -14,7 +14,7 @@ demo: prepare programs
 ## Everything that CI runs but format, lints and licences. The tests' own build has the programs, too; another one would be without
 ## the features that tests ask of libraries, and nearly all would be compiled twice
 test: prepare
-	cargo test --workspace --no-fail-fast -- --test-threads 3
+	cargo test --workspace --no-fail-fast -- --test-threads 4
 	cd tests/chart && go test -count=1 ./...
 
 ## csi-sanity for ext4, xfs, btrfs and block volumes; reports in target/sanity
