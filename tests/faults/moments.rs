@@ -1,4 +1,4 @@
-//! A copy or a snapshot whose source goes on while it is made, or before its making is tried again.
+//! What goes on beside a call: the source of a copy or of a snapshot is written to, or lvm holds a device back.
 
 use std::time::Duration;
 
@@ -91,4 +91,26 @@ async fn a_snapshot_is_made_although_its_pool_reaches_the_mark_before_lvm_looks(
     };
     let (answer, ()) = tokio::join!(orchestrator.once(Snapshot(SNAPSHOT, PVC)), user);
     answer.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_lvm_holds_back_for_a_moment_is_healthy() {
+    let mut orchestrator = Orchestrator::new(&Bench::new(None));
+    orchestrator.perform(Create(PVC, "fast", 2)).await;
+    orchestrator.perform(Stage(PVC, Block)).await;
+    let suspend = |suspended| {
+        let mut machine = orchestrator.bench.machine();
+        let minor = machine.minor("vg", PVC).unwrap();
+        machine.devices.get_mut(&minor).unwrap().suspended = suspended;
+    };
+    suspend(true);
+    let lvm = async {
+        sleep(SOON / 2).await;
+        suspend(false);
+    };
+    let (health, ()) = tokio::join!(orchestrator.node.volume_health(PVC, None), lvm);
+    assert_eq!(health.unwrap(), []);
+    suspend(true);
+    let reasons = orchestrator.node.volume_health(PVC, None).await.unwrap();
+    assert_eq!(reasons.iter().map(|condition| condition.reason).collect::<Vec<_>>(), ["LogicalVolumeSuspended"]);
 }
