@@ -164,6 +164,11 @@ impl Figures {
         self.0.get(key).and_then(Figure::result)
     }
 
+    /// Takes in those of another measurement.
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     /// The keys of those that are not what they must be.
     pub fn unmet(&self) -> Vec<String> {
         self.0.iter().filter(|(_, figure)| figure.is_met() == Some(false)).map(|(key, _)| key.clone()).collect()

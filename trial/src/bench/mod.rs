@@ -7,7 +7,7 @@ pub mod cluster;
 pub mod controller;
 mod disk_folder;
 pub mod figures;
-mod processor;
+pub mod processor;
 pub mod samples;
 pub mod suites;
 
@@ -20,7 +20,8 @@ use quarry_lab::Disk;
 
 use self::disk_folder::DiskFolder;
 use self::figures::Figures;
-use self::suites::{SUITES, Suite};
+use self::processor::Processors;
+use self::suites::{FILES, SUITES, Suite};
 use crate::site::{Plan, Site};
 
 /// The volume group on the machine.
@@ -65,11 +66,17 @@ pub fn run(flags: &Flags) -> Result<()> {
         let is_known = all().any(|known| known == phase);
         ensure!(is_known, "{phase} is no phase; there are: {}", all().copied().collect::<Vec<_>>().join(", "));
     }
-    processor::keep_to_one()?;
-    let mut unmet = Vec::new();
-    for suite in SUITES.iter().filter(|suite| !flags.phases(suite).is_empty()) {
-        let figures = measure(suite, flags)?;
-        publish(&figures, suite.figures, &flags.output.join(format!("{}.json", suite.name)))?;
+    let (processors, mut unmet) = (Processors::allowed()?, Vec::new());
+    for file in FILES {
+        let (mut figures, mut keys) = (Figures::default(), Vec::<&str>::new());
+        for suite in SUITES.iter().filter(|suite| suite.file == file && !flags.phases(suite).is_empty()) {
+            processors.keep_to(suite.processors)?;
+            figures.extend(measure(suite, flags)?);
+            keys.extend(suite.figures);
+        }
+        if !keys.is_empty() {
+            publish(&figures, &keys, &flags.output.join(format!("{file}.json")))?;
+        }
         unmet.extend(figures.unmet());
     }
     if flags.quick { Ok(()) } else { ensure_met(&unmet) }
