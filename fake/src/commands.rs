@@ -42,14 +42,19 @@ struct Activation {
     mark: usize,
     /// Whether it waits for udev's nodes, without which it finds none that it opens itself.
     waits: bool,
+    /// Whether the check of a pool sets right what is trivial.
+    repairs: bool,
 }
 
 impl Activation {
     /// Takes it from the words of a command.
     fn take(words: &mut &[&str]) -> Self {
-        let mut activation = Self { mark: 100, waits: false };
+        let mut activation = Self { mark: 100, waits: false, repairs: false };
         let ["--config", settings, rest @ ..] = *words else { return activation };
         *words = rest;
+        let without = settings.strip_suffix(" global{thin_check_options=[\"-q\",\"--auto-repair\"]}");
+        activation.repairs = without.is_some();
+        let settings = without.unwrap_or(settings);
         let settings = settings.strip_prefix("activation{").and_then(|rest| rest.strip_suffix('}'));
         for setting in settings.unwrap_or_else(|| panic!("{words:?}")).split(' ') {
             match setting.split_once('=') {

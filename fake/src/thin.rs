@@ -10,6 +10,8 @@ pub struct Pool {
     committed: State,
     /// Whether its own device is active, and not only those of its volumes.
     pub is_kept_active: bool,
+    /// Whether a power cut left pieces that are in use, but no device's, of which lvm's check complains.
+    pub has_leaks: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

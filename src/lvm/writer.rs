@@ -36,15 +36,28 @@ impl Activation {
     const WAITS: Self = Self { mark: None, waits: true };
 
     fn arguments(self) -> Vec<String> {
+        as_arguments(self.settings())
+    }
+
+    /// The same, and a pool's check may set right what is trivial, which is room that belongs to nobody.
+    fn repairing(self) -> Vec<String> {
+        as_arguments(self.settings().into_iter().chain([String::from(REPAIRING)]).collect())
+    }
+
+    fn settings(self) -> Vec<String> {
         let mark = self.mark.map(|mark| format!("thin_pool_autoextend_threshold={mark}"));
         let waits = self.waits.then(|| String::from("udev_sync=1"));
         let settings: Vec<String> = mark.into_iter().chain(waits).collect();
-        if settings.is_empty() {
-            return settings;
-        }
-        vec![String::from("--config"), format!("activation{{{}}}", settings.join(" "))]
+        if settings.is_empty() { settings } else { vec![format!("activation{{{}}}", settings.join(" "))] }
     }
 }
+
+fn as_arguments(settings: Vec<String>) -> Vec<String> {
+    if settings.is_empty() { settings } else { vec![String::from("--config"), settings.join(" ")] }
+}
+
+/// What lvm's check of a pool is told to set trivial faults right (`thin_check(8)`).
+const REPAIRING: &str = "global{thin_check_options=[\"-q\",\"--auto-repair\"]}";
 
 /// The right to change a volume group; others wait until it is dropped.
 pub struct Turn {
@@ -289,12 +302,22 @@ impl Writer {
         name: &str,
         activation: Activation,
     ) -> Result<(), CommandError> {
-        let command = lvm("lvchange", group)
-            .arguments(activation.arguments())
-            // With a thick snapshot its volume becomes active, too, of which lvm would ask.
-            .arguments(["--yes", "--activate", "y", "--ignoreactivationskip"])
-            .argument(full_name(group, name));
-        self.commands.run_ok(&command).await.map(drop)
+        let activate = |settings: Vec<String>| {
+            lvm("lvchange", group)
+                .arguments(settings)
+                // With a thick snapshot its volume becomes active, too, of which lvm would ask.
+                .arguments(["--yes", "--activate", "y", "--ignoreactivationskip"])
+                .argument(full_name(group, name))
+        };
+        let activated = self.commands.run_ok(&activate(activation.arguments())).await.map(drop);
+        let Err(error) = activated else { return Ok(()) };
+        // A pool that is checked may have lost its power between taking room and giving it to a volume: then that is nobody's, and
+        // lvm activates no pool of which the check complains.
+        if !activation.waits || self.commands.run_ok(&activate(activation.repairing())).await.is_err() {
+            return Err(error);
+        }
+        tracing::warn!(group = group.name, name, %error, "set right what a power cut left in a thin pool");
+        Ok(())
     }
 
     /// Takes the device of a volume away; fails while it is open.

@@ -166,6 +166,23 @@ async fn a_pool_that_cannot_be_activated_has_no_room_says_so_and_is_tried_again(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pool_in_which_a_power_cut_left_room_to_nobody_is_set_right_and_activated() {
+    let mut orchestrator = orchestrator();
+    orchestrator.perform(Create(PVC, "thin", 2)).await;
+    {
+        let mut machine = orchestrator.bench.machine();
+        machine.lose_power(Survivors::Nothing);
+        let number = machine.volume("vg", POOL).unwrap().number;
+        machine.pools.get_mut(&number).unwrap().has_leaks = true;
+    }
+    orchestrator.restart();
+    orchestrator.start_guards();
+    sleep(Duration::from_secs(5)).await;
+    assert!(orchestrator.bench.machine().is_pool_active("vg", POOL));
+    assert_eq!(orchestrator.node.volume_health(PVC, None).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pool_that_an_administrator_deactivates_stays_so() {
     let mut orchestrator = orchestrator();
     orchestrator.perform(Create(PVC, "thin", 2)).await;

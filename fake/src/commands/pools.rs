@@ -8,11 +8,17 @@ use crate::machine::Machine;
 impl Machine {
     /// That the pool is active, or that it can be for the time of a command: lvm checks it then, for which it opens the
     /// device of its metadata.
-    pub(super) fn ensure_reachable(&self, group: &str, pool: &str, activation: Activation) -> Ended {
-        if activation.waits || self.is_pool_active(group, pool) {
+    pub(super) fn ensure_reachable(&mut self, group: &str, pool: &str, activation: Activation) -> Ended {
+        if self.is_pool_active(group, pool) {
             return Ok(());
         }
-        refused("/dev/mapper/vg-pool_tmeta: open failed: No such file or directory")
+        if !activation.waits {
+            return refused("/dev/mapper/vg-pool_tmeta: open failed: No such file or directory");
+        }
+        let number = self.volume(group, pool).unwrap().number;
+        let Some(there) = self.pools.get_mut(&number).filter(|there| there.has_leaks) else { return Ok(()) };
+        there.has_leaks = !activation.repairs;
+        if there.has_leaks { refused("Check of pool failed (status:64). Manual repair required!") } else { Ok(()) }
     }
 
     /// Adds a message to those that the pool's next commit has. They are of one transaction.

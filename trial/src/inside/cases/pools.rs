@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use quarry::csi::v1;
 use tonic::Code::{FailedPrecondition, ResourceExhausted};
 
@@ -25,6 +25,7 @@ cases! {
     "a pool whose metadata is full is told, and is repaired as the documentation says" => metadata_full,
     "a pool that lvm counts otherwise is told, and is right again with the newest metadata" => out_of_step,
     "pools are active as soon as a node runs, and keep their mark whatever an administrator does" => kept_active,
+    "a pool in which a power cut left room to nobody is set right when the node starts" => leaked,
     "what a file system does not use any more goes back to the pool, and so does a deleted volume" => given_back,
     "the reserve of a thick snapshot grows before it is full" => reserve_grows,
     "a thick snapshot whose reserve cannot grow is told as lost at its volume" => reserve_lost,
@@ -268,6 +269,59 @@ async fn kept_active(ground: &Ground) -> Result<()> {
     lvm(&["lvextend", "--extents", "+4", "own/growing"])?;
     ensure!(low_water().is_ok(), "it is gone");
     eventually("the mark is there again", || async { Ok(low_water()? == 320) }).await?;
+    volume.remove().await?;
+    group.remove()
+}
+
+/// Gives a device another table.
+fn load(device: &str, table: &str) -> Result<()> {
+    run(&["dmsetup", "suspend", device])?;
+    run(&["dmsetup", "reload", device, "--table", table])?;
+    run(&["dmsetup", "resume", device]).map(drop)
+}
+
+async fn leaked(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("growing", "own", "cut-off", 40, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    write_mib(&device, 0, 4)?;
+    let held = digest_of_first(&device, 4 << 20)?;
+    // What is written is long on its way while the pool commits that there is room for it, which no volume has before it arrives.
+    let table = run(&["dmsetup", "table", "own-growing_tdata"])?;
+    let [start, length, _, disk, offset] = table.split_whitespace().collect::<Vec<_>>()[..] else { bail!("{table}") };
+    let at = format!("{disk} {offset}");
+    load("own-growing_tdata", &format!("{start} {length} delay {at} 0 {at} 3000 {at} 0"))?;
+    let target = format!("of={}", device.display());
+    let words = ["if=/dev/urandom", "bs=64k", "count=4", "seek=320", "oflag=direct", "status=none", &target];
+    let mut writer = Command::new("dd").args(words).spawn()?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for message in ["reserve_metadata_snap", "release_metadata_snap"] {
+        run(&["dmsetup", "message", "own-growing-tpool", "0", message])?;
+    }
+    run(&["dd", "if=/dev/mapper/own-growing_tmeta", "of=/run/cut", "bs=1M", "iflag=direct", "status=none"])?;
+    writer.wait()?;
+    load("own-growing_tdata", &table)?;
+    volume.unpublish(&device).await?;
+    volume.unstage().await?;
+    ground.kill()?;
+    // So the power cut would have left it.
+    let table = run(&["dmsetup", "table", "own-growing_tmeta"])?;
+    let seek = format!("seek={}", table.split_whitespace().nth(4).context("no place")?);
+    let target = format!("of={}", group.slice()?.device().display());
+    lvm(&["vgchange", "--activate", "n", "own"])?;
+    run(&["dd", "if=/run/cut", &target, "bs=512", &seek, "conv=notrunc,fsync", "status=none"])?;
+    ensure!(lvm(&["lvchange", "--activate", "y", "own/growing"]).is_err(), "lvm's check does not complain");
+    ground.start().await?;
+    eventually("the pool is active", || async { Ok(status("growing").is_ok()) }).await?;
+    ensure!(reasons(ground, &volume).await?.is_empty(), "{:?}", reasons(ground, &volume).await?);
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    ensure!(digest_of_first(&device, 4 << 20)? == held, "what was flushed is not there");
+    volume.unpublish(&device).await?;
+    volume.unstage().await?;
+    lvm(&["lvchange", "--activate", "n", "own/growing"])?;
+    lvm(&["lvchange", "--activate", "y", "own/growing"]).context("lvm's check still complains")?;
     volume.remove().await?;
     group.remove()
 }

@@ -10,6 +10,10 @@ use quarry::lvm::pool::growth::percent;
 use super::{PAUSE, REMOVAL_LIMIT, run};
 use crate::inside::kind::{POOL, POOL_GROWS_AT};
 
+/// Pieces that power cuts may have left to nobody. lvm's check of a pool frees them, but `thin_check` 1.1 leaves the pool's own
+/// count of the pieces in use as it was.
+const LEFT_BY_CUTS: u64 = 16;
+
 /// What three witnesses say of a pool.
 #[derive(Debug, Default)]
 struct Statements {
@@ -99,7 +103,7 @@ fn wrong(said: &Statements) -> Vec<String> {
         problems.push(format!("lvm has the volumes {:?} in the pool, the pool itself {ids:?}", said.ids));
     }
     let held = held(&said.dump);
-    if used != held {
+    if !(held..=held + LEFT_BY_CUTS).contains(&used) {
         problems.push(format!("{used} pieces of the pool are in use, its volumes hold {held}"));
     }
     problems
@@ -159,8 +163,11 @@ mod tests {
 
     #[test]
     fn pieces_that_no_volume_holds_are_told() {
-        let problems = told(|said| said.status = said.status.replace("5/1024", "6/1024"));
-        assert!(problems.len() == 1 && problems[0].contains("volumes hold 5"), "{problems:?}");
+        for used in ["4/1024", "22/1024"] {
+            let problems = told(|said| said.status = said.status.replace("5/1024", used));
+            assert!(problems.len() == 1 && problems[0].contains("volumes hold 5"), "{problems:?}");
+        }
+        assert_eq!(told(|said| said.status = said.status.replace("5/1024", "21/1024")), Vec::<String>::new());
     }
 
     #[test]
