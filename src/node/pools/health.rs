@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::host::kernel::PoolStatus;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
-use crate::lvm::pool::growth::{Growth, growth};
+use crate::lvm::pool::growth::{Growth, growth, is_due};
 use crate::node::Node;
 use crate::node::health::Condition;
 use crate::node::pools::grow::usable;
@@ -76,9 +76,11 @@ impl Node {
         {
             return Ok(Some(out_of_step));
         }
-        let class = self.class_of_pool(&group.name, &pool.name).filter(|_| self.is_own_pool(pool));
-        let needs =
-            class.map_or(Growth::NotDue, |(class, rules)| growth(&rules, group, pool, status, usable(group, &class)));
+        let Some((class, rules)) = self.class_of_pool(&group.name, &pool.name) else { return Ok(None) };
+        if !self.is_own_pool(pool) {
+            return Ok(is_due(&rules, status).then_some(Trouble::FillingUntended));
+        }
+        let needs = growth(&rules, group, pool, status, usable(group, &class));
         Ok((needs == Growth::NoRoom).then_some(Trouble::Filling))
     }
 

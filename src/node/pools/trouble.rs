@@ -28,6 +28,8 @@ pub(in crate::node) enum Trouble {
     },
     /// It fills, and nothing is left to grow it by.
     Filling,
+    /// It fills, and is its administrator's to grow.
+    FillingUntended,
 }
 
 impl Trouble {
@@ -43,7 +45,7 @@ impl Trouble {
             Self::MetadataFull => "ThinPoolMetadataFull",
             Self::MetadataLow => "ThinPoolMetadataFilling",
             Self::OutOfStep { .. } => "ThinPoolOutOfStep",
-            Self::Filling => "ThinPoolFilling",
+            Self::Filling | Self::FillingUntended => "ThinPoolFilling",
         }
     }
 
@@ -88,6 +90,9 @@ impl fmt::Display for Trouble {
             Self::Filling => {
                 "fills, and its volume group has no room that its class may take for it; extend the group, or delete \
                  volumes and snapshots"
+            }
+            Self::FillingUntended => {
+                "fills, and this driver grows only pools that it made; extend it, or delete volumes and snapshots"
             }
         };
         formatter.write_str(text)

@@ -20,6 +20,7 @@ use crate::inside::check::{
 
 cases! {
     "a pool grows before it is full, and its metadata with it" => grows,
+    "a pool that an administrator made is told when it fills, and neither grown nor removed" => untended,
     "a pool grows no further than its class may use the group, and that is told until there is room" => no_room,
     "a full pool fails writes at once, is told, keeps what was flushed, and goes on once it is extended" => full,
     "a pool whose metadata is full is told, and is repaired as the documentation says" => metadata_full,
@@ -78,6 +79,42 @@ async fn grows(ground: &Ground) -> Result<()> {
     let told = metrics_of("growing")?;
     ensure!(told.contains("quarry_thin_pool_data_bytes") && told.contains(&(144 * MIB).to_string()), "{told}");
     volume.remove().await?;
+    group.remove()?;
+
+    // 64 bytes for each 64 KiB that may be promised, which are 100 times the data: 6.25 MiB, and 9.4 MiB once it has grown.
+    let group = ground.group("own", 400)?;
+    let volume = ground.volume_in("promising", "own", "fast", 60, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    let metadata = || -> Result<(u64, bool)> {
+        Ok((extents("promising_tmeta")?, status("promising")?.get(4).is_some_and(|word| word.ends_with("/3072"))))
+    };
+    ensure!(metadata()? == (2, false), "{:?} {:?}", metadata()?, status("promising")?);
+    write_mib(&device, 0, 50)?;
+    eventually("the metadata grew, for lvm and for the kernel", || async { Ok(metadata()? == (3, true)) }).await?;
+    eventually("the data grew after it", || async { Ok(data("promising")?.1 == 1536) }).await?;
+    ensure!(reasons(ground, &volume).await?.is_empty(), "{:?}", status("promising")?);
+    volume.remove().await?;
+    group.remove()
+}
+
+async fn untended(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 400)?;
+    let (make, name) = (["lvcreate", "--yes", "--type", "thin-pool", "--zero", "y"], ["--name", "growing", "own"]);
+    lvm(&[&make[..], &["--size", "64m", "--chunksize", "64k", "--config", "activation/error_when_full=1"], &name]
+        .concat())?;
+    let volume = ground.volume_in("growing", "own", "filling", 60, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    write_mib(&device, 0, 40)?;
+    ensure!(reasons(ground, &volume).await?.is_empty(), "{:?}", reasons(ground, &volume).await?);
+    write_mib(&device, 40, 10)?;
+    ensure!(reasons(ground, &volume).await? == ["ThinPoolFilling"], "{:?}", reasons(ground, &volume).await?);
+    ensure!(storage_reasons(ground).await? == ["ThinPoolFilling"]);
+    ensure!(metrics_of("growing")?.contains("reason=\"ThinPoolFilling\"} 1"));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    volume.remove().await?;
+    ensure!(extents("growing")? == 16, "{} extents", extents("growing")?);
     group.remove()
 }
 

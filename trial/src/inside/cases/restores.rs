@@ -7,7 +7,7 @@ use quarry::csi::v1;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type};
 use tonic::Code::{Aborted, AlreadyExists, FailedPrecondition, NotFound, OutOfRange, ResourceExhausted};
 
-use super::sources::{LAYOUTS, copy, end, forget, of_snapshot, of_volume, request, snapshot};
+use super::sources::{LAYOUTS, copy, copy_into, end, forget, of_snapshot, of_volume, request, snapshot};
 use crate::client::{block, mounted};
 use crate::inside::check::{Ground, MIB, comfortable, digest, digest_of_first, fill, lvm, refused, run, write_at};
 
@@ -17,6 +17,7 @@ cases! {
     "a copy of a raw block volume is equal to it, and may be larger" => raw,
     "the file system of a larger copy is as large as the copy" => larger,
     "a copy into another layout is equal, both ways" => other_layout,
+    "a copy into another volume group is equal, from either layout into either" => other_group,
     "a copy of a volume that was never used is not formatted" => never_used,
     "a source that is missing, elsewhere or too large is refused" => bad_sources,
     "a copy that a crash cut off is whole after the repeated call" => crashed,
@@ -138,6 +139,27 @@ async fn other_layout(ground: &Ground) -> Result<()> {
         ensure!(digest(&made.publish("user").await?)? == held, "from {class} to {other}");
         made.remove().await?;
         source.remove().await?;
+        end(group)?;
+    }
+    Ok(())
+}
+
+async fn other_group(ground: &Ground) -> Result<()> {
+    for class in LAYOUTS {
+        let (group, second) = (ground.group("own", 300)?, ground.group("second", 300)?);
+        let source = ground.volume_in(class, "own", "source", 40, block()).await?;
+        source.stage().await?;
+        let device = source.publish("user").await?;
+        fill(&device)?;
+        let held = digest(&device)?;
+        for other in ["second", "other-thin"] {
+            let made = copy_into(ground, (other, "second"), of_volume(&source), 40 * MIB, &source).await?;
+            made.stage().await?;
+            ensure!(digest(&made.publish("user").await?)? == held, "from {class} to {other}");
+            made.remove().await?;
+        }
+        source.remove().await?;
+        end(second)?;
         end(group)?;
     }
     Ok(())

@@ -52,10 +52,21 @@ pub(super) fn request(
     v1::CreateVolumeRequest { volume_content_source: Some(source), ..request }
 }
 
-/// A volume of a class made of a source, of so many bytes.
+/// A volume of a class in the group `own` made of a source, of so many bytes.
 pub(super) async fn copy<'g>(
     ground: &'g Ground,
     class: &str,
+    source: Type,
+    bytes: i64,
+    like: &Volume<'_>,
+) -> Result<Volume<'g>> {
+    copy_into(ground, (class, "own"), source, bytes, like).await
+}
+
+/// The same of a class in another group.
+pub(super) async fn copy_into<'g>(
+    ground: &'g Ground,
+    (class, group): (&str, &str),
     source: Type,
     bytes: i64,
     like: &Volume<'_>,
@@ -65,7 +76,7 @@ pub(super) async fn copy<'g>(
     let answer = answered(ground.client().controller.create_volume(request.clone()).await).context("a copy")?;
     ensure!(answer.volume.as_ref().is_some_and(|volume| volume.content_source == wanted));
     // The same once more finds it.
-    ground.volume_from(request, "own").await
+    ground.volume_from(request, group).await
 }
 
 /// The group goes with the pool in it, and what is still being wiped.

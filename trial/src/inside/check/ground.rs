@@ -39,6 +39,8 @@ classes:
 - {name: thin, volumeGroups: [own], layout: thin}
 - {name: growing, volumeGroups: [own], layout: thin, trimEvery: 2s,
    thinPool: {name: growing, size: 64MiB, overcommit: 20, growAt: 75%, growBy: 50%}}
+- {name: promising, volumeGroups: [own], layout: thin,
+   thinPool: {name: promising, size: 64MiB, overcommit: 100, growAt: 75%, growBy: 50%}}
 - {name: fixed, volumeGroups: [own], layout: thin,
    thinPool: {name: fixed, size: 64MiB, overcommit: 20, growAt: 100%}}
 - {name: other-thin, volumeGroups: [second], layout: thin}
