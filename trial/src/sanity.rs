@@ -11,7 +11,8 @@ use quarry_lab::{Command, Disk};
 
 use crate::site::{CONTROLLER_SOCKET, NODE_NAME, Plan, SOCKET, Site, programs_folder};
 
-/// The specs that may be skipped: those of calls that are not advertised (attach, modify). One more or one less is a failure.
+/// The specs that may be skipped: those of calls that are not advertised (attach, modify), and the broken one. One more or one
+/// less is a failure.
 const SKIPS: &str = include_str!("sanity_skips.txt");
 /// A spec that no driver which says where its snapshots are can pass: it compares Go's structures with `==` instead of what
 /// they say, and one of the two has the size of its encoding cached. `inside/cases/snapshots.rs` has the same done right.

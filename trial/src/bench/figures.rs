@@ -177,7 +177,7 @@ impl Figures {
     /// For people: a row for each of these, with its verdict.
     pub fn table<K: AsRef<str>>(&self, keys: &[K]) -> String {
         let mut table = format!(
-            "{:<28}{:>9}{:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  \n",
+            "{:<34}{:>9}{:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  \n",
             "figure", "is", "must", "ours ms", "bare ms", "min", "max", "n"
         );
         for key in keys.iter().map(AsRef::as_ref) {
@@ -188,7 +188,7 @@ impl Figures {
             let must = figure.must.map_or_else(String::new, |must| format!("{sign} {must}"));
             let _ = writeln!(
                 table,
-                "{key:<28}{:>9}{must:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  {}",
+                "{key:<34}{:>9}{must:>8}{:>11}{:>11}{:>10}{:>10}{:>7}  {}",
                 number(figure.result()),
                 number(figure.median_ours_ms),
                 number(figure.median_bare_ms),
