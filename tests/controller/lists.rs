@@ -80,3 +80,63 @@ async fn who_asks_for_it_gets_the_list_of_the_reachable_and_who_is_missing() {
         assert_eq!(ids, ["node-1/on-node-1", "node-3/on-node-3"]);
     }
 }
+
+async fn snapshots(cluster: &Cluster, snapshot_id: &str, source_volume_id: &str, max_entries: i32) -> Vec<String> {
+    let (mut found, mut starting_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListSnapshotsRequest {
+            max_entries,
+            starting_token,
+            snapshot_id: snapshot_id.to_owned(),
+            source_volume_id: source_volume_id.to_owned(),
+            ..v1::ListSnapshotsRequest::default()
+        };
+        let answer = cluster.controller.list_snapshots(Request::new(request)).await.unwrap().into_inner();
+        found.extend(answer.entries.into_iter().map(|entry| entry.snapshot.unwrap().snapshot_id));
+        starting_token = answer.next_token;
+        if starting_token.is_empty() {
+            return found;
+        }
+    }
+}
+
+#[tokio::test]
+async fn snapshots_of_all_nodes_are_listed_and_those_of_one_volume_by_its_node() {
+    let cluster = Cluster::start(2).await;
+    let (mut volumes, mut all) = (Vec::new(), Vec::new());
+    for node in ["node-1", "node-2"] {
+        let volume = cluster.create(request_on(&format!("on-{node}"), 2, &[node])).await.unwrap().volume_id;
+        for number in ["a", "b"] {
+            let request = v1::CreateSnapshotRequest {
+                source_volume_id: volume.clone(),
+                name: format!("{number}-{node}"),
+                ..v1::CreateSnapshotRequest::default()
+            };
+            let answer = cluster.controller.create_snapshot(Request::new(request)).await.unwrap().into_inner();
+            all.push(answer.snapshot.unwrap().snapshot_id);
+        }
+        volumes.push(volume);
+    }
+    all.sort_unstable();
+    for max_entries in [0, 1, 3] {
+        let mut listed = snapshots(&cluster, "", "", max_entries).await;
+        listed.sort_unstable();
+        assert_eq!(listed, all, "{max_entries} at once");
+    }
+    let of_second: Vec<String> = all.iter().filter(|id| id.starts_with("node-2/")).cloned().collect();
+    assert_eq!(snapshots(&cluster, "", &volumes[1], 0).await, of_second);
+    assert_eq!(snapshots(&cluster, &all[0], "", 0).await, [all[0].clone()]);
+    assert_eq!(snapshots(&cluster, &all[0], &volumes[0], 0).await, [all[0].clone()]);
+    // Of two nodes, of a node that nobody knows, of nobody's making.
+    for (snapshot, volume) in [(all[0].as_str(), volumes[1].as_str()), ("node-1/none", ""), ("no id", "")] {
+        assert_eq!(snapshots(&cluster, snapshot, volume, 0).await, Vec::<String>::new(), "{snapshot} {volume}");
+    }
+    let get = v1::GetSnapshotRequest { snapshot_id: all[3].clone(), ..v1::GetSnapshotRequest::default() };
+    let got = cluster.controller.get_snapshot(Request::new(get)).await.unwrap().into_inner().snapshot.unwrap();
+    assert_eq!((got.snapshot_id, got.source_volume_id), (all[3].clone(), volumes[1].clone()));
+
+    cluster.end(1).await;
+    let whole = Request::new(v1::ListSnapshotsRequest::default());
+    assert_eq!(cluster.controller.list_snapshots(whole).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(snapshots(&cluster, "", &volumes[0], 0).await.len(), 2);
+}

@@ -78,3 +78,22 @@ impl Copies {
         self.permits.acquire().await.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_third_copy_waits_until_one_of_two_ends() {
+        let (copies, soon) = (Copies::default(), Duration::from_secs(1));
+        let first = copies.permit().await;
+        let _second = copies.permit().await;
+        assert!(timeout(soon, copies.permit()).await.is_err());
+        drop(first);
+        assert!(timeout(soon, copies.permit()).await.is_ok_and(|permit| permit.is_some()));
+    }
+}
