@@ -1,22 +1,19 @@
 //! csi-sanity, the CSI community's own conformance test, against real LVM on a machine of the lab.
 
+mod build;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command as HostCommand;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use quarry_lab::{Command, Disk};
 
-use crate::site::{CONTROLLER_SOCKET, NODE_NAME, Plan, SOCKET, Site, programs_folder};
+use crate::site::{CONTROLLER_SOCKET, NODE_NAME, Plan, SOCKET, Site};
 
-/// The specs that may be skipped: those of calls that are not advertised (attach, modify), and the broken one. One more or one
-/// less is a failure.
+/// The specs that may be skipped: those of calls that are not advertised (attach, modify). One more or one less is a failure.
 const SKIPS: &str = include_str!("sanity_skips.txt");
-/// A spec that no driver which says where its snapshots are can pass: it compares Go's structures with `==` instead of what
-/// they say, and one of the two has the size of its encoding cached. `inside/cases/snapshots.rs` has the same done right.
-const BROKEN: &str = "should succeed when creating a snapshot with accessibility requirements";
 /// The machine's disk, bytes; sparse.
 const DISK_BYTES: u64 = 8 << 30;
 const MIB: u64 = 1 << 20;
@@ -73,7 +70,7 @@ pub fn run(folder: &Path, variants: &[String]) -> Result<Vec<Outcome>> {
     if let Some(unknown) = variants.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("{unknown:?} is no variant; there are {}", known.join(", "));
     }
-    build_csi_sanity()?;
+    build::csi_sanity()?;
     let plan = Plan { disks: vec![Disk::plain("disk", DISK_BYTES)], disk_folder: None, results: folder.to_owned() };
     let mut site = Site::boot(&plan)?;
     site.make_group("vg", "disk")?;
@@ -124,7 +121,6 @@ fn run_variant(site: &mut Site, folder: &Path, variant: Variant) -> Result<Outco
         .arg(format!("--csi.testvolumeexpandsize={}", 2 * variant.volume_bytes))
         .arg(format!("--csi.testvolumeaccesstype={}", variant.access))
         .arg(format!("--ginkgo.junit-report={report}"))
-        .arg(format!("--ginkgo.skip={BROKEN}"))
         .args(["--csi.mountdir=/tmp/csi-mount", "--csi.stagingdir=/tmp/csi-staging", "--ginkgo.no-color"])
         .limit(Duration::from_mins(10));
     let output = site.run(&sanity)?;
@@ -157,21 +153,6 @@ fn read_report(name: &str, xml: &str) -> Result<Outcome> {
         bail!("the report of {name} holds no spec");
     }
     Ok(outcome)
-}
-
-/// Builds csi-sanity from the Go module that pins it, beside this build's own programs.
-fn build_csi_sanity() -> Result<()> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tools");
-    let output: PathBuf = programs_folder()?.join("csi-sanity");
-    let status = HostCommand::new("go")
-        .args(["build", "-o"])
-        .arg(&output)
-        .arg("github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity")
-        .current_dir(tools)
-        .status()
-        .context("Go is needed to build csi-sanity")?;
-    ensure!(status.success(), "csi-sanity could not be built");
-    Ok(())
 }
 
 #[cfg(test)]
