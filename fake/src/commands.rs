@@ -13,6 +13,7 @@ mod removing;
 mod report;
 
 use quarry::host::commands::{Command, CommandError, Commands, Output};
+use tokio_util::sync::CancellationToken;
 
 use crate::file_system;
 use crate::machine::Machine;
@@ -97,6 +98,16 @@ impl Commands for Seat {
         };
         let status = if command.program == "lvm" { LVM_FAILED } else { 1 };
         Ok(self.effect(line, run, || ended(status, "planned to fail")).await)
+    }
+
+    /// One that hangs is killed before it does something.
+    async fn run_ok_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
+        let killed =
+            || CommandError::Failed { command: command.to_string(), status: "a signal".into(), stderr: String::new() };
+        tokio::select! {
+            ended = self.run_ok(command) => ended,
+            () = given_up.cancelled() => Err(killed()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
 
 /// A program with its arguments. Never a shell string.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,8 +94,8 @@ pub enum CommandError {
     },
 }
 
-/// Starts programs and waits for them. A started program is never killed: an lvm command that dies
-/// half-way can leave a volume suspended.
+/// Starts programs and waits for them. A started program is not killed by itself, not even with this one: an lvm command that
+/// dies half-way can leave a volume suspended.
 #[tonic::async_trait]
 pub trait Commands: Send + Sync {
     /// Runs a command to its end, whatever its exit status.
@@ -103,6 +104,13 @@ pub trait Commands: Send + Sync {
     /// Runs a command that must end with status 0.
     async fn run_ok(&self, command: &Command) -> Result<Output, CommandError> {
         ended_well(command, self.run(command).await?)
+    }
+
+    /// Runs a command that must end with status 0, and kills it when it is given up. Only who puts right what it leaves then
+    /// may give one up.
+    async fn run_ok_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
+        let _ = given_up;
+        self.run_ok(command).await
     }
 
     /// Runs a command that changes nothing and must end with status 0, and hands on what it prints while it runs: for more

@@ -227,6 +227,10 @@ pub trait Kernel: Send + Sync {
     async fn device_at(&self, path: &Path) -> io::Result<Option<DeviceNumber>>;
     /// The room of the file system mounted at or above `path`.
     async fn usage(&self, path: &Path) -> io::Result<FileSystemUsage>;
+    /// Has what was written to the file system of that folder reach its disk (syncfs(2)). Waits as long as that takes.
+    async fn sync(&self, _folder: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// All block devices with room, in the order of their names; LVM's own volumes may be left out, since
     /// nothing is ever looked for on them.

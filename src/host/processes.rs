@@ -3,6 +3,7 @@
 //! A child writes to files in memory, not to pipes: whatever happens to this process, a child that still
 //! runs meets no `SIGPIPE` half-way through a change, and no grandchild can keep us waiting by holding a
 //! pipe open. Only what changes nothing writes to a pipe, and is killed when nobody reads it.
+//! Else only a command that is given up is killed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,6 +22,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
 
 use super::commands::{Command, CommandError, Commands, Output, ended_well};
 
@@ -121,7 +123,7 @@ impl Processes {
             .ok_or_else(|| CommandError::Missing { program: program.to_owned() })
     }
 
-    async fn run_to_end(self, command: Command) -> Result<Output, CommandError> {
+    async fn run_to_end(self, command: Command, given_up: CancellationToken) -> Result<Output, CommandError> {
         let not_run = not_run(&command);
         let (stdout, stderr) = (memory_file().map_err(&not_run)?, memory_file().map_err(&not_run)?);
         let mut child = self.spawn(&command, stdout.try_clone().map_err(&not_run)?.into(), &stderr)?;
@@ -133,7 +135,14 @@ impl Processes {
             too_much |= drop_excess(&stdout)?;
             drop_excess(&stderr).map(drop)
         };
-        let status = self.patiently(&command, started, meanwhile, child.wait()).await.map_err(&not_run)?;
+        let ending = async {
+            tokio::select! {
+                status = child.wait() => return status,
+                () = given_up.cancelled() => child.start_kill()?,
+            }
+            child.wait().await
+        };
+        let status = self.patiently(&command, started, meanwhile, ending).await.map_err(&not_run)?;
 
         let elapsed = started.elapsed();
         tracing::debug!(%command, milliseconds = elapsed.as_millis(), %status, "command ended");
@@ -223,6 +232,14 @@ impl Processes {
         if is_wanted { ended_well(&command, output) } else { Ok(output) }
     }
 
+    async fn run_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
+        // In a task of its own: when the caller's future is dropped the child is still waited for.
+        match tokio::spawn(self.clone().run_to_end(command.clone(), given_up.clone())).await {
+            Ok(result) => result,
+            Err(error) => Err(CommandError::NotRun { command: command.to_string(), reason: error.to_string() }),
+        }
+    }
+
     fn observe(&self, tell: impl Fn(&dyn Observer)) {
         if let Some(observer) = &self.observer {
             tell(observer.as_ref());
@@ -233,11 +250,11 @@ impl Processes {
 #[tonic::async_trait]
 impl Commands for Processes {
     async fn run(&self, command: &Command) -> Result<Output, CommandError> {
-        // In a task of its own: when the caller's future is dropped the child is still waited for.
-        match tokio::spawn(self.clone().run_to_end(command.clone())).await {
-            Ok(result) => result,
-            Err(error) => Err(CommandError::NotRun { command: command.to_string(), reason: error.to_string() }),
-        }
+        self.run_unless(command, &CancellationToken::new()).await
+    }
+
+    async fn run_ok_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
+        ended_well(command, self.run_unless(command, given_up).await?)
     }
 
     async fn stream(&self, command: &Command, pieces: Sender<Vec<u8>>) -> Result<Output, CommandError> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::host::commands::{Command, CommandError, Commands};
@@ -35,29 +36,32 @@ impl Activation {
     /// Waits, and nothing else.
     const WAITS: Self = Self { mark: None, waits: true };
 
-    fn arguments(self) -> Vec<String> {
-        as_arguments(self.settings())
-    }
-
-    /// The same, and a pool's check may set right what is trivial, which is room that belongs to nobody.
-    fn repairing(self) -> Vec<String> {
-        as_arguments(self.settings().into_iter().chain([String::from(REPAIRING)]).collect())
-    }
-
-    fn settings(self) -> Vec<String> {
+    /// As words of a command, with a further section of the settings.
+    fn arguments(self, further: Option<&str>) -> Vec<String> {
         let mark = self.mark.map(|mark| format!("thin_pool_autoextend_threshold={mark}"));
         let waits = self.waits.then(|| String::from("udev_sync=1"));
         let settings: Vec<String> = mark.into_iter().chain(waits).collect();
-        if settings.is_empty() { settings } else { vec![format!("activation{{{}}}", settings.join(" "))] }
+        let section = (!settings.is_empty()).then(|| format!("activation{{{}}}", settings.join(" ")));
+        let sections: Vec<String> = section.into_iter().chain(further.map(str::to_owned)).collect();
+        if sections.is_empty() { sections } else { vec![String::from("--config"), sections.join(" ")] }
     }
 }
 
-fn as_arguments(settings: Vec<String>) -> Vec<String> {
-    if settings.is_empty() { settings } else { vec![String::from("--config"), settings.join(" ")] }
-}
-
-/// What lvm's check of a pool is told to set trivial faults right (`thin_check(8)`).
+/// What lvm's check of a pool is told to set trivial faults right, which is room that belongs to nobody (`thin_check(8)`).
 const REPAIRING: &str = "global{thin_check_options=[\"-q\",\"--auto-repair\"]}";
+/// What lvm says when that check complains.
+const CHECK_FAILED: &str = "Check of pool";
+
+/// A snapshot that is made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSnapshot<'s> {
+    /// What it is of.
+    pub origin: &'s str,
+    /// Its name.
+    pub name: &'s str,
+    /// Its tags.
+    pub tags: &'s [String],
+}
 
 /// The right to change a volume group; others wait until it is dropped.
 pub struct Turn {
@@ -154,7 +158,7 @@ impl Writer {
         tags: &[String],
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
-            .arguments(activation.arguments())
+            .arguments(activation.arguments(None))
             .arguments(["--yes", "--activate", "n"])
             .arguments(layout.lvcreate_arguments(extents, group.extent_bytes))
             .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
@@ -163,43 +167,41 @@ impl Writer {
     }
 
     /// Makes a thin snapshot of a thin volume, not activated, with its tags, in one commit. While the volume is active its device
-    /// is suspended for that moment, which freezes a mounted file system.
+    /// is suspended for that moment, which freezes a mounted file system. A command that is given up is killed, perhaps in it.
     pub async fn snapshot(
         &self,
         _turn: &Turn,
         group: &VolumeGroup,
-        origin: &str,
-        name: &str,
-        tags: &[String],
+        new: NewSnapshot<'_>,
         activation: Activation,
+        given_up: &CancellationToken,
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
-            .arguments(activation.arguments())
+            .arguments(activation.arguments(None))
             .arguments(["--yes", "--activate", "n", "--snapshot", "--setactivationskip", "n"])
-            .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
-            .arguments(["--name", name])
-            .argument(full_name(group, origin));
-        self.commands.run_ok(&command).await.map(drop)
+            .arguments(new.tags.iter().flat_map(|tag| ["--addtag", tag]))
+            .arguments(["--name", new.name])
+            .argument(full_name(group, new.origin));
+        self.commands.run_ok_unless(&command, given_up).await.map(drop)
     }
 
     /// Makes a snapshot of a thick volume, with so many extents for what is overwritten while there is one. It is active when
-    /// the volume is.
+    /// the volume is, which is suspended as for a thin snapshot.
     pub async fn snapshot_thick(
         &self,
         _turn: &Turn,
         group: &VolumeGroup,
-        origin: &str,
-        name: &str,
+        new: NewSnapshot<'_>,
         extents: u64,
-        tags: &[String],
+        given_up: &CancellationToken,
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
-            .arguments(Activation::WAITS.arguments())
+            .arguments(Activation::WAITS.arguments(None))
             .arguments(["--yes", "--snapshot", "--extents", &extents.to_string()])
-            .arguments(tags.iter().flat_map(|tag| ["--addtag", tag]))
-            .arguments(["--name", name])
-            .argument(full_name(group, origin));
-        self.commands.run_ok(&command).await.map(drop)
+            .arguments(new.tags.iter().flat_map(|tag| ["--addtag", tag]))
+            .arguments(["--name", new.name])
+            .argument(full_name(group, new.origin));
+        self.commands.run_ok_unless(&command, given_up).await.map(drop)
     }
 
     /// Makes of a thick volume's snapshot a logical volume for itself, which holds what it had kept.
@@ -220,7 +222,7 @@ impl Writer {
         let metadata = size.metadata.saturating_mul(group.extent_bytes);
         let activation = Activation { mark: Some(rules.grow_at), waits: true };
         let command = lvm("lvcreate", group)
-            .arguments(activation.arguments())
+            .arguments(activation.arguments(None))
             .arguments(["--yes", "--type", "thin-pool", "--zero", "y", "--poolmetadataspare", "y"])
             .argument("--extents")
             .argument(size.data.to_string())
@@ -243,7 +245,7 @@ impl Writer {
         activation: Activation,
     ) -> Result<(), CommandError> {
         let command = lvm("lvextend", group)
-            .arguments(activation.arguments())
+            .arguments(activation.arguments(None))
             .arguments(["--extents", &extents.to_string()])
             .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
@@ -260,7 +262,7 @@ impl Writer {
     ) -> Result<(), CommandError> {
         let bytes = extents.saturating_mul(group.extent_bytes);
         let command = lvm("lvextend", group)
-            .arguments(activation.arguments())
+            .arguments(activation.arguments(None))
             .arguments(["--poolmetadatasize", &format!("{bytes}b")])
             .argument(full_name(group, pool));
         self.commands.run_ok(&command).await.map(drop)
@@ -294,7 +296,7 @@ impl Writer {
         self.commands.run_ok(&command).await.map(drop)
     }
 
-    /// Makes the device of a volume appear.
+    /// Makes the device of a volume appear, and its pool's, which lvm checks before.
     pub async fn activate(
         &self,
         _turn: &Turn,
@@ -302,22 +304,23 @@ impl Writer {
         name: &str,
         activation: Activation,
     ) -> Result<(), CommandError> {
-        let activate = |settings: Vec<String>| {
+        let activate = |further| {
             lvm("lvchange", group)
-                .arguments(settings)
+                .arguments(activation.arguments(further))
                 // With a thick snapshot its volume becomes active, too, of which lvm would ask.
                 .arguments(["--yes", "--activate", "y", "--ignoreactivationskip"])
                 .argument(full_name(group, name))
         };
-        let activated = self.commands.run_ok(&activate(activation.arguments())).await.map(drop);
-        let Err(error) = activated else { return Ok(()) };
-        // A pool that is checked may have lost its power between taking room and giving it to a volume: then that is nobody's, and
-        // lvm activates no pool of which the check complains.
-        if !activation.waits || self.commands.run_ok(&activate(activation.repairing())).await.is_err() {
-            return Err(error);
+        match self.commands.run_ok(&activate(None)).await {
+            // The power may have failed between the pool's taking room and giving it to a volume: then that is nobody's, and lvm
+            // activates no pool of which the check complains.
+            Err(CommandError::Failed { stderr, .. }) if stderr.contains(CHECK_FAILED) => {
+                self.commands.run_ok(&activate(Some(REPAIRING))).await?;
+                tracing::warn!(group = group.name, name, stderr, "set right what a power cut left in a thin pool");
+                Ok(())
+            }
+            activated => activated.map(drop),
         }
-        tracing::warn!(group = group.name, name, %error, "set right what a power cut left in a thin pool");
-        Ok(())
     }
 
     /// Takes the device of a volume away; fails while it is open.
@@ -335,7 +338,7 @@ impl Writer {
         activation: Activation,
     ) -> Result<(), CommandError> {
         let command = lvm("lvchange", group)
-            .arguments(activation.arguments())
+            .arguments(activation.arguments(None))
             .argument("--refresh")
             .argument(full_name(group, name));
         self.commands.run_ok(&command).await.map(drop)
@@ -351,7 +354,7 @@ impl Writer {
         activation: Activation,
     ) -> Result<(), CommandError> {
         let command = lvm("lvremove", group)
-            .arguments(activation.arguments())
+            .arguments(activation.arguments(None))
             .arguments(["--force", "--yes"])
             .arguments(names.iter().map(|name| full_name(group, name)));
         self.commands.run_ok(&command).await.map(drop)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::host::kernel::{Held, MappedDevice, MountEntry};
 use crate::lvm::groups::View;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
 
@@ -60,6 +61,15 @@ impl Node {
     pub(super) async fn device_of(&self, uuid: &str) -> Result<Option<MappedDevice>> {
         let device = self.kernel.mapped_device(uuid).await;
         device.map_err(|source| Error::kernel("could not ask device-mapper", source))
+    }
+
+    /// Where the volume's file system is mounted and takes writes; nothing while its device is suspended, where all would wait.
+    pub(super) async fn writable_at(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<Option<PathBuf>> {
+        let device = self.device_of(&logical.mapper_uuid(group)).await?.filter(|device| !device.suspended);
+        let Some(device) = device else { return Ok(None) };
+        let mounts = self.mounts().await?;
+        let shown = mounts.into_iter().find(|mount| shows_file_system(mount, &device) && !is_read_only(mount));
+        Ok(shown.map(|mount| mount.target))
     }
 
     /// Whether something has the volume's device open, and not only for the moment that udev takes to look at a

@@ -3,7 +3,7 @@
 //! - [`controller_service`], [`group_controller_service`], [`node_service`]: the gRPC services; parse, call, answer
 //! - [`remote`]: which of them a controller gets
 //! - [`create`], [`copy`], [`delete`], [`expand`]: what changes volumes
-//! - [`snapshot`]: their snapshots
+//! - [`snapshot`]: their snapshots; `freeze`: how long they hold back who writes
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
 //! - `attended`: what is looked after, each by a task of its own
@@ -29,6 +29,7 @@ pub mod delete;
 pub mod device;
 pub mod expand;
 pub mod format;
+mod freeze;
 pub mod group_backup;
 pub mod group_controller_service;
 pub mod health;

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::host::commands::Command;
 use crate::node::Node;
-use crate::node::device::{is_read_only, shows_file_system};
 use crate::node::volume::Volume;
 
 /// How often the schedules are looked at, unless a class has a shorter one.
@@ -69,7 +67,7 @@ impl Node {
     }
 
     async fn trim(&self, volume: &Volume) -> Result<()> {
-        let Some(folder) = self.writable_at(volume).await? else { return Ok(()) };
+        let Some(folder) = self.writable_at(&volume.group, &volume.logical).await? else { return Ok(()) };
         let name = volume.full_name();
         match self.commands.run_ok(&Command::new("fstrim").argument(&folder)).await {
             Ok(_) => tracing::info!(volume = name, "trimmed"),
@@ -77,15 +75,6 @@ impl Node {
             Err(error) => tracing::debug!(%error, volume = name, "could not trim"),
         }
         Ok(())
-    }
-
-    /// Where the volume's file system is mounted and takes writes; nothing while its device is suspended, where all would wait.
-    async fn writable_at(&self, volume: &Volume) -> Result<Option<PathBuf>> {
-        let device = self.active_device(volume).await?.filter(|device| !device.suspended);
-        let Some(device) = device else { return Ok(None) };
-        let mounts = self.mounts().await?;
-        let shown = mounts.into_iter().find(|mount| shows_file_system(mount, &device) && !is_read_only(mount));
-        Ok(shown.map(|mount| mount.target))
     }
 }
 

@@ -98,19 +98,50 @@ async fn a_volume_that_lvm_holds_back_for_a_moment_is_healthy() {
     let mut orchestrator = Orchestrator::new(&Bench::new(None));
     orchestrator.perform(Create(PVC, "fast", 2)).await;
     orchestrator.perform(Stage(PVC, Block)).await;
-    let suspend = |suspended| {
-        let mut machine = orchestrator.bench.machine();
-        let minor = machine.minor("vg", PVC).unwrap();
-        machine.devices.get_mut(&minor).unwrap().suspended = suspended;
-    };
-    suspend(true);
+    suspend(&orchestrator, true);
     let lvm = async {
         sleep(SOON / 2).await;
-        suspend(false);
+        suspend(&orchestrator, false);
     };
     let (health, ()) = tokio::join!(orchestrator.node.volume_health(PVC, None), lvm);
     assert_eq!(health.unwrap(), []);
-    suspend(true);
+    suspend(&orchestrator, true);
     let reasons = orchestrator.node.volume_health(PVC, None).await.unwrap();
     assert_eq!(reasons.iter().map(|condition| condition.reason).collect::<Vec<_>>(), ["LogicalVolumeSuspended"]);
+}
+
+/// As lvm does, which holds a volume back.
+fn suspend(orchestrator: &Orchestrator, suspended: bool) {
+    let mut machine = orchestrator.bench.machine();
+    let minor = machine.minor("vg", PVC).unwrap();
+    machine.devices.get_mut(&minor).unwrap().suspended = suspended;
+}
+
+fn is_suspended(orchestrator: &Orchestrator) -> bool {
+    let machine = orchestrator.bench.machine();
+    machine.devices[&machine.minor("vg", PVC).unwrap()].suspended
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_lvm_that_does_not_come_back_from_holding_a_volume_is_killed_after_ten_seconds() {
+    for class in ["thin", "fast"] {
+        let mut orchestrator = Orchestrator::new(&Bench::new(None));
+        orchestrator.perform(Create(PVC, class, 2)).await;
+        orchestrator.perform(Stage(PVC, Block)).await;
+        orchestrator.bench.hang_commands_with(Some(" --snapshot "));
+        // Before it holds the volume back it may take as long as it likes.
+        let holding = async {
+            sleep(SOON * 60).await;
+            suspend(&orchestrator, true);
+            sleep(SOON * 8).await;
+            assert!(is_suspended(&orchestrator), "{class}: lvm was killed too early");
+            sleep(SOON * 5).await;
+            assert!(!is_suspended(&orchestrator), "{class}: the volume waits for ever");
+        };
+        let (answer, ()) = tokio::join!(orchestrator.once(Snapshot(SNAPSHOT, PVC)), holding);
+        let refused = answer.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        orchestrator.bench.hang_commands_with(None);
+        orchestrator.once(Snapshot(SNAPSHOT, PVC)).await.unwrap();
+    }
 }

@@ -132,6 +132,11 @@ impl Kernel for Linux {
         waiting(move || mounts::usage(&path)).await
     }
 
+    async fn sync(&self, folder: &Path) -> io::Result<()> {
+        let folder = folder.to_owned();
+        waiting(move || mounts::sync(&folder)).await
+    }
+
     async fn block_devices(&self) -> io::Result<Vec<BlockDevice>> {
         brief(|| {
             let volumes = device_mapper::logical_volumes(Path::new(MAPPER))?;

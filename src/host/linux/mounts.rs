@@ -1,10 +1,12 @@
 //! Making and undoing mounts, and the room of a file system. Everything here may block.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::syncfs;
 
 use super::super::kernel::{FileSystemUsage, Mount};
 use super::system_calls::{self, MountAttributes};
@@ -209,6 +211,11 @@ pub(super) fn usage(path: &Path) -> io::Result<FileSystemUsage> {
         total_inodes: stat.files(),
         free_inodes: stat.files_free(),
     })
+}
+
+/// Writes out what is in memory of the file system that `folder` lies on.
+pub(super) fn sync(folder: &Path) -> io::Result<()> {
+    Ok(syncfs(File::open(folder)?)?)
 }
 
 fn invalid(problem: String) -> io::Error {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::names::fits_device_mapper;
 use crate::lvm::pool;
-use crate::lvm::writer::{Activation, Turn};
+use crate::lvm::writer::{Activation, NewSnapshot, Turn};
 use crate::node::Node;
 use crate::node::placement::why_closed_to_new;
 
@@ -44,6 +46,7 @@ impl Node {
         if !fits_device_mapper(group, logical_name) {
             return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
         }
+        self.write_out(&origin.group, &origin.logical).await?;
         let turn = self.writer.turn(group).await;
         let mut view = self.groups.read().await?;
         if let Some((there, left)) = view.logical_volume_in(group, logical_name) {
@@ -72,9 +75,15 @@ impl Node {
         if let Some(reason) = reason {
             return Err(Error::NoRoom { reason });
         }
-        let snapshot = |activation| self.writer.snapshot(&turn, now, &logical.name, logical_name, tags, activation);
+        let (new, given_up) =
+            (NewSnapshot { origin: &logical.name, name: logical_name, tags }, CancellationToken::new());
+        let snapshot = async |activation| {
+            let command = self.writer.snapshot(&turn, now, new, activation, &given_up);
+            self.held_briefly(now, logical, command, &given_up).await
+        };
         let mut made = snapshot(activation).await;
         if made.is_err()
+            && !given_up.is_cancelled()
             && activation.mark.is_some()
             && let Ok((_, activation)) = self.readiness(now, &rules).await
             && activation.mark.is_none()
@@ -83,7 +92,8 @@ impl Node {
             made = snapshot(activation).await;
         }
         if made.is_ok() && extents > logical.extents {
-            made = self.writer.extend(&turn, now, logical_name, extents, Activation::default()).await;
+            made =
+                self.writer.extend(&turn, now, logical_name, extents, Activation::default()).await.map_err(Error::from);
         }
         self.reaper.changed(group);
         self.keep_running(&turn, now, logical).await?;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::VolumeSnapshot;
 use crate::error::{Error, Result};
 use crate::host::kernel::SnapshotStatus;
@@ -12,6 +14,7 @@ use crate::lvm::names::fits_device_mapper;
 use crate::lvm::tags::snapshot::{LOST, SnapshotTags};
 use crate::lvm::tags::{KIND_VOLUME, deleting_tag, name_tag};
 use crate::lvm::wipe::Wipe;
+use crate::lvm::writer::NewSnapshot;
 use crate::node::Node;
 use crate::node::placement::{Room, room_to_grow, why_closed_to_new};
 use crate::node::pools::cut::Origin;
@@ -24,6 +27,7 @@ impl Node {
         if !fits_device_mapper(group, name) {
             return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
         }
+        self.write_out(&volume.group, &volume.logical).await?;
         let turn = self.writer.turn(group).await;
         let mut view = self.groups.read().await?;
         if let Some((there, left)) = view.logical_volume_in(group, name) {
@@ -54,7 +58,9 @@ impl Node {
         if let Some(reason) = reason {
             return Err(Error::NoRoom { reason });
         }
-        let made = self.writer.snapshot_thick(&turn, &volume.group, origin, name, extents, tags).await;
+        let (new, given_up) = (NewSnapshot { origin, name, tags }, CancellationToken::new());
+        let command = self.writer.snapshot_thick(&turn, &volume.group, new, extents, &given_up);
+        let made = self.held_briefly(&volume.group, &volume.logical, command, &given_up).await;
         self.reaper.changed(group);
         self.keep_running(&turn, &volume.group, &volume.logical).await?;
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));

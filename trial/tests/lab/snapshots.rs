@@ -27,5 +27,5 @@ fn snapshots_of_a_group_are_of_one_moment() {
 
 #[test]
 fn pools_grow_and_tell_what_is_wrong_with_them() {
-    quarry_trial::checks::test("pools", &["pools", "killed-lvm", "judges"]).unwrap();
+    quarry_trial::checks::test("pools", &["pools", "killed-lvm", "held-back", "judges"]).unwrap();
 }

@@ -17,11 +17,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::error::{Error, Result};
 use crate::host::kernel::Kernel;
 use crate::node::Node;
+use crate::node::freeze::LIMIT;
 
-/// How long devices are held at most. Holding them takes as long as what is still in memory takes to be written; a busy disk
-/// needs some seconds for that. Most programs that wait for a disk, and those who wait for them, bear these, and the caller
-/// (external-snapshotter: a minute) is still there for the answer.
-const LIMIT: Duration = Duration::from_secs(10);
 /// How long is waited for devices to go on. They do so at once; one that does not is still being suspended, or is dead.
 const PATIENCE: Duration = Duration::from_secs(2);
 

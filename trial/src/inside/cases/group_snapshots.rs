@@ -1,12 +1,10 @@
 //! Snapshots of several volumes at one moment.
 
-mod writer;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use self::writer::{Writer, number_in};
+use super::writer::{Writer, number_in};
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type};
@@ -138,9 +136,7 @@ impl<'g> Pair<'g> {
     fn suspended(&self) -> Result<usize> {
         let mut count = 0;
         for volume in self.both() {
-            let name = volume.device()?.file_name().context("a device has a name")?.to_owned();
-            let suspended = fs::read_to_string(Path::new("/sys/block").join(name).join("dm/suspended"))?;
-            count += usize::from(suspended.trim() == "1");
+            count += usize::from(volume.is_suspended()?);
         }
         Ok(count)
     }

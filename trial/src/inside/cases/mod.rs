@@ -26,6 +26,7 @@ mod group_snapshots;
 mod groups;
 mod growth;
 mod health;
+mod held_back;
 mod hung_lvm;
 mod ids;
 mod judges;
@@ -45,6 +46,7 @@ mod snapshots;
 mod sources;
 mod targets;
 mod users;
+mod writer;
 
 pub use capacity::at_random;
 
@@ -73,6 +75,7 @@ pub fn themes() -> Vec<Theme> {
         theme("restores", restores::cases()),
         theme("pools", pools::cases()),
         theme("killed-lvm", killed_lvm::cases()),
+        theme("held-back", held_back::cases()),
         theme("judges", judges::cases()),
         theme("group-snapshots", group_snapshots::cases()),
         theme("copies", copies::cases()),

@@ -9,12 +9,16 @@ use crate::inside::check::{Ground, Volume, answered, run};
 /// The class of each layout.
 pub(super) const LAYOUTS: [&str; 2] = ["own", "thin"];
 
-pub(super) async fn snapshot(ground: &Ground, volume: &Volume<'_>, name: &str) -> Result<v1::Snapshot> {
-    let request = v1::CreateSnapshotRequest {
+pub(super) fn snapshot_request(volume: &Volume<'_>, name: &str) -> v1::CreateSnapshotRequest {
+    v1::CreateSnapshotRequest {
         name: name.to_owned(),
         source_volume_id: volume.id.clone(),
         ..v1::CreateSnapshotRequest::default()
-    };
+    }
+}
+
+pub(super) async fn snapshot(ground: &Ground, volume: &Volume<'_>, name: &str) -> Result<v1::Snapshot> {
+    let request = snapshot_request(volume, name);
     let answer = answered(ground.client().controller.create_snapshot(request).await).context("a snapshot")?;
     let snapshot = answer.snapshot.context("no snapshot in the answer")?;
     ensure!(snapshot.ready_to_use);

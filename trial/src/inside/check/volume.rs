@@ -103,6 +103,12 @@ impl<'g> Volume<'g> {
         anyhow::bail!("{} has no device", self.full_name())
     }
 
+    /// Whether what is written to its device is held back.
+    pub fn is_suspended(&self) -> Result<bool> {
+        let name = self.device()?.file_name().context("a device has a name")?.to_owned();
+        Ok(fs::read_to_string(Path::new("/sys/block").join(name).join("dm/suspended"))?.trim() == "1")
+    }
+
     /// Makes its device appear without the node; [`Volume::deactivate`] takes it away again.
     pub fn activate(&self) -> Result<PathBuf> {
         lvm(&["lvchange", "-ay", &self.full_name()])?;

@@ -1,0 +1,71 @@
+//! Keeps short the time in which a snapshot holds its volume's writes back, and with them whoever writes to it: what is still in
+//! memory is written before, and an lvm command that does not come back from it is ended.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::host::commands::CommandError;
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
+use crate::node::Node;
+
+/// How long volumes are held back at most. Most programs that wait for a disk, and those who wait for them, bear these, and
+/// the caller (external-snapshotter: a minute) is still there for the answer.
+pub(in crate::node) const LIMIT: Duration = Duration::from_secs(10);
+/// How often is looked whether lvm holds a volume back.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Node {
+    /// Has what was written to a mounted volume reach its disk, while its users go on writing: when it is frozen the kernel does
+    /// the same, and they wait. However long that takes; a file system that cannot do it is frozen all the same.
+    pub(in crate::node) async fn write_out(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
+        let Some(folder) = self.writable_at(group, logical).await? else { return Ok(()) };
+        self.kernel.sync(&folder).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, group = group.name, volume = logical.name, "could not write out what is in memory before a snapshot");
+        });
+        Ok(())
+    }
+
+    /// Waits for an lvm command that holds the volume's device back for a moment. One that does so for longer than the limit is
+    /// told to end by `given_up`; it is killed then, since a device must not be set going while somebody may still have the pool
+    /// take its snapshot. In the kernel it cannot be killed: there it waits for a disk, as all do that use it.
+    pub(in crate::node) async fn held_briefly(
+        &self,
+        group: &VolumeGroup,
+        logical: &LogicalVolume,
+        command: impl Future<Output = Result<(), CommandError>>,
+        given_up: &CancellationToken,
+    ) -> Result<()> {
+        let (uuid, mut command, mut since) = (logical.mapper_uuid(group), pin!(command), None);
+        loop {
+            if let Ok(ended) = timeout(LOOK_EVERY, &mut command).await {
+                let is_given_up = ended.is_err() && given_up.is_cancelled();
+                return if is_given_up { Err(too_long(group, logical)) } else { ended.map_err(Error::from) };
+            }
+            let is_held = self.device_of(&uuid).await.is_ok_and(|device| device.is_some_and(|device| device.suspended));
+            let began = *since.get_or_insert_with(Instant::now);
+            if !is_held {
+                since = None;
+            } else if began.elapsed() >= LIMIT {
+                tracing::error!(
+                    group = group.name,
+                    volume = logical.name,
+                    "lvm holds a volume back and does not end; killing it"
+                );
+                given_up.cancel();
+            }
+        }
+    }
+}
+
+fn too_long(group: &VolumeGroup, logical: &LogicalVolume) -> Error {
+    let limit = LIMIT.as_secs();
+    let problem = format!(
+        "lvm held {}/{} back for {limit} s and was ended, so that its users go on; there is no snapshot: try again",
+        group.name, logical.name
+    );
+    Error::Unavailable { problem }
+}
