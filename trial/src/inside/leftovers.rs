@@ -83,9 +83,10 @@ pub async fn orphans(group: &str, listed: &[String]) -> Result<Vec<String>> {
     }
 }
 
-/// Waits until every logical volume but the pool is gone; then nothing must be in the pool, all other extents be free, and
+/// Waits until every logical volume but the pool is gone; then nothing must be in the pool but
+/// pieces that power cuts left, all other extents be free, and
 /// nothing else be mapped.
-pub async fn emptied(group: &str) -> Result<Vec<String>> {
+pub async fn emptied(group: &str, left_by_cuts: u64) -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
         let left: Vec<String> =
@@ -104,7 +105,7 @@ pub async fn emptied(group: &str) -> Result<Vec<String>> {
     let hidden = output.lines().map(str::split_whitespace).filter_map(|mut words| Some((words.next()?, words.next()?)));
     let hidden = hidden.filter(|(name, _)| name.starts_with('['));
     let pool: u64 = hidden.map(|(_, bytes)| bytes.parse::<u64>().unwrap_or_default()).sum::<u64>() / EXTENT;
-    let mut found = pool::problems(group).await?;
+    let mut found = pool::problems(group, left_by_cuts).await?;
     let output = run("lvm", &["vgs", "--noheadings", "-o", "vg_extent_count,vg_free_count", group])?;
     let counts: Vec<&str> = output.split_whitespace().collect();
     let counts: Vec<u64> = counts.iter().filter_map(|count| count.parse().ok()).collect();

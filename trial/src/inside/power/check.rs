@@ -41,6 +41,13 @@ pub struct Options {
     without_pool: bool,
 }
 
+impl Options {
+    /// By the log of the nodes, which lies beside the journal.
+    fn left_by_cuts(&self) -> Result<u64> {
+        leftovers::pool::left_by_cuts(&self.log.with_file_name("node.log"))
+    }
+}
+
 /// How the names of volumes end that only a check makes, of snapshots.
 const OF_CHECK: &str = "-check";
 
@@ -128,14 +135,14 @@ async fn check(options: &Options, caller: &Caller, findings: &mut Findings) -> R
     findings.violations.extend(uuids::shared(caller)?);
     if options.empty {
         take_all_away(caller).await?;
-        findings.violations.extend(leftovers::emptied(group).await?);
+        findings.violations.extend(leftovers::emptied(group, options.left_by_cuts()?).await?);
         findings.violations.extend(leftovers::mounts_below(&options.place.kubelet)?);
         let targets = options.place.kubelet.join("target");
         if targets.try_exists()? {
             findings.violations.extend(leftovers::files_in(&targets)?);
         }
     }
-    findings.violations.extend(leftovers::pool::problems(group).await?);
+    findings.violations.extend(leftovers::pool::problems(group, options.left_by_cuts()?).await?);
     findings.violations.extend(leftovers::reserve::problems(group).await?);
     findings.violations.extend(leftovers::suspended().await?);
     findings.violations.extend(leftovers::metadata(group).await?);

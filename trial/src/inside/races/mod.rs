@@ -81,7 +81,7 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     report.violations.extend(insist(&caller, last_calls).await);
     caller.judge(&mut report);
-    report.violations.extend(leftovers::emptied(&options.place.group).await?);
+    report.violations.extend(leftovers::emptied(&options.place.group, 0).await?);
     // The socket's connection, the runtime and the log; not one for each of thousands of calls.
     report.violations.extend(leftovers::open_files("quarry", 64)?);
     report.violations.extend(leftovers::suspended().await?);
