@@ -80,7 +80,8 @@ impl Event {
         match self {
             Self::GrowthOfPool | Self::GrowthOfReserve => 1_500,
             Self::Copy => 1_000,
-            Self::Group | Self::NewUuid => 700,
+            Self::Group => 700,
+            Self::NewUuid => 400,
         }
     }
 

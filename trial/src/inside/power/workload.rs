@@ -19,6 +19,9 @@ use crate::inside::power::room_watch::RoomWatch;
 /// Most records that a volume gets.
 const RECORDS: usize = 400;
 const REPORT_PAUSE: Duration = Duration::from_millis(50);
+/// Which of a client's volumes is a large one, and which may be a copy of that.
+const LARGE: usize = 2;
+const COPY_OF_LARGE: usize = 1;
 /// Most that a volume grows beyond its first size, extents.
 const GROWTH: u64 = 8;
 
@@ -180,13 +183,16 @@ impl Worker {
     fn choose_copy(&mut self, index: usize) -> Option<Call> {
         let of_group = self.caller.journal.volume(&self.group).members;
         let of_group = of_group.iter().map(|of| member(&self.group, of));
-        let all: Vec<String> = self.names.iter().chain(&self.snapshots).cloned().chain(of_group).collect();
-        let from = all[self.random.usize(..all.len())].clone();
-        let source = self.caller.journal.volume(&from);
-        let is_there = source.published || source.snapshot_of.is_some() && source.existence == Existence::Present;
-        let kind = source.kind.filter(|_| is_there)?.copies()[self.random.usize(..2)];
+        let all = self.names.iter().chain(&self.snapshots).cloned().chain(of_group);
+        let sources = all.map(|name| (self.caller.journal.volume(&name), name)).filter(|(source, _)| {
+            let is_there = source.published || source.snapshot_of.is_some() && source.existence == Existence::Present;
+            is_there && source.kind.is_some_and(|kind| !kind.is_large() || index == COPY_OF_LARGE)
+        });
+        let sources: Vec<(Volume, String)> = sources.collect();
+        let (source, from) = self.random.choice(&sources)?;
+        let kind = source.kind?.copies()[self.random.usize(..2)];
         let more = if self.random.bool() { 0 } else { self.random.u64(..(8 << 20)) };
-        (!kind.is_large() || index == 1).then_some(Call::Copy { from, kind, bytes: source.bytes + more })
+        Some(Call::Copy { from: from.clone(), kind, bytes: source.bytes + more })
     }
 
     /// Whether a volume is held by its snapshots: thick ones are neither grown nor deleted while there are any.
@@ -220,21 +226,30 @@ impl Worker {
 
     fn choose(&mut self, index: usize, volume: &Volume) -> Step {
         if volume.existence == Existence::Absent {
-            if index != 2
-                && self.random.bool()
+            if index != LARGE
+                && (self.random.bool() || self.small.is_empty())
                 && let Some(copy) = self.choose_copy(index)
             {
                 return Step::Call(copy);
             }
             let kind = match self.large {
-                Some(large) if index == 2 || self.small.is_empty() => large,
+                Some(large) if index == LARGE || self.small.is_empty() => large,
                 _ => self.small[self.random.usize(..self.small.len())],
             };
             let bytes = kind.least_bytes() + self.random.u64(..(16 << 20));
             return Step::Call(Call::Create { kind, bytes });
         }
-        let roll = self.random.u8(..100);
         let is_held = self.is_held(&self.names[index], volume);
+        let is_large = volume.kind.is_some_and(Kind::is_large);
+        if index == COPY_OF_LARGE && is_large && volume.content == Content::Used && !is_held {
+            // What is new about such a copy is its first staging.
+            return Step::Call(match (volume.staged, volume.published) {
+                (_, true) => Call::Unpublish,
+                (true, false) => Call::Unstage,
+                (false, false) => Call::Delete,
+            });
+        }
+        let roll = self.random.u8(..100);
         let can_grow = !is_held
             && volume.kind.is_some_and(|kind| {
                 volume.bytes < kind.least_bytes() + (16 << 20) + GROWTH * crate::inside::kind::EXTENT
