@@ -13,7 +13,7 @@ use crate::device::{Device, node};
 use crate::disk::Disk;
 use crate::disk_format::{EXTENT, SECTOR};
 use crate::file_system;
-use crate::lvm::{Kind, LogicalVolume, Thin, metadata_name};
+use crate::lvm::{Kind, LogicalVolume, Thin};
 use crate::machine::{MAPPER, Machine, mapper_uuid};
 use crate::seat::Seat;
 
@@ -226,8 +226,8 @@ impl Machine {
         let (group, volume) = self.volume_with(uuid)?;
         let Kind::Pool(pool) = &volume.kind else { return None };
         let kernel = self.pools.get(&volume.number).filter(|_| self.is_pool_active(group, &volume.name))?;
-        let (used, total) = (kernel.used(), pool.extents * EXTENT / pool.chunk_bytes);
-        let metadata = self.volume(group, &metadata_name(&volume.name))?.extents() * EXTENT / BLOCK;
+        let (data, metadata) = kernel.loaded;
+        let (used, total) = (kernel.used(), data * EXTENT / pool.chunk_bytes);
         Some(PoolStatus {
             mode: if used < total { PoolMode::Writable } else { PoolMode::OutOfDataSpace },
             needs_check: false,
@@ -235,8 +235,8 @@ impl Machine {
             low_water: 0,
             used_data: used as u64,
             total_data: total as u64,
-            used_metadata: 1,
-            total_metadata: metadata as u64,
+            used_metadata: kernel.used_metadata as u64 + 1,
+            total_metadata: (metadata * EXTENT / BLOCK) as u64,
             metadata_snapshot: None,
         })
     }

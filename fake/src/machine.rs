@@ -10,7 +10,7 @@ use crate::cow::Store;
 use crate::device::Device;
 use crate::disk::{Disk, PAGE, Survivors};
 use crate::disk_format::{self, DATA_START, EXTENT};
-use crate::lvm::{Group, Kind, LogicalVolume, PhysicalVolume, Segment, Thin};
+use crate::lvm::{Group, Kind, LogicalVolume, PhysicalVolume, Segment, Thin, data_name, metadata_name};
 use crate::thin::Pool;
 
 /// device-mapper's major number.
@@ -141,26 +141,56 @@ impl Machine {
         let minor = (0..=u32::MAX).find(|minor| !self.devices.contains_key(minor)).unwrap();
         let number = self.group(group).unwrap().number;
         let table = self.volume(group, name).unwrap().clone();
+        if let Some(thin) = table.thin() {
+            self.load_pool(group, &thin.pool);
+        }
         let uuid = mapper_uuid(number, table.number);
         let (group, volume) = (group.to_owned(), name.to_owned());
         let device = Device { group, volume, uuid, suspended: false, read_only: false, table, opened: 0 };
         self.devices.insert(minor, device);
     }
 
-    /// Loads the table of an active volume anew and sets it going.
+    /// Loads the tables of an active volume and of what hangs together with it anew, and sets them going.
     pub fn reload(&mut self, group: &str, name: &str) {
-        let Some(minor) = self.minor(group, name) else { return };
         if self.fault == Some(Fault::LeavesSuspended) {
             return self.suspend(group, name);
         }
-        let table = self.volume(group, name).unwrap().clone();
-        let device = self.devices.get_mut(&minor).unwrap();
-        (device.table, device.suspended) = (table, false);
+        if self.group(group).is_some_and(|group| group.pool(name).is_some()) {
+            return self.load_pool(group, name);
+        }
+        for name in self.together(group, name) {
+            let Some(minor) = self.minor(group, &name) else { continue };
+            let table = self.volume(group, &name).unwrap().clone();
+            let device = self.devices.get_mut(&minor).unwrap();
+            (device.table, device.suspended) = (table, false);
+        }
     }
 
     pub fn suspend(&mut self, group: &str, name: &str) {
-        if let Some(minor) = self.minor(group, name) {
-            self.devices.get_mut(&minor).unwrap().suspended = true;
+        for name in self.together(group, name) {
+            if let Some(minor) = self.minor(group, &name) {
+                self.devices.get_mut(&minor).unwrap().suspended = true;
+            }
+        }
+    }
+
+    /// A thick volume and its snapshots are suspended and resumed together.
+    fn together(&self, group: &str, name: &str) -> Vec<String> {
+        let there = self.group(group).unwrap();
+        let origin = there.volume(name).and_then(LogicalVolume::origin).unwrap_or(name);
+        let snapshots = there.snapshots_of(origin).map(|snapshot| snapshot.name.clone());
+        std::iter::once(origin.to_owned()).chain(snapshots).collect()
+    }
+
+    /// Has the kernel's pool take all that lvm gave it.
+    pub fn load_pool(&mut self, group: &str, name: &str) {
+        let there = self.group(group).unwrap();
+        let Some(pool) = there.volume(name) else { return };
+        let extents = |name: &str| there.volume(name).map_or(0, LogicalVolume::extents);
+        let loaded = (extents(&data_name(name)), extents(&metadata_name(name)));
+        let number = pool.number;
+        if let Some(pool) = self.pools.get_mut(&number) {
+            pool.loaded = loaded;
         }
     }
 

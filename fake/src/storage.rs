@@ -91,7 +91,7 @@ impl Machine {
 
     fn write_thin(&mut self, group: &str, thin: &Thin, offset: usize, bytes: &[u8]) -> io::Result<()> {
         let (data, chunk) = (self.data(group, thin), self.chunk_bytes(group, thin));
-        let total = data.iter().map(|segment| segment.extents).sum::<usize>() * EXTENT / chunk;
+        let total = self.pool_of(group, thin).loaded.0 * EXTENT / chunk;
         let mut rest = bytes;
         for (piece, within, count) in pieces(offset, bytes.len(), chunk) {
             let provided = self.pool_of_mut(group, thin).provide(thin.device_id, piece, total);

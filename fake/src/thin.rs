@@ -12,6 +12,10 @@ pub struct Pool {
     pub is_kept_active: bool,
     /// Whether a power cut left pieces that are in use, but no device's, of which lvm's check complains.
     pub has_leaks: bool,
+    /// What its table says that it has, which may be less than lvm gave it: extents of data and of metadata.
+    pub loaded: (usize, usize),
+    /// Blocks of its metadata in use, beside the first.
+    pub used_metadata: usize,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

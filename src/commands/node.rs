@@ -84,6 +84,9 @@ async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
     load_targets(&kernel).await;
     let (commands, backups) = (Arc::new(processes), Backups::default());
     let node = Node::new(identity, classes, commands, kernel, backups, detached.clone(), stop.clone());
+    if let Some(bytes) = flags.remember_copies_every {
+        node.remember_copies_every(bytes.0);
+    }
     learn_system_id(&node).await;
 
     let incoming = flags.socket.csi_endpoint.bind().await?;

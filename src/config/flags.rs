@@ -12,6 +12,7 @@ use crate::config::driver_name::DriverName;
 use crate::config::node_address::NodeAddress;
 use crate::config::node_name::{host_name, topology_value};
 use crate::csi::endpoint::Endpoint;
+use crate::lvm::size::Bytes;
 
 pub use self::cluster::{ManifestFormat, OrphansFlags, ReclaimPolicy, RecoverFlags, UpkeepFlags};
 
@@ -82,6 +83,9 @@ pub struct NodeFlags {
     /// Certificates for --listen: ca.crt, tls.crt and tls.key. They may come later, and are read again when they change
     #[arg(long, env = "QUARRY_TLS_FOLDER", value_name = "FOLDER", default_value = "/etc/quarry/tls")]
     pub tls_folder: PathBuf,
+    /// For trials with small volumes: remember how far a copy is each time that so many bytes were written
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub remember_copies_every: Option<Bytes>,
 }
 
 /// The flags of `quarry controller`.

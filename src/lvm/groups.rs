@@ -68,6 +68,14 @@ impl View {
         Some((group, group.logical_volume(name)?))
     }
 
+    /// Whether a group that is not among the usable ones may be there all the same: something could not be read that may be of
+    /// it, or is not there now.
+    pub fn may_hide(&self, name: &str) -> bool {
+        let is_it = |unusable: &Unusable| unusable.name == name || unusable.told.is_empty();
+        let is_doubtful = !self.unreadable.is_empty() || self.unusable.iter().any(is_it);
+        self.group(name).is_none() && (is_doubtful || self.vanished.iter().any(|group| group.name == name))
+    }
+
     /// Why the group of that name must not be touched.
     pub fn why_unusable(&self, name: &str) -> Option<&str> {
         self.unusable.iter().find(|unusable| unusable.name == name).map(|unusable| unusable.reason.as_str())

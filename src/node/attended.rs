@@ -6,21 +6,32 @@ use std::sync::Arc;
 use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::time::{Instant, timeout_at};
 
+use crate::lvm::groups::View;
 use crate::node::Node;
 
-/// What there is, by what must be as it was for its task to go on. The tasks end when this is dropped, each when it next pauses.
+/// What there is. The tasks end when this is dropped, each when it next pauses.
 #[derive(Default)]
-pub(super) struct Attended(HashMap<String, Sender<()>>);
+pub(super) struct Attended(HashMap<Same, Sender<()>>);
+
+/// What must be as it was for a task to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Same {
+    /// The volume group.
+    pub(super) group: String,
+    /// All else.
+    pub(super) what: String,
+}
 
 /// Wakes the task of something.
 pub(super) struct Wakes(Receiver<()>);
 
 impl Attended {
-    /// Gives what is new among them a task; the tasks of what is not among them any more end.
+    /// Gives what is new among them a task; the tasks of what is not among them any more end, unless its volume group only
+    /// could not be read when it was looked for.
     pub(super) fn keep<W, F>(
         &mut self,
-        node: &Arc<Node>,
-        now: impl IntoIterator<Item = (String, W)>,
+        (node, view): (&Arc<Node>, &View),
+        now: impl IntoIterator<Item = (Same, W)>,
         attend: impl Fn(Arc<Node>, W, Wakes) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
@@ -35,6 +46,7 @@ impl Attended {
             let wake = before.remove(&same).unwrap_or_else(begin);
             self.0.insert(same, wake);
         }
+        self.0.extend(before.into_iter().filter(|(same, _)| view.may_hide(&same.group)));
     }
 
     /// Ends all pauses.

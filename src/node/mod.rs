@@ -280,6 +280,12 @@ fn whole(volume: Volume) -> Result<Volume> {
     Err(Error::Busy { volume: volume.logical.name.clone(), operation })
 }
 
+/// Why what was not found in a volume group may be there all the same: the group itself was not found, and may be there.
+fn why_hidden(view: &View, group: &str, what: &str) -> Option<Error> {
+    let problem = || format!("{what} is in volume group {group}, which cannot be used now");
+    view.may_hide(group).then(|| why_unread(view, what).unwrap_or_else(|| Error::Unavailable { problem: problem() }))
+}
+
 /// Why a volume that was not found may be on disks that are there but do not tell. One that fails to answer once must
 /// not make anybody believe that a volume is gone.
 fn why_unread(view: &View, what: &str) -> Option<Error> {

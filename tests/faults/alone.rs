@@ -94,6 +94,20 @@ async fn a_volume_group_whose_commands_hang_keeps_no_snapshot_of_another_from_gr
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_snapshot_grows_although_its_disk_could_not_be_read_when_snapshots_were_looked_for() {
+    let mut orchestrator = in_both_groups(["fast", "other"]).await;
+    orchestrator.perform(Snapshot("one", PVC)).await;
+    orchestrator.start_guards();
+    sleep(Duration::from_secs(50)).await;
+    orchestrator.bench.break_disks(&["sda"]);
+    sleep(Duration::from_secs(20)).await;
+    orchestrator.bench.break_disks(&[]);
+    write(&orchestrator, "vg", PVC, 0..EXTENT * 3 / 4);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(orchestrator.bench.machine().volume("vg", &snapshot_name("one")).unwrap().extents(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_group_whose_commands_hang_keeps_no_volume_of_another_held_back() {
     let orchestrator = in_both_groups(["fast", "other"]).await;
     for (group, name) in [("vg", PVC), ("vg-2", OTHER)] {

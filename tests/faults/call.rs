@@ -44,6 +44,12 @@ pub(crate) enum Call {
     /// The user at a target writes data, and later something else over it.
     Write(&'static str),
     Overwrite(&'static str),
+    /// The user at a target writes so many quarters of an extent, over what may be there, but for what was written above.
+    Fill(&'static str, usize),
+    /// The same, and snapshots have no room for what they held.
+    Overfill(&'static str, usize),
+    /// So many blocks of the metadata of the pool of a volume come into use.
+    FillMetadata(&'static str, usize),
     Grow(&'static str, usize),
     GrowMounted(&'static str, &'static str, usize),
     Unpublish(&'static str, &'static str),
@@ -95,7 +101,9 @@ impl Call {
             | Self::DeleteRefused(name) => name.to_owned(),
             Self::Snapshot(name, _) | Self::DeleteSnapshot(name) => snapshot_name(name),
             Self::GroupSnapshot(name, _) | Self::DeleteGroupSnapshot(name) => group_snapshot_name(name),
-            Self::Write(_) | Self::Overwrite(_) => String::new(),
+            Self::Write(_) | Self::Overwrite(_) | Self::Fill(..) | Self::Overfill(..) | Self::FillMetadata(..) => {
+                String::new()
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Scenario {
     pub(crate) before: &'static [Call],
     /// What is disturbed; the background work after it, too.
     pub(crate) calls: &'static [Call],
+    /// Whether pools and thick snapshots are looked after meanwhile.
+    pub(crate) is_guarded: bool,
 }
 
 /// What comes when the last call is answered.
@@ -53,11 +55,12 @@ impl Scenario {
             orchestrator.perform(*call).await;
         }
         // The calls meet a driver that has seen nothing yet.
+        orchestrator.is_guarded = self.is_guarded;
         orchestrator.restart();
         bench.count();
         // Nor does its background work look before them, unless they are many.
         let head_start = if self.is_long() { Duration::ZERO } else { Duration::from_millis(500) };
-        orchestrator.start_reaper_after(head_start);
+        orchestrator.start_background_after(head_start);
         for call in self.calls {
             orchestrator.perform(*call).await;
         }

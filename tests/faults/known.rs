@@ -88,7 +88,13 @@ impl Known {
                 self.snapshots.remove(name);
                 self.note_deleted(&snapshot_name(name));
             }
-            Call::CreateTooLarge(..) | Call::CopyTooLarge(..) | Call::DeleteRefused(_) => {}
+            // What they held is lost.
+            Call::Overfill(..) => self.snapshots.clear(),
+            Call::CreateTooLarge(..)
+            | Call::CopyTooLarge(..)
+            | Call::DeleteRefused(_)
+            | Call::Fill(..)
+            | Call::FillMetadata(..) => {}
         }
     }
 

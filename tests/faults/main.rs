@@ -6,6 +6,7 @@
 mod alone;
 mod call;
 mod enumeration;
+mod growth;
 mod hostile;
 mod known;
 mod moments;

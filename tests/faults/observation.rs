@@ -167,6 +167,7 @@ pub(crate) fn text_on(machine: &Machine, group: &str, volume: &LogicalVolume) ->
 }
 
 fn read(machine: &Machine, group: &str, volume: &LogicalVolume, offset: usize, length: usize) -> Option<Vec<u8>> {
-    let is_readable = !matches!(volume.kind, Kind::Pool(_));
+    let is_lost = machine.stores.get(&volume.number).is_some_and(|store| store.is_lost);
+    let is_readable = !matches!(volume.kind, Kind::Pool(_)) && !is_lost;
     is_readable.then(|| machine.read_volume(group, volume, offset, length))
 }

@@ -33,6 +33,8 @@ pub(crate) struct Orchestrator {
     stop: CancellationToken,
     folder: TempDir,
     pub(crate) known: Known,
+    /// Whether the background work looks after pools and thick snapshots, too.
+    pub(crate) is_guarded: bool,
 }
 
 pub(crate) fn new_node(seat: &Seat) -> Arc<Node> {
@@ -61,7 +63,7 @@ impl Orchestrator {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("pods")).unwrap();
         let (bench, stop) = (Arc::clone(bench), CancellationToken::new());
-        Self { bench, node, seat, stop, folder, known: Known::default() }
+        Self { bench, node, seat, stop, folder, known: Known::default(), is_guarded: false }
     }
 
     /// A new process of the driver, with nothing remembered and no background work yet.
@@ -85,6 +87,14 @@ impl Orchestrator {
             sleep(pause).await;
             reaper::run(node, stop).await;
         });
+    }
+
+    /// The background work of a scenario.
+    pub(crate) fn start_background_after(&self, pause: Duration) {
+        self.start_reaper_after(pause);
+        if self.is_guarded {
+            self.start_guards();
+        }
     }
 
     /// The folder in which everything is shown.
@@ -135,7 +145,7 @@ impl Orchestrator {
             return;
         }
         self.restart();
-        self.start_reaper_after(Duration::ZERO);
+        self.start_background_after(Duration::ZERO);
         if self.bench.take_power_cut() {
             self.come_back().await;
         }
@@ -157,7 +167,7 @@ impl Orchestrator {
     pub(crate) async fn lose_power(&mut self) {
         self.bench.machine().lose_power(crate::disk::Survivors::Nothing);
         self.restart();
-        self.start_reaper_after(Duration::ZERO);
+        self.start_background_after(Duration::ZERO);
         self.come_back().await;
     }
 
@@ -169,8 +179,9 @@ impl Orchestrator {
             let is_done = {
                 let machine = self.bench.machine();
                 let mut volumes = machine.groups.iter().flat_map(|group| &group.volumes);
-                // A backup that failed is tried again after a minute.
-                second >= if machine.is_backed_up("vg") { 12 } else { 70 } && !volumes.any(is_leftover)
+                // A backup that failed is tried again after a minute; so long it may take until a pool is looked at.
+                let rest = if machine.is_backed_up("vg") && !self.is_guarded { 12 } else { 70 };
+                second >= rest && !volumes.any(is_leftover)
             };
             if is_done {
                 return;

@@ -93,6 +93,16 @@ impl Orchestrator {
                 self.write(target, Text::Later);
                 Ok(())
             }
+            Call::Fill(target, quarters) | Call::Overfill(target, quarters) => {
+                self.fill(target, quarters);
+                Ok(())
+            }
+            Call::FillMetadata(name, blocks) => {
+                let mut machine = self.bench.machine();
+                let thin = machine.volume("vg", name).and_then(|volume| volume.thin()).cloned().unwrap();
+                machine.pool_of_mut("vg", &thin).used_metadata = blocks;
+                Ok(())
+            }
         }
     }
 
@@ -178,6 +188,15 @@ impl Orchestrator {
             ..v1::NodePublishVolumeRequest::default()
         };
         self.node_service().node_publish_volume(Request::new(request)).await.map(drop)
+    }
+
+    /// A user who writes much and syncs; not an effect of the driver.
+    fn fill(&self, target: &str, quarters: usize) {
+        let mut machine = self.bench.machine();
+        let minor = machine.shown_at(&self.target(target)).expect("nothing is shown to the user");
+        let quarter = EXTENT / 4;
+        machine.write_device(minor, quarter, &vec![7; quarters * quarter]).unwrap();
+        machine.flush_device(minor);
     }
 
     /// A user who writes and syncs; not an effect of the driver.

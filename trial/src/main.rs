@@ -106,9 +106,16 @@ fn main() -> anyhow::Result<()> {
         Trial::PowerCuts(options) => {
             let report = power_cuts::run(&options)?;
             println!(
-                "{} cuts, {} of them while the pool was about to grow, {} growths of it, {} kills of the node alone, {} violations, \
-                 seed {}",
-                report.cuts, report.cuts_of_growths, report.growths, report.kills, report.violations, report.seed
+                "{} cuts, of what was under way {:?}, {} growths of the pool and {} of the room of snapshots, {} copies gone on with, \
+                 {} kills of the node alone, {} violations, seed {}",
+                report.cuts,
+                report.cuts_of,
+                report.growths,
+                report.reserve_growths,
+                report.copies_gone_on,
+                report.kills,
+                report.violations,
+                report.seed
             );
             ensure!(report.violations == 0, "something did not survive a power cut");
             Ok(())

@@ -3,6 +3,7 @@
 
 mod moment;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,17 +12,17 @@ use anyhow::{Context, Result, bail, ensure};
 use quarry_lab::{Disk, DiskKind, Machine, Process};
 use serde::Serialize;
 
-use self::moment::{Moment, is_pool_at_mark};
-use crate::inside::kind::classes_file;
+use self::moment::{Event, Moment, under_way};
+use crate::inside::kind::{Reserves, classes_file};
 use crate::inside::power::check::Findings;
 use crate::site::{self, Plan, Site};
 
 const GROUP: &str = "vg";
 const DISK: &str = "pv0";
 const KINDS: &str = "ext4,thin-ext4,block,thin-block,xfs,btrfs";
-/// New volumes of works that are to fill the pool.
-const THIN_KINDS: &str = "thin-ext4,thin-block";
-const DISK_BYTES: u64 = 4 << 30;
+const DISK_BYTES: u64 = 8 << 30;
+/// Of copies that are small: else none would be cut off after it was remembered how far it is.
+const REMEMBER_COPIES_EVERY: &str = "--remember-copies-every=1MiB";
 /// Cuts after which the disks are new.
 const CUTS_OF_A_DISK: u64 = 10;
 /// How long it may take until killed writers are gone: not while what they write to is held back.
@@ -65,10 +66,14 @@ pub struct Report {
     pub volatile_cuts: u64,
     /// Cuts in the middle of the check of an earlier one.
     pub cuts_of_checks: u64,
-    /// Cuts while the thin pool was at its mark, and so was about to grow.
-    pub cuts_of_growths: u64,
+    /// Cuts while something was under way.
+    pub cuts_of: BTreeMap<Event, u64>,
     /// How often the thin pool has grown.
     pub growths: u64,
+    /// How often the room of a thick snapshot has.
+    pub reserve_growths: u64,
+    /// How often a copy went on where an earlier try had been when it was cut off.
+    pub copies_gone_on: u64,
     /// How often only the node was killed, with the programs that it had started, and a new one took over.
     pub kills: u64,
     /// Volumes and records read back.
@@ -105,6 +110,7 @@ pub fn run(options: &Options) -> Result<Report> {
             ensure!(trial.report.cuts > cuts_before, "no cut could be made: {error:#}");
             trial.violation(&format!("it did not go on: {error:#}"));
         }
+        trial.report.copies_gone_on += copies_gone_on(&trial.generation_folder())?;
         if trial.report.descriptions.len() == before {
             fs::remove_dir_all(trial.generation_folder()).context("cannot clear up")?;
         } else {
@@ -188,20 +194,23 @@ impl Trial {
             site.make_group(GROUP, DISK)?;
             // lvm flushes nothing; the group is there before the trial begins.
             site.shell(&format!("blockdev --flushbufs {0}; sync {0}", site.machine.device(DISK)?))?;
-            fs::write(results.join("classes.yaml"), classes_file(GROUP))?;
+            fs::write(results.join("classes.yaml"), classes_file(GROUP, Reserves::Small))?;
             *made = true;
         }
         let classes = site.shared("classes.yaml")?;
-        site.start_node(&["--classes", &classes]).context("after a power cut")?;
+        site.start_node(&["--classes", &classes, REMEMBER_COPIES_EVERY]).context("after a power cut")?;
         Ok(site)
     }
 
     fn cut_work(&mut self, site: Site, folder: &Path, is_first: bool) -> Result<()> {
-        let moment = match self.random.u8(..5) {
-            _ if is_first => Moment::of_growth(&mut self.random),
+        let moment = match self.random.u8(..9) {
+            _ if is_first => Moment::of(Event::GrowthOfPool, &mut self.random),
             0..2 => Moment::of_work(&mut self.random),
             2..4 => Moment::of_answer(&mut self.random),
-            _ => Moment::of_growth(&mut self.random),
+            _ => {
+                let event = Event::ALL[self.random.usize(..Event::ALL.len())];
+                Moment::of(event, &mut self.random)
+            }
         };
         println!(
             "cut {}: {moment}, {} disk",
@@ -212,7 +221,9 @@ impl Trial {
         cut(site)?;
         drop(work);
         self.counted();
-        self.report.cuts_of_growths += u64::from(is_pool_at_mark(&folder.join("results/journal")));
+        for event in under_way(&folder.join("results/journal")) {
+            *self.report.cuts_of.entry(event).or_default() += 1;
+        }
         self.check_journal(folder)
     }
 
@@ -221,7 +232,7 @@ impl Trial {
         let arguments = self.arguments(site, "workload")?;
         let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let clients = moment.clients.to_string();
-        let kinds = if moment.is_of_growth() { THIN_KINDS } else { &self.kinds };
+        let kinds = moment.kinds().unwrap_or(&self.kinds);
         arguments.extend(["--seed", &seed, "--kinds", kinds, "--clients", &clients]);
         let log = folder.join(WORKLOAD_LOG);
         let mut work = site.machine.spawn(&site.inside(&arguments)?, &log)?;
@@ -241,7 +252,7 @@ impl Trial {
         work.signal(9)?;
         self.report.kills += 1;
         let classes = site.shared("classes.yaml")?;
-        site.start_node(&["--classes", &classes]).context("after it was killed")?;
+        site.start_node(&["--classes", &classes, REMEMBER_COPIES_EVERY]).context("after it was killed")?;
         if work.wait(WRITERS_LIMIT).is_err() {
             bail!("a new node runs, and the writers of before still hang: something is frozen or suspended");
         }
@@ -293,12 +304,14 @@ impl Trial {
         let output = site.run(&site.inside(&arguments)?.limit(CHECK_LIMIT))?.checked()?;
         let found: Findings = serde_json::from_str(&output.text()).context("the check printed nonsense")?;
         println!(
-            "cut {}: {} volumes and {} records read back, {} calls tried again, pool grown {} times, {} violations ({:.1} s)",
+            "cut {}: {} volumes and {} records read back, {} calls tried again, pool and room of \
+             snapshots grown {} and {} times, {} violations ({:.1} s)",
             self.report.cuts,
             found.volumes,
             found.records,
             found.retried,
             found.growths,
+            found.reserve_growths,
             found.violations.len(),
             begun.elapsed().as_secs_f64(),
         );
@@ -306,6 +319,7 @@ impl Trial {
         (report.volumes, report.records) = (report.volumes + found.volumes, report.records + found.records);
         report.retried += found.retried;
         report.growths += found.growths;
+        report.reserve_growths += found.reserve_growths;
         for violation in found.violations {
             self.violation(&violation);
         }
@@ -322,6 +336,13 @@ impl Trial {
         fs::create_dir_all(self.generation_folder().join("results/kubelet"))?;
         Ok([what, "--kubelet", &kubelet, "--group", GROUP, "--log", &log].map(str::to_owned).to_vec())
     }
+}
+
+/// How many copies the nodes of a disk have gone on with where an earlier try had been, by their log.
+fn copies_gone_on(folder: &Path) -> Result<u64> {
+    let log = fs::read_to_string(folder.join("results/node.log"))?;
+    let begun = log.lines().filter(|line| line.contains("copies block by block"));
+    Ok(begun.filter(|line| !line.contains(" from=0 ")).count() as u64)
 }
 
 fn cut(site: Site) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use quarry_lab::Disk;
 
-use crate::inside::kind::classes_file;
+use crate::inside::kind::{Reserves, classes_file};
 use crate::inside::races::Report;
 use crate::site::{self, Plan, Site};
 
@@ -49,7 +49,7 @@ pub fn run(options: &Options) -> Result<Report> {
     let plan = Plan { disks: vec![Disk::plain(DISK, DISK_BYTES)], disk_folder: None, results: folder.clone() };
     let mut site = Site::boot(&plan)?;
     site.make_group(GROUP, DISK)?;
-    fs::write(folder.join("classes.yaml"), classes_file(GROUP))?;
+    fs::write(folder.join("classes.yaml"), classes_file(GROUP, Reserves::Whole))?;
     let classes = site.shared("classes.yaml")?;
     site.start_node(&["--classes", &classes])?;
     site.shell("mkdir -p /run/kubelet")?;

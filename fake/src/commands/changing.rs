@@ -22,6 +22,7 @@ impl Machine {
             }
             Kind::Pool(_) => {
                 self.ensure_reachable(group, name, activation)?;
+                self.load_pool(group, name);
                 self.pools.get_mut(&volume.number).unwrap().is_kept_active = true;
             }
             Kind::Hidden => panic!("{full_name} is activated"),

@@ -184,6 +184,7 @@ impl Machine {
         pool.segments.clear();
         pool.kind = Kind::Pool(Pool { extents, chunk_bytes, transaction_id: 0, messages: Vec::new() });
         self.pools.insert(number, thin::Pool::new());
+        self.load_pool(group, new.0);
         self.committed(group)
     }
 

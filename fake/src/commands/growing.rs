@@ -21,7 +21,9 @@ impl Machine {
                 let extents = bytes(size).div_ceil(EXTENT);
                 self.grow_disks(group, &metadata_name(name), extents)?;
                 self.grow_spare(group, extents)?;
-                return self.committed(group);
+                self.committed(group)?;
+                self.reload(group, name);
+                return Ok(());
             }
             _ => panic!("lvextend {what} {size} {full_name}"),
         };

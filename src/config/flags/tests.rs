@@ -46,6 +46,7 @@ fn every_flag_of_a_node_is_read() {
         "--max-volumes=7",
         "--lvm-on-host",
         "--grace=0",
+        "--remember-copies-every=4MiB",
     ])
     .unwrap();
     assert_eq!(flags.socket.csi_endpoint.path(), Path::new("/tmp/x.sock"));
@@ -55,6 +56,7 @@ fn every_flag_of_a_node_is_read() {
     assert_eq!(flags.metrics.map(|address| address.port()), Some(9808));
     assert_eq!((flags.log_format, flags.max_volumes, flags.grace), (LogFormat::Json, 7, Duration::ZERO));
     assert!(flags.lvm_on_host);
+    assert_eq!(flags.remember_copies_every, Some(Bytes(4 << 20)));
 }
 
 #[test]

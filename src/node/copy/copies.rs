@@ -1,7 +1,8 @@
 //! The copies that are being made: how many at once, and how far they are.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -9,6 +10,8 @@ use crate::node::Node;
 
 /// How many volumes are copied at once: more would only share the disks.
 const AT_ONCE: usize = 2;
+/// Bytes that are written, and how long it takes, before it is remembered how far a copy is: whichever comes later.
+const REMEMBER: (u64, Duration) = (1 << 30, Duration::from_secs(10));
 
 /// How far a copy is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,12 +29,20 @@ impl Node {
     pub fn copies(&self) -> BTreeMap<String, Progress> {
         self.copies.all()
     }
+
+    /// Has it remembered how far a copy is each time that so many bytes were written, however long that takes: trials have small
+    /// volumes. What was said first counts.
+    pub fn remember_copies_every(&self, bytes: u64) {
+        self.copies.remember.get_or_init(|| (bytes, Duration::ZERO));
+    }
 }
 
 /// The copies that are being made, by the names of their volumes.
 pub struct Copies {
     permits: Semaphore,
     progress: Mutex<BTreeMap<String, Progress>>,
+    /// As [`REMEMBER`], where it is another.
+    remember: OnceLock<(u64, Duration)>,
 }
 
 /// A copy that is being made, forgotten when dropped.
@@ -45,7 +56,7 @@ impl Drop for Begun<'_> {
 
 impl Default for Copies {
     fn default() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), progress: Mutex::default() }
+        Self { permits: Semaphore::new(AT_ONCE), progress: Mutex::default(), remember: OnceLock::new() }
     }
 }
 
@@ -71,6 +82,12 @@ impl Copies {
         if let Some(progress) = progress.get_mut(volume) {
             (progress.done, progress.all) = (done, all);
         }
+    }
+
+    /// Whether it is time to remember how far a copy is, so many bytes and so long after the last time.
+    pub(super) fn is_to_be_remembered(&self, bytes: u64, since: Duration) -> bool {
+        let (least_bytes, least_time) = *self.remember.get().unwrap_or(&REMEMBER);
+        bytes >= least_bytes && since >= least_time
     }
 
     /// The right to copy now; nothing when no more is copied.

@@ -19,8 +19,6 @@ use crate::node::volume::{Volume, device_path};
 /// Bytes that are written before it is looked whether to go on. Each step starts threads and takes memory for them, which costs
 /// more than looking: so they are large, and still a matter of seconds.
 const STEP_BYTES: u64 = 256 << 20;
-/// Bytes that are written, and how long it takes, before it is remembered how far it is: whichever comes later.
-const REMEMBER: (u64, Duration) = (1 << 30, Duration::from_secs(10));
 
 /// A copy that is being made.
 struct Filling<'v> {
@@ -84,7 +82,7 @@ impl Node {
         let (volume, plan) = (filling.volume, &filling.plan);
         let (name, all) = (&volume.logical.name, plan.work(0));
         let mut left = plan.work(done);
-        tracing::info!(volume = name, all, left, of = volume.bytes(), "copies block by block");
+        tracing::info!(volume = name, all, left, from = done, of = volume.bytes(), "copies block by block");
         self.copies.note(name, all - left, all);
         let (mut at, mut due) = (done, Instant::now());
         let (mut unremembered, mut remembered_at) = (0, Instant::now());
@@ -97,7 +95,7 @@ impl Node {
             left -= step.work;
             unremembered += step.work;
             self.copies.note(name, all - left, all);
-            if left > 0 && unremembered >= REMEMBER.0 && remembered_at.elapsed() >= REMEMBER.1 {
+            if left > 0 && self.copies.is_to_be_remembered(unremembered, remembered_at.elapsed()) {
                 let (of, raw) = (source.to_owned(), filling.is_raw);
                 self.remember(filling, CopyProgress { of, bytes: at, raw }).await?;
                 (unremembered, remembered_at) = (0, Instant::now());

@@ -7,10 +7,10 @@ use crate::lvm::pool::PoolRules;
 use crate::lvm::pool::growth::{Growth, growth, is_behind};
 use crate::lvm::tags::pool_tags;
 use crate::lvm::writer::{Activation, Turn};
-use crate::node::Node;
 use crate::node::placement::{Room, room_to_grow};
 use crate::node::pools::state::mark;
 use crate::node::pools::trouble::{Trouble, trouble};
+use crate::node::{Node, why_hidden};
 
 impl Node {
     /// Whether this driver made the pool; others are their makers' to grow.
@@ -22,7 +22,11 @@ impl Node {
     pub(super) async fn grow_pool(&self, group_name: &str, pool_name: &str) -> Result<Growth> {
         let turn = self.writer.turn(group_name).await;
         let view = self.groups.read().await?;
-        let Some((group, pool)) = view.logical_volume_in(group_name, pool_name) else { return Ok(Growth::NotDue) };
+        let Some((group, pool)) = view.logical_volume_in(group_name, pool_name) else {
+            // It is told once only that it fills, so that is not to be forgotten.
+            let hidden = why_hidden(&view, group_name, &format!("thin pool {pool_name}"));
+            return hidden.map_or(Ok(Growth::NotDue), Err);
+        };
         let (Some((class, rules)), Some(mut status)) =
             (self.class_of_pool(group_name, pool_name), self.pool_status(group, pool).await?)
         else {

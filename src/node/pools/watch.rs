@@ -16,7 +16,7 @@ use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
 use crate::lvm::pool::growth::{Growth, is_due};
 use crate::node::Node;
-use crate::node::attended::{Attended, Wakes};
+use crate::node::attended::{Attended, Same, Wakes};
 use crate::node::placement::why_not_ours;
 use crate::node::pools::state::mark;
 
@@ -46,8 +46,8 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut next_look = Instant::now();
     loop {
         if next_look <= Instant::now() {
-            match node.pools_to_watch().await {
-                Ok(now) => pools.keep(&node, now, attend),
+            match node.groups.read().await {
+                Ok(view) => pools.keep((&node, &view), node.pools_to_watch(&view), attend),
                 Err(error) => tracing::warn!(%error, "could not look for thin pools"),
             }
             next_look = Instant::now() + IDLE;
@@ -82,16 +82,15 @@ async fn attend(node: Arc<Node>, mut pool: Watched, mut wakes: Wakes) {
 
 impl Node {
     /// The pools of the classes, each with what must be as it was for its task to go on.
-    async fn pools_to_watch(&self) -> Result<Vec<(String, Watched)>> {
-        let view = self.groups.read().await?;
+    fn pools_to_watch(&self, view: &View) -> Vec<(Same, Watched)> {
         let watched = |(group, pool, _): (Arc<VolumeGroup>, Arc<LogicalVolume>, PoolRules)| {
             let uuid = pool.pool_mapper_uuid(&group);
             let is_own = self.is_own_pool(&pool);
             let group = group.name.clone();
-            let same = format!("{uuid} {group}/{} {is_own}", pool.name);
+            let same = Same { group: group.clone(), what: format!("{uuid} {} {is_own}", pool.name) };
             (same, Watched { group, pool: pool.name.clone(), uuid, is_own, retry: None, remark: None })
         };
-        Ok(self.class_pools(&view).into_iter().map(watched).collect())
+        self.class_pools(view).into_iter().map(watched).collect()
     }
 
     /// The thin pools that the classes name and that are there, each once.

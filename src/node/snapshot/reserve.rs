@@ -16,7 +16,7 @@ use crate::lvm::tags::copy_source::CopySourceTags;
 use crate::lvm::tags::snapshot::SnapshotTags;
 use crate::lvm::writer::Activation;
 use crate::node::Node;
-use crate::node::attended::{Attended, Wakes};
+use crate::node::attended::{Attended, Same, Wakes};
 use crate::node::health::{Condition, Severity};
 use crate::node::placement::{Room, room_to_grow};
 use crate::node::volume::Volume;
@@ -52,7 +52,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut snapshots = Attended::default();
     loop {
         match node.groups.read().await {
-            Ok(view) => snapshots.keep(&node, thick_snapshots(&view), attend),
+            Ok(view) => snapshots.keep((&node, &view), thick_snapshots(&view), attend),
             Err(error) => tracing::warn!(%error, "could not look for thick snapshots"),
         }
         tokio::select! {
@@ -72,7 +72,7 @@ async fn attend(node: Arc<Node>, mut snapshot: Watched, mut wakes: Wakes) {
     }
 }
 
-fn thick_snapshots(view: &View) -> impl Iterator<Item = (String, Watched)> {
+fn thick_snapshots(view: &View) -> impl Iterator<Item = (Same, Watched)> {
     let of = |group: &VolumeGroup, logical: &LogicalVolume| Watched {
         group: group.name.clone(),
         name: logical.name.clone(),
@@ -84,9 +84,9 @@ fn thick_snapshots(view: &View) -> impl Iterator<Item = (String, Watched)> {
     };
     view.groups.iter().flat_map(move |group| {
         let thick = group.logical_volumes.iter().filter(|logical| class_of(logical).is_some());
-        thick
-            .map(move |logical| of(group, logical))
-            .map(|watched| (format!("{} {}/{}", watched.uuid, watched.group, watched.name), watched))
+        thick.map(move |logical| of(group, logical)).map(|watched| {
+            (Same { group: watched.group.clone(), what: format!("{} {}", watched.uuid, watched.name) }, watched)
+        })
     })
 }
 

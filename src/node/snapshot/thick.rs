@@ -15,10 +15,10 @@ use crate::lvm::tags::snapshot::{LOST, SnapshotTags};
 use crate::lvm::tags::{KIND_VOLUME, deleting_tag, name_tag};
 use crate::lvm::wipe::Wipe;
 use crate::lvm::writer::NewSnapshot;
-use crate::node::Node;
 use crate::node::placement::{Room, room_to_grow, why_closed_to_new};
 use crate::node::pools::cut::Origin;
 use crate::node::volume::Volume;
+use crate::node::{Node, why_hidden};
 
 impl Node {
     /// Makes a snapshot of a thick volume under a name that is free; answers with the groups after it.
@@ -146,17 +146,20 @@ impl Node {
     pub(in crate::node) async fn note_lost(&self, group: &str, name: &str, uuid: &str) -> Result<()> {
         let turn = self.writer.turn(group).await;
         let to_note = |view: &View| {
-            let (group, logical) = view.logical_volume_in(group, name)?;
+            let Some((group, logical)) = view.logical_volume_in(group, name) else {
+                // Its tags are not known.
+                return why_hidden(view, group, &format!("snapshot {name}")).map_or(Ok(None), Err);
+            };
             let is_it = logical.mapper_uuid(group) == uuid;
             let is_to = is_it && SnapshotTags::parse(&logical.tags).is_some_and(|tags| !tags.lost);
-            is_to.then(|| Arc::clone(group))
+            Ok(is_to.then(|| Arc::clone(group)))
         };
-        let Some(there) = to_note(&*self.groups.read().await?) else { return Ok(()) };
+        let Some(there) = to_note(&*self.groups.read().await?)? else { return Ok(()) };
         let noted = self.writer.change_tags(&turn, &there, name, &[String::from(LOST)], &[]).await;
         drop(turn);
         self.reaper.changed(group);
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&there));
-        if to_note(&*after?).is_some() {
+        if to_note(&*after?)?.is_some() {
             noted?;
             return Err(Error::Internal { problem: format!("{group}/{name} took no tag") });
         }

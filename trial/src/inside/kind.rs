@@ -19,6 +19,11 @@ const POOL_CHUNK: &str = "1MiB";
 /// Per cent of it that are in use when it grows.
 pub const POOL_GROWS_AT: u64 = 50;
 
+/// The thick classes, by how they wipe.
+const ZERO: &str = "zero";
+const DISCARD: &str = "discard";
+const NONE: &str = "none";
+
 /// How a volume is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -41,14 +46,19 @@ impl Kind {
         matches!(self, Self::ThinExt4 | Self::ThinBlock)
     }
 
-    /// What a volume of this kind can be copied to, in its own layout first; nothing where that would be most of a trial.
-    pub fn copies(self) -> Option<[Self; 2]> {
+    /// Whether it is so large that many of them would be most of a trial.
+    pub fn is_large(self) -> bool {
+        matches!(self, Self::Xfs | Self::Btrfs)
+    }
+
+    /// What a volume of this kind can be copied to, in its own layout first; large ones stay in it.
+    pub fn copies(self) -> [Self; 2] {
         match self {
-            Self::Ext4 => Some([Self::Ext4, Self::ThinExt4]),
-            Self::ThinExt4 => Some([Self::ThinExt4, Self::Ext4]),
-            Self::Block => Some([Self::Block, Self::ThinBlock]),
-            Self::ThinBlock => Some([Self::ThinBlock, Self::Block]),
-            Self::Xfs | Self::Btrfs => None,
+            Self::Ext4 => [Self::Ext4, Self::ThinExt4],
+            Self::ThinExt4 => [Self::ThinExt4, Self::Ext4],
+            Self::Block => [Self::Block, Self::ThinBlock],
+            Self::ThinBlock => [Self::ThinBlock, Self::Block],
+            Self::Xfs | Self::Btrfs => [self, self],
         }
     }
 
@@ -75,9 +85,9 @@ impl Kind {
     /// The class: large volumes are not wiped with zeroes, since that would be most of a trial.
     fn class(self) -> &'static str {
         match self {
-            Self::Ext4 => "zero",
-            Self::Block => "discard",
-            Self::Xfs | Self::Btrfs => "none",
+            Self::Ext4 => ZERO,
+            Self::Block => DISCARD,
+            Self::Xfs | Self::Btrfs => NONE,
             Self::ThinExt4 | Self::ThinBlock => "thin",
         }
     }
@@ -91,18 +101,39 @@ impl Kind {
     }
 }
 
+/// The room of thick snapshots: so much that none is ever full, or so little that it grows again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserves {
+    Whole,
+    Small,
+}
+
+impl Reserves {
+    /// What a class says of it. Large volumes write much at once, such as a whole part of xfs's log when it is mounted after a
+    /// crash: a snapshot that was lost for want of room would be right, but nothing to check.
+    fn of(self, class: &str) -> &'static str {
+        match self {
+            Self::Whole => "snapshotReserve: 100%",
+            Self::Small if class == NONE => "snapshotReserve: 12MiB, copyRate: 128MiB",
+            Self::Small => "snapshotReserve: 4MiB, copyRate: 8MiB",
+        }
+    }
+}
+
 /// The classes file that [`Kind::create`] counts on.
-pub fn classes_file(group: &str) -> String {
-    // A thick snapshot that was lost for want of room would be right, but nothing to check.
-    let class =
-        |name: &str| format!("- name: {name}\n  volumeGroups: [{group}]\n  wipe: {name}\n  snapshotReserve: 100%\n");
+pub fn classes_file(group: &str, reserves: Reserves) -> String {
+    let class = |name: &str| {
+        let reserve = reserves.of(name);
+        let default = name == ZERO;
+        format!("- {{name: {name}, volumeGroups: [{group}], wipe: {name}, default: {default}, {reserve}}}\n")
+    };
     // Copies are slow enough that the pool grows before they have filled it.
     let thin = format!(
-        "- name: thin\n  volumeGroups: [{group}]\n  layout: thin\n  copyRate: 16MiB\n  \
-         thinPool: {{name: {POOL}, size: {POOL_SIZE}, chunkSize: {POOL_CHUNK}, overcommit: 40, \
+        "- name: thin\n  volumeGroups: [{group}]\n  layout: thin\n  copyRate: 8MiB\n  \
+         thinPool: {{name: {POOL}, size: {POOL_SIZE}, chunkSize: {POOL_CHUNK}, overcommit: 80, \
          growAt: {POOL_GROWS_AT}%, growBy: 50%}}\n"
     );
-    format!("classes:\n{}  default: true\n{}{}{thin}", class("zero"), class("discard"), class("none"))
+    format!("classes:\n{}{}{}{thin}", class(ZERO), class(DISCARD), class(NONE))
 }
 
 /// A capacity range.

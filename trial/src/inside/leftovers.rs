@@ -1,7 +1,8 @@
-//! What the machine itself says, past the driver: logical volumes, device-mapper devices, the thin pool ([`pool`]), mounts,
-//! files.
+//! What the machine itself says, past the driver: logical volumes, device-mapper devices, the thin pool ([`pool`]), the room of
+//! thick snapshots ([`reserve`]), mounts, files.
 
 pub mod pool;
+pub mod reserve;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub enum Role {
     /// A volume or a snapshot.
     Wanted,
-    /// It goes by itself: it is deleted, was made for a copy, or is what a command left that broke off.
+    /// It goes by itself: it is deleted, was made for a copy or for a group snapshot, or is what a command left that broke off.
     Going,
     /// The thin pool, or what lvm keeps for it.
     Pool,
@@ -52,6 +53,7 @@ pub fn logical_volumes(group: &str) -> Result<BTreeMap<String, Role>> {
             Some(_) => Role::Going,
             None if name == POOL && kind == "thin-pool" || name.starts_with('[') => Role::Pool,
             None if CopySourceTags::parse(&tags).is_some() => Role::Going,
+            None if SnapshotTags::parse_incomplete(&tags).is_some() => Role::Going,
             None if SnapshotTags::parse(&tags).is_some() && (kind == "thin" || !origin.is_empty()) => Role::Wanted,
             None if SnapshotTags::parse(&tags).is_some() => Role::Going,
             None => Role::Foreign,
@@ -81,9 +83,10 @@ pub async fn orphans(group: &str, listed: &[String]) -> Result<Vec<String>> {
     }
 }
 
-/// Waits until every logical volume but the pool is gone; then nothing must be in the pool, all other extents be free, and
+/// Waits until every logical volume but the pool is gone; then nothing must be in the pool but
+/// pieces that power cuts left, all other extents be free, and
 /// nothing else be mapped.
-pub async fn emptied(group: &str) -> Result<Vec<String>> {
+pub async fn emptied(group: &str, left_by_cuts: u64) -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
         let left: Vec<String> =
@@ -102,7 +105,7 @@ pub async fn emptied(group: &str) -> Result<Vec<String>> {
     let hidden = output.lines().map(str::split_whitespace).filter_map(|mut words| Some((words.next()?, words.next()?)));
     let hidden = hidden.filter(|(name, _)| name.starts_with('['));
     let pool: u64 = hidden.map(|(_, bytes)| bytes.parse::<u64>().unwrap_or_default()).sum::<u64>() / EXTENT;
-    let mut found = pool::problems(group).await?;
+    let mut found = pool::problems(group, left_by_cuts).await?;
     let output = run("lvm", &["vgs", "--noheadings", "-o", "vg_extent_count,vg_free_count", group])?;
     let counts: Vec<&str> = output.split_whitespace().collect();
     let counts: Vec<u64> = counts.iter().filter_map(|count| count.parse().ok()).collect();
@@ -153,7 +156,13 @@ pub async fn metadata(group: &str) -> Result<Vec<String>> {
         found.push(format!("vgck: {} {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
     }
     let groups = Groups::new(Arc::new(Linux::new()), Arc::new(Processes::new()));
-    let differences = groups.compare().await?;
+    let begun = Instant::now();
+    let mut differences = groups.compare().await?;
+    // Between the two readings the node may have changed the group, such as by growing a pool.
+    while !differences.is_empty() && begun.elapsed() < SETTLE_LIMIT {
+        tokio::time::sleep(PAUSE).await;
+        differences = groups.compare().await?;
+    }
     found.extend(differences.into_iter().map(|difference| format!("read otherwise than by lvm: {difference}")));
     Ok(found)
 }
@@ -189,7 +198,7 @@ pub fn files_in(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Runs a program that must end well; its standard output.
-fn run(program: &str, arguments: &[&str]) -> Result<String> {
+pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
         bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());

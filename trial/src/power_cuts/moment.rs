@@ -8,7 +8,11 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::inside::power::ledger::{Answer, Call, Entry};
+use serde::Serialize;
+
+use crate::inside::kind::Kind;
+use crate::inside::power::journal::Journal;
+use crate::inside::power::ledger::{Answer, Call, Content, Entry, Ledger};
 
 /// Bytes that the journal grows by, about 100 for a line.
 const BYTES: Range<u64> = 1_000..16_000;
@@ -36,8 +40,67 @@ enum When {
     AnyTime,
     /// The answer to a call that changed the volume group.
     ChangeAnswered,
-    /// The thin pool's mark, from which on it is grown.
-    PoolAtMark,
+    /// What has begun and is not over.
+    UnderWay(Event),
+}
+
+/// What is not over in a moment, and is cut off if that comes then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The thin pool is at its mark, and so is about to be grown.
+    GrowthOfPool,
+    /// So is the room of a thick snapshot.
+    GrowthOfReserve,
+    /// A group snapshot is made or deleted.
+    Group,
+    /// A copy is made block by block.
+    Copy,
+    /// A copy is staged for the first time, and its file system gets a UUID of its own.
+    NewUuid,
+}
+
+impl Event {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] =
+        [Self::GrowthOfPool, Self::GrowthOfReserve, Self::Group, Self::Copy, Self::NewUuid];
+
+    /// New volumes of works in which it comes soon.
+    fn kinds(self) -> &'static str {
+        match self {
+            Self::GrowthOfPool | Self::Group => "thin-ext4,thin-block",
+            Self::GrowthOfReserve => "ext4,block",
+            Self::Copy => "block,thin-ext4,ext4,thin-block",
+            Self::NewUuid => "xfs,btrfs",
+        }
+    }
+
+    /// About how long it takes, milliseconds: a growth waits for its node and for lvm.
+    fn milliseconds(self) -> u64 {
+        match self {
+            Self::GrowthOfPool | Self::GrowthOfReserve => 1_500,
+            Self::Copy => 1_000,
+            Self::Group => 700,
+            Self::NewUuid => 400,
+        }
+    }
+
+    fn is_under_way(self, ledger: &Ledger) -> bool {
+        let mut asked = ledger.volumes.values().filter_map(|volume| Some((volume, &volume.pending.as_ref()?.0)));
+        let is_thin = |kind: Option<Kind>| kind.is_some_and(Kind::is_thin);
+        match self {
+            Self::GrowthOfPool => matches!(ledger.pool, Some(Entry::Pool { is_at_mark: true, .. })),
+            Self::GrowthOfReserve => ledger.reserves.values().any(|(_, is_at_mark)| *is_at_mark),
+            Self::Group => asked.any(|(volume, _)| !volume.members.is_empty()),
+            Self::Copy => asked.any(|(volume, call)| {
+                let Call::Copy { from, .. } = call else { return false };
+                !is_thin(volume.kind) || !is_thin(ledger.volumes.get(from).and_then(|source| source.kind))
+            }),
+            Self::NewUuid => asked.any(|(volume, call)| {
+                *call == Call::Stage && volume.content == Content::Copied && volume.kind.is_some_and(Kind::is_large)
+            }),
+        }
+    }
 }
 
 impl Moment {
@@ -52,9 +115,10 @@ impl Moment {
         Self { clients: 1, bytes: random.u64(BYTES_ALONE), when: When::ChangeAnswered, pause: pause(random, 30) }
     }
 
-    /// While the thin pool is grown: lvm is waited for, started, and works for about a second.
-    pub(super) fn of_growth(random: &mut fastrand::Rng) -> Self {
-        Self { clients: 4, bytes: 0, when: When::PoolAtMark, pause: pause(random, 1_500) }
+    /// While something is under way.
+    pub(super) fn of(event: Event, random: &mut fastrand::Rng) -> Self {
+        let clients = if event == Event::NewUuid { 2 } else { 4 };
+        Self { clients, bytes: 0, when: When::UnderWay(event), pause: pause(random, event.milliseconds()) }
     }
 
     /// In the middle of a check.
@@ -62,9 +126,12 @@ impl Moment {
         Self { clients: 0, bytes: random.u64(BYTES_OF_CHECK), when: When::AnyTime, pause: pause(random, 400) }
     }
 
-    /// Whether it comes when the thin pool is grown.
-    pub(super) fn is_of_growth(&self) -> bool {
-        self.when == When::PoolAtMark
+    /// The kinds of new volumes in the work before it, if it is not all the same.
+    pub(super) fn kinds(&self) -> Option<&'static str> {
+        match self.when {
+            When::UnderWay(event) => Some(event.kinds()),
+            When::AnyTime | When::ChangeAnswered => None,
+        }
     }
 
     /// Waits for it.
@@ -78,7 +145,7 @@ impl Moment {
             let has_come = || match self.when {
                 When::AnyTime => true,
                 When::ChangeAnswered => now > seen && changes_group(journal),
-                When::PoolAtMark => now > seen && is_pool_at_mark(journal),
+                When::UnderWay(event) => now > seen && event.is_under_way(&Journal::read(journal)),
             };
             if is_late_enough && has_come() {
                 break;
@@ -94,9 +161,9 @@ impl fmt::Display for Moment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { clients, bytes, when, pause } = self;
         let when = match when {
-            When::AnyTime => "",
-            When::ChangeAnswered => " and a change answered",
-            When::PoolAtMark => " and the pool at its mark",
+            When::AnyTime => String::new(),
+            When::ChangeAnswered => String::from(" and a change answered"),
+            When::UnderWay(event) => format!(" and {event:?} under way"),
         };
         write!(formatter, "{clients} clients, {bytes} bytes written{when}, {} ms later", pause.as_millis())
     }
@@ -106,11 +173,10 @@ fn pause(random: &mut fastrand::Rng, most_milliseconds: u64) -> Duration {
     Duration::from_millis(random.u64(..most_milliseconds))
 }
 
-/// Whether the thin pool was at its mark when it was seen last, and so was about to be grown.
-pub(super) fn is_pool_at_mark(journal: &Path) -> bool {
-    let text = fs::read(journal).unwrap_or_default();
-    let mut pools = backwards(&text).filter(|entry| matches!(entry, Entry::Pool { .. }));
-    matches!(pools.next(), Some(Entry::Pool { is_at_mark: true, .. }))
+/// What is not over by the journal.
+pub(super) fn under_way(journal: &Path) -> Vec<Event> {
+    let ledger = Journal::read(journal);
+    Event::ALL.into_iter().filter(|event| event.is_under_way(&ledger)).collect()
 }
 
 fn backwards(text: &[u8]) -> impl Iterator<Item = Entry> {
@@ -120,7 +186,7 @@ fn backwards(text: &[u8]) -> impl Iterator<Item = Entry> {
 /// Whether the last line answers a call that changes the metadata of the volume group.
 fn changes_group(journal: &Path) -> bool {
     let text = fs::read(journal).unwrap_or_default();
-    let mut entries = backwards(&text).filter(|entry| !matches!(entry, Entry::Pool { .. }));
+    let mut entries = backwards(&text).filter(|entry| !matches!(entry, Entry::Pool { .. } | Entry::Reserve { .. }));
     let Some(Entry::Outcome { volume, answer }) = entries.next() else { return false };
     let call = entries.find_map(|entry| match entry {
         Entry::Intent { volume: other, call } if other == volume => Some(call),
@@ -128,7 +194,14 @@ fn changes_group(journal: &Path) -> bool {
     });
     let changes = matches!(
         call,
-        Some(Call::Create { .. } | Call::Copy { .. } | Call::Snapshot { .. } | Call::Delete | Call::Grow { .. })
+        Some(
+            Call::Create { .. }
+                | Call::Copy { .. }
+                | Call::Snapshot { .. }
+                | Call::SnapshotGroup { .. }
+                | Call::Delete
+                | Call::Grow { .. }
+        )
     );
     changes && !matches!(answer, Answer::Refused { .. })
 }
@@ -136,7 +209,6 @@ fn changes_group(journal: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inside::power::journal::Journal;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn only_an_answered_change_of_the_group_is_waited_for() {
@@ -151,8 +223,35 @@ mod tests {
             assert_eq!(changes_group(&path), expected);
         }
         journal.write(&Entry::Pool { extents: 16, is_at_mark: true }).unwrap();
-        assert!(changes_group(&path) && is_pool_at_mark(&path));
+        assert!(changes_group(&path));
+        assert_eq!(under_way(&path), [Event::GrowthOfPool]);
         journal.write(&Entry::Pool { extents: 24, is_at_mark: false }).unwrap();
-        assert!(!is_pool_at_mark(&path));
+        assert_eq!(under_way(&path), []);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_asked_and_not_answered_is_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let journal = Journal::open(&path).unwrap();
+        let ask = |name: &str, call: Call| journal.write(&Entry::Intent { volume: name.to_owned(), call }).unwrap();
+        let tell = |name: &str, answer: Answer| {
+            journal.write(&Entry::Outcome { volume: name.to_owned(), answer }).unwrap();
+        };
+        let made = || Answer::Volume { id: String::from("n/v"), bytes: 304 << 20 };
+        ask("v", Call::Create { kind: Kind::Xfs, bytes: 304 << 20 });
+        tell("v", made());
+        ask("v", Call::Stage);
+        assert_eq!(under_way(&path), []);
+        ask("c", Call::Copy { from: String::from("v"), kind: Kind::Xfs, bytes: 304 << 20 });
+        assert_eq!(under_way(&path), [Event::Copy]);
+        tell("c", made());
+        ask("c", Call::Stage);
+        assert_eq!(under_way(&path), [Event::NewUuid]);
+        tell("c", Answer::Done);
+        ask("g", Call::SnapshotGroup { of: vec![String::from("v")] });
+        assert_eq!(under_way(&path), [Event::Group]);
+        journal.write(&Entry::Reserve { snapshot: String::from("s"), extents: 1, is_at_mark: true }).unwrap();
+        assert_eq!(under_way(&path), [Event::GrowthOfReserve, Event::Group]);
     }
 }

@@ -17,18 +17,18 @@ cases! {
 async fn pool_disagrees(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 400)?;
     let volume = ground.volume_in("thin", "own", "known", 16, block()).await?;
-    ensure!(pool::problems_now("own").is_empty(), "{:?}", pool::problems_now("own"));
+    ensure!(pool::problems_now("own", 0).is_empty(), "{:?}", pool::problems_now("own", 0));
     let tell = |message: &str| run(&["dmsetup", "message", "own-quarry--thin-tpool", "0", message]);
     tell("create_thin 77")?;
-    let told = pool::problems_now("own");
+    let told = pool::problems_now("own", 0);
     ensure!(told.len() == 1 && told[0].contains("77"), "{told:?}");
     tell("delete 77")?;
     let now = lvm_transaction()?;
     tell(&format!("set_transaction_id {now} {}", now + 1))?;
-    let told = pool::problems_now("own");
+    let told = pool::problems_now("own", 0);
     ensure!(told.len() == 1 && told[0].contains("transaction"), "{told:?}");
     tell(&format!("set_transaction_id {} {now}", now + 1))?;
-    ensure!(pool::problems_now("own").is_empty(), "{:?}", pool::problems_now("own"));
+    ensure!(pool::problems_now("own", 0).is_empty(), "{:?}", pool::problems_now("own", 0));
     volume.remove().await?;
     end(group)
 }

@@ -1,7 +1,9 @@
 //! The thin pool, by lvm, by the kernel and by the pool's own metadata: they must agree on what is in it.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -10,9 +12,11 @@ use quarry::lvm::pool::growth::percent;
 use super::{PAUSE, REMOVAL_LIMIT, run};
 use crate::inside::kind::{POOL, POOL_GROWS_AT};
 
-/// Pieces that power cuts may have left to nobody. lvm's check of a pool frees them, but `thin_check` 1.1 leaves the pool's own
-/// count of the pieces in use as it was.
+/// Pieces that power cuts may have left to nobody where a pool was set right. lvm's check of a pool frees them, but
+/// `thin_check` 1.1 leaves the pool's own count of the pieces in use as it was.
 const LEFT_BY_CUTS: u64 = 16;
+/// The node's words when it has had a pool set right.
+const SET_RIGHT: &str = "set right";
 
 /// What three witnesses say of a pool.
 #[derive(Debug, Default)]
@@ -26,12 +30,18 @@ struct Statements {
     dump: String,
 }
 
+/// How many pieces may be nobody's, by the log of all nodes that this disk ever had: none as long as no pool was set right.
+pub fn left_by_cuts(log: &Path) -> Result<u64> {
+    let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
+    Ok(if text.contains(SET_RIGHT) { LEFT_BY_CUTS } else { 0 })
+}
+
 /// What is wrong with the group's pool and does not become right while what was deleted is removed; nothing where there
-/// is no pool.
-pub async fn problems(group: &str) -> Result<Vec<String>> {
+/// is no pool. So many pieces may be nobody's.
+pub async fn problems(group: &str, left: u64) -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
-        let problems = problems_now(group);
+        let problems = problems_now(group, left);
         if problems.is_empty() || begun.elapsed() > REMOVAL_LIMIT {
             return Ok(problems);
         }
@@ -40,10 +50,10 @@ pub async fn problems(group: &str) -> Result<Vec<String>> {
 }
 
 /// What is wrong with it at this moment.
-pub fn problems_now(group: &str) -> Vec<String> {
+pub fn problems_now(group: &str, left: u64) -> Vec<String> {
     match heard(group) {
         Ok(None) => Vec::new(),
-        Ok(Some(statements)) => wrong(&statements),
+        Ok(Some(statements)) => wrong(&statements, left),
         Err(error) => vec![format!("the pool cannot be asked: {error:#}")],
     }
 }
@@ -76,7 +86,7 @@ fn heard(group: &str) -> Result<Option<Statements>> {
 }
 
 /// What the witnesses do not agree on, and what the kernel says of the pool that is no good.
-fn wrong(said: &Statements) -> Vec<String> {
+fn wrong(said: &Statements, left: u64) -> Vec<String> {
     let mut problems = Vec::new();
     // `TRANSACTION USED/ALL USED/ALL HELD MODE …`, of metadata and of data.
     let words: Vec<&str> = said.status.split_whitespace().collect();
@@ -103,7 +113,7 @@ fn wrong(said: &Statements) -> Vec<String> {
         problems.push(format!("lvm has the volumes {:?} in the pool, the pool itself {ids:?}", said.ids));
     }
     let held = held(&said.dump);
-    if !(held..=held + LEFT_BY_CUTS).contains(&used) {
+    if !(held..=held + left).contains(&used) {
         problems.push(format!("{used} pieces of the pool are in use, its volumes hold {held}"));
     }
     problems
@@ -135,6 +145,8 @@ fn number(line: &str, attribute: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Pieces that may be nobody's.
+    const LEFT: u64 = 16;
     const DUMP: &str = r#"<superblock uuid="" time="1" transaction="7" version="2" data_block_size="128" nr_data_blocks="1024">
   <device dev_id="1" mapped_blocks="5" transaction="0" creation_time="0" snap_time="1">
     <range_mapping origin_begin="0" data_begin="0" length="4" time="0"/>
@@ -153,7 +165,7 @@ mod tests {
             dump: String::from(DUMP),
         };
         change(&mut statements);
-        wrong(&statements)
+        wrong(&statements, LEFT)
     }
 
     #[test]
@@ -168,6 +180,16 @@ mod tests {
             assert!(problems.len() == 1 && problems[0].contains("volumes hold 5"), "{problems:?}");
         }
         assert_eq!(told(|said| said.status = said.status.replace("5/1024", "21/1024")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn pieces_may_be_nobodys_only_where_a_pool_was_set_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("node.log");
+        for (line, left) in [("made a thin pool", 0), ("WARN set right what a power cut left in a thin pool", LEFT)] {
+            fs::write(&log, line).unwrap();
+            assert_eq!(left_by_cuts(&log).unwrap(), left);
+        }
     }
 
     #[test]

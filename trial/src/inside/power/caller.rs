@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use quarry::csi::v1;
+use quarry::lvm::names::{group_snapshot_name, snapshot_name};
 use tonic::{Code, Response, Status};
 
 use crate::client::{self, Client};
 use crate::inside::kind::{Kind, range, unsigned};
 use crate::inside::power::journal::Journal;
-use crate::inside::power::ledger::{Answer, Call, Entry, Volume};
+use crate::inside::power::ledger::{Answer, Call, Entry, Volume, member};
 use crate::inside::power::records::{self, Record};
 
 /// How long any call may take.
@@ -68,6 +69,14 @@ impl Caller {
         Ok(snapshots.map(|snapshot| (snapshot.snapshot_id, unsigned(snapshot.size_bytes))).collect())
     }
 
+    /// The ids of the snapshots in a group snapshot.
+    pub async fn group(&self, id: &str) -> Result<Vec<String>> {
+        let request = v1::GetVolumeGroupSnapshotRequest { group_snapshot_id: id.to_owned(), ..Default::default() };
+        let answer = self.client.groups.clone().get_volume_group_snapshot(request).await;
+        let group = answer.context("GetVolumeGroupSnapshot")?.into_inner().group_snapshot.unwrap_or_default();
+        Ok(group.snapshots.into_iter().map(|snapshot| snapshot.snapshot_id).collect())
+    }
+
     /// One call of the node, between two lines of the journal.
     pub async fn call(&self, name: &str, call: &Call) -> Result<Answer> {
         self.journal.write(&Entry::Intent { volume: name.to_owned(), call: call.clone() })?;
@@ -102,7 +111,7 @@ impl Caller {
 
     async fn send(&self, name: &str, call: &Call) -> Result<Answer, Status> {
         let volume = self.journal.volume(name);
-        let volume_id = volume.id.clone().unwrap_or_else(|| format!("{}/{name}", crate::site::NODE_NAME));
+        let volume_id = volume.id.clone().unwrap_or_else(|| node_id(name));
         let kind = volume.kind.unwrap_or(Kind::Block);
         let (staging, target) = (self.staging(name), self.target(name));
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
@@ -134,11 +143,18 @@ impl Caller {
                 }
                 Ok(Answer::Volume { id: snapshot.snapshot_id, bytes: unsigned(snapshot.size_bytes) })
             }
+            Call::SnapshotGroup { of } => self.send_group(name, of).await,
+            Call::Delete if !volume.members.is_empty() => {
+                let group_snapshot_id = volume.id.unwrap_or_else(|| node_id(&group_snapshot_name(name)));
+                // Those that are gone already are no difference.
+                let snapshot_ids =
+                    volume.members.iter().filter_map(|of| self.journal.volume(&member(name, of)).id).collect();
+                let request =
+                    v1::DeleteVolumeGroupSnapshotRequest { group_snapshot_id, snapshot_ids, ..Default::default() };
+                done(self.client.groups.clone().delete_volume_group_snapshot(request)).await
+            }
             Call::Delete if volume.snapshot_of.is_some() => {
-                let snapshot_id = volume.id.unwrap_or_else(|| {
-                    let logical_name = quarry::lvm::names::snapshot_name(name);
-                    format!("{}/{logical_name}", crate::site::NODE_NAME)
-                });
+                let snapshot_id = volume.id.unwrap_or_else(|| node_id(&snapshot_name(name)));
                 let request = v1::DeleteSnapshotRequest { snapshot_id, ..Default::default() };
                 done(controller.delete_snapshot(request)).await
             }
@@ -186,6 +202,22 @@ impl Caller {
         }
     }
 
+    async fn send_group(&self, name: &str, of: &[String]) -> Result<Answer, Status> {
+        let source_volume_ids = of.iter().map(|of| node_id(of)).collect();
+        let request =
+            v1::CreateVolumeGroupSnapshotRequest { name: name.to_owned(), source_volume_ids, ..Default::default() };
+        let answer = self.client.groups.clone().create_volume_group_snapshot(request).await?.into_inner();
+        let group = answer.group_snapshot.unwrap_or_default();
+        if !group.ready_to_use || !group.snapshots.iter().all(|snapshot| snapshot.ready_to_use) {
+            return Err(Status::new(Code::DataLoss, "the group snapshot is not ready"));
+        }
+        let members = group.snapshots.into_iter().map(|snapshot| {
+            let of = snapshot.source_volume_id.rsplit('/').next().unwrap_or_default().to_owned();
+            (of, (snapshot.snapshot_id, unsigned(snapshot.size_bytes)))
+        });
+        Ok(Answer::Group { id: group.group_snapshot_id, members: members.collect() })
+    }
+
     /// Writes some records to a published volume, at places that hold none; one flush, then their lines.
     pub fn write(&self, name: &str, volume: &Volume, count: usize, random: &mut fastrand::Rng) -> Result<()> {
         let Some(kind) = volume.kind else { return Ok(()) };
@@ -203,6 +235,11 @@ impl Caller {
         }
         Ok(())
     }
+}
+
+/// The id of what the node calls so.
+pub fn node_id(logical_name: &str) -> String {
+    format!("{}/{logical_name}", crate::site::NODE_NAME)
 }
 
 /// The predecessor of the volume is being removed, or the disk is too busy to answer.

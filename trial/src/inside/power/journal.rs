@@ -10,6 +10,11 @@ use anyhow::{Context, Result};
 
 use crate::inside::power::ledger::{Entry, Ledger, Volume};
 
+/// Bytes up to the end of the last whole line.
+fn whole(text: &[u8]) -> usize {
+    text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
 /// The journal with what follows from it.
 #[derive(Debug)]
 pub struct Journal {
@@ -24,7 +29,7 @@ impl Journal {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = whole(&text);
         let mut ledger = Ledger::default();
         for (number, line) in
             text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
@@ -38,6 +43,18 @@ impl Journal {
         file.set_len(end)?;
         file.seek(SeekFrom::Start(end))?;
         Ok(Self { state: Mutex::new((file, ledger)) })
+    }
+
+    /// What follows from a journal that somebody else writes.
+    pub fn read(path: &Path) -> Ledger {
+        let text = std::fs::read(path).unwrap_or_default();
+        let mut ledger = Ledger::default();
+        for entry in
+            text[..whole(&text)].split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
+        {
+            ledger.apply(&entry);
+        }
+        ledger
     }
 
     /// Writes a line; it is safe when this returns.

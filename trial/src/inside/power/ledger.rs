@@ -1,9 +1,12 @@
-//! What must be true by what was asked and answered so far.
+//! What must be true by what was asked and answered so far; of groups of snapshots in [`group`].
+
+mod group;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::group::member;
 use crate::inside::kind::{Kind, rounded};
 use crate::inside::power::records::Record;
 
@@ -25,6 +28,10 @@ pub enum Call {
     Snapshot {
         of: String,
     },
+    /// Makes snapshots of several volumes at one moment.
+    SnapshotGroup {
+        of: Vec<String>,
+    },
     Delete,
     Stage,
     Unstage,
@@ -40,10 +47,21 @@ pub enum Call {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    Volume { id: String, bytes: u64 },
+    Volume {
+        id: String,
+        bytes: u64,
+    },
+    /// The id of a group snapshot, and the ids and bytes of its snapshots by the names of their volumes.
+    Group {
+        id: String,
+        members: BTreeMap<String, (String, u64)>,
+    },
     Bytes(u64),
     Done,
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+    },
 }
 
 /// One line of the journal.
@@ -60,6 +78,8 @@ pub enum Entry {
     Record { volume: String, record: Record },
     /// The thin pool has so many extents now, none when it is not there, and is at the mark where it grows, or is not.
     Pool { extents: u64, is_at_mark: bool },
+    /// The same of the room of a thick snapshot.
+    Reserve { snapshot: String, extents: u64, is_at_mark: bool },
     /// What was wrong so far has been reported.
     Reported,
 }
@@ -74,7 +94,19 @@ pub enum Existence {
     Unknown,
 }
 
-/// What is known of a volume, or of a snapshot.
+/// What is on a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Content {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// What its source held, down to the file system's UUID perhaps: it was never staged.
+    Copied,
+    /// What its user put there.
+    Used,
+}
+
+/// What is known of a volume, of a snapshot, or of a group of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Volume {
     pub existence: Existence,
@@ -88,6 +120,11 @@ pub struct Volume {
     pub published: bool,
     /// The volume that it is a snapshot of, if it is one.
     pub snapshot_of: Option<String>,
+    /// The group that it is a snapshot of, if it is one.
+    pub group: Option<String>,
+    /// The volumes that it is a group of snapshots of, if it is one.
+    pub members: Vec<String>,
+    pub content: Content,
     /// What must be read back.
     pub records: Vec<Record>,
     /// Sent and not answered, with what was known before.
@@ -102,6 +139,10 @@ pub struct Ledger {
     pub pool: Option<Entry>,
     /// How often the pool has grown since that was reported.
     pub growths: u64,
+    /// The room of thick snapshots as it was seen last: extents, and whether it was at the mark.
+    pub reserves: BTreeMap<String, (u64, bool)>,
+    /// How often one of these has grown since that was reported.
+    pub reserve_growths: u64,
     /// Answers that no node may give.
     pub problems: Vec<String>,
 }
@@ -122,10 +163,11 @@ impl Ledger {
                     _ => None,
                 };
                 self.volumes.entry(volume.clone()).or_default().sent(call, source.unwrap_or_default());
+                self.members_sent(volume, call);
             }
             Entry::Outcome { volume: name, answer } => {
                 let volume = self.volumes.entry(name.clone()).or_default();
-                if let Err(problem) = volume.answered(answer) {
+                if let Err(problem) = volume.answered(answer).and_then(|()| self.members_answered(name, answer)) {
                     self.problems.push(format!("{name}: {problem}"));
                 }
             }
@@ -140,9 +182,14 @@ impl Ledger {
                 self.growths += u64::from((1..*extents).contains(&before));
                 self.pool = Some(entry.clone());
             }
+            Entry::Reserve { snapshot, extents, is_at_mark } => {
+                let before = self.reserves.insert(snapshot.clone(), (*extents, *is_at_mark));
+                self.reserve_growths += u64::from(before.is_some_and(|(before, _)| before < *extents));
+                self.reserves.retain(|_, (extents, _)| *extents > 0);
+            }
             Entry::Reported => {
                 self.problems.clear();
-                self.growths = 0;
+                (self.growths, self.reserve_growths) = (0, 0);
             }
         }
     }
@@ -158,6 +205,13 @@ impl Volume {
                     self.kind = Some(*kind);
                     self.asked = rounded(*bytes);
                     self.records = source.records;
+                    self.content = Content::Copied;
+                }
+            }
+            Call::SnapshotGroup { of } => {
+                if before != Existence::Present {
+                    self.existence = Existence::Unknown;
+                    self.members.clone_from(of);
                 }
             }
             Call::Snapshot { of } => {
@@ -199,13 +253,18 @@ impl Volume {
                 }
                 (self.existence, self.id, self.bytes) = (Existence::Present, Some(id.clone()), *bytes);
             }
+            (Call::SnapshotGroup { .. }, Answer::Group { id, .. }) => {
+                (self.existence, self.id) = (Existence::Present, Some(id.clone()));
+            }
             // Its predecessor is being wiped, or its source is busy.
-            (Call::Create { .. } | Call::Copy { .. } | Call::Snapshot { .. }, Answer::Refused { code, .. })
-                if code == "Aborted" && before != Existence::Present =>
-            {
+            (
+                Call::Create { .. } | Call::Copy { .. } | Call::Snapshot { .. } | Call::SnapshotGroup { .. },
+                Answer::Refused { code, .. },
+            ) if code == "Aborted" && before != Existence::Present => {
                 self.existence = before;
                 if before == Existence::Absent {
                     self.records.clear();
+                    self.members.clear();
                 }
                 if before == Existence::Unknown {
                     self.pending = Some((call, before));
@@ -214,7 +273,7 @@ impl Volume {
             // A disk that does not answer in time: not known whether it was done, so it is tried again.
             (_, Answer::Refused { code, .. }) if code == "Unavailable" => self.pending = Some((call, before)),
             (Call::Delete, Answer::Done) => *self = Self { kind: self.kind, ..Self::default() },
-            (Call::Stage, Answer::Done) => self.staged = true,
+            (Call::Stage, Answer::Done) => (self.staged, self.content) = (true, Content::Used),
             (Call::Unstage, Answer::Done) => self.staged = false,
             (Call::Publish, Answer::Done) => self.published = true,
             (Call::Unpublish, Answer::Done) => self.published = false,
@@ -316,6 +375,28 @@ mod tests {
         assert_eq!([seen(0, false), seen(16, false)], [2, 2]);
         ledger.apply(&Entry::Reported);
         assert_eq!(ledger.growths, 0);
+    }
+
+    #[test]
+    fn only_room_of_a_snapshot_that_is_larger_than_before_has_grown() {
+        let mut ledger = Ledger::default();
+        let mut seen = |snapshot: &str, extents| {
+            ledger.apply(&Entry::Reserve { snapshot: snapshot.to_owned(), extents, is_at_mark: false });
+            ledger.reserve_growths
+        };
+        assert_eq!(
+            [seen("a", 1), seen("b", 3), seen("a", 2), seen("b", 3), seen("a", 0), seen("a", 3)],
+            [0, 0, 1, 1, 1, 1]
+        );
+        assert_eq!(ledger.reserves.len(), 2);
+    }
+
+    #[test]
+    fn a_copy_is_staged_for_the_first_time_until_that_was_answered() {
+        let copy = Call::Copy { from: String::from("w"), kind: Kind::Block, bytes: 4 << 20 };
+        let entries = [(copy, Some(made())), (Call::Stage, None), (Call::Stage, Some(Answer::Done))];
+        let is_new = |entries: &[_]| folded(entries).0.content == Content::Copied;
+        assert_eq!([is_new(&entries[..1]), is_new(&entries[..2]), is_new(&entries)], [true, true, false]);
     }
 
     #[test]

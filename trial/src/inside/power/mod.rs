@@ -3,8 +3,9 @@
 
 pub mod caller;
 pub mod check;
+pub mod churn;
 pub mod journal;
 pub mod ledger;
-pub mod pool_watch;
 pub mod records;
+pub mod room_watch;
 pub mod workload;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::inside::kind::Kind;
+use crate::inside::power::churn;
 
 /// Bytes of a record.
 pub const RECORD: usize = 4096;
@@ -50,8 +51,8 @@ fn checksum(bytes: &[u8]) -> u64 {
 
 /// How many records a published volume has places for.
 pub fn slots(kind: Kind, bytes: u64) -> u64 {
-    // The file is sparse; few enough are written for the smallest file system.
-    if kind.is_block() { bytes / RECORD as u64 } else { 2048 }
+    // The file is sparse; few enough are written for the smallest file system. The rest of a device is churned.
+    if kind.is_block() { churn::begin(bytes) / RECORD as u64 } else { 2048 }
 }
 
 /// What the records are in, by the path that the volume is published at.

@@ -81,7 +81,7 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     report.violations.extend(insist(&caller, last_calls).await);
     caller.judge(&mut report);
-    report.violations.extend(leftovers::emptied(&options.place.group).await?);
+    report.violations.extend(leftovers::emptied(&options.place.group, 0).await?);
     // The socket's connection, the runtime and the log; not one for each of thousands of calls.
     report.violations.extend(leftovers::open_files("quarry", 64)?);
     report.violations.extend(leftovers::suspended().await?);
@@ -126,7 +126,7 @@ async fn work(caller: Arc<Caller>, calls: u64, mut random: fastrand::Rng) {
 
 fn choose(subject: &Subject, random: &mut fastrand::Rng) -> Call {
     let kind = subject.kind;
-    if kind.copies().is_some() && random.u8(..100) < 45 {
+    if !kind.is_large() && random.u8(..100) < 45 {
         return choose_of_family(subject, random);
     }
     let target = random.usize(..TARGETS);
@@ -165,7 +165,7 @@ fn choose_of_family(subject: &Subject, random: &mut fastrand::Rng) -> Call {
 fn first_calls(subject: &Subject) -> Vec<Call> {
     let bytes = subject.kind.least_bytes();
     let mut calls = vec![Call::Create { bytes, limit: 0 }, Call::Stage, Call::Publish { target: 0, read_only: false }];
-    if subject.kind.copies().is_some() {
+    if !subject.kind.is_large() {
         let write = || Call::Write { target: 0, number: subject.number() };
         calls.push(write());
         calls.extend((0..SNAPSHOTS).map(Call::Snapshot));
@@ -180,7 +180,7 @@ fn first_calls(subject: &Subject) -> Vec<Call> {
 /// Takes everything away; what is in the copies is read before.
 fn last_calls(subject: &Subject) -> Vec<Call> {
     let mut calls = Vec::new();
-    if subject.kind.copies().is_some() {
+    if !subject.kind.is_large() {
         calls.extend((0..SOURCES.len()).flat_map(|copy| [Call::Read(copy), Call::DeleteCopy(copy)]));
         calls.extend((0..SNAPSHOTS).map(Call::DeleteSnapshot));
     }

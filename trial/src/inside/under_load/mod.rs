@@ -116,7 +116,7 @@ impl Trial<'_> {
         ensure!(seen == report.writes, "the source holds {seen}, not its last write {}", report.writes);
         self.take_away(&source).await?;
         let group = &self.options.place.group;
-        report.violations.extend(leftovers::emptied(group).await?);
+        report.violations.extend(leftovers::emptied(group, 0).await?);
         report.violations.extend(leftovers::suspended().await?);
         report.violations.extend(leftovers::metadata(group).await?);
         Ok(())

@@ -32,8 +32,7 @@ impl Subject {
     }
 
     fn copy_kind(&self, index: usize) -> Kind {
-        let kinds = self.kind.copies().unwrap_or([self.kind, self.kind]);
-        kinds[usize::from(SOURCES[index].other_layout)]
+        self.kind.copies()[usize::from(SOURCES[index].other_layout)]
     }
 
     fn source(&self, Source { of, .. }: Source) -> v1::VolumeContentSource {
