@@ -31,7 +31,7 @@ pub(super) fn csi_sanity() -> Result<()> {
 
 /// Copies the module, which Go keeps unchangeable, with the broken line mended.
 fn mend(module: &Path, copy: &Path) -> Result<()> {
-    if copy.exists() {
+    if copy.try_exists()? {
         fs::remove_dir_all(copy)?;
     }
     let copied = Command::new("cp").args(["--recursive", "--no-preserve=mode"]).args([module, copy]).status()?;

@@ -20,6 +20,14 @@ pub(super) struct Calls {
     pub(super) client: Client,
 }
 
+/// A raw volume in use.
+pub(super) struct Raw {
+    pub(super) id: String,
+    staging: PathBuf,
+    /// Its device as its user sees it.
+    pub(super) target: PathBuf,
+}
+
 impl Calls {
     pub(super) fn new(client: Client) -> Self {
         Self { client }
@@ -105,6 +113,26 @@ impl Calls {
         let request = client::publish(volume_id, staging, target, capability);
         let answer = self.client.node.clone().node_publish_volume(request).await;
         answer.with_context(|| format!("NodePublishVolume {volume_id}")).map(drop)
+    }
+
+    /// Makes a raw volume and gives it to a user.
+    pub(super) async fn use_raw(&self, name: &str, bytes: u64, class: Option<&str>) -> Result<Raw> {
+        let request = client::create(&format!("pvc-{name}"), i64::try_from(bytes)?, client::block());
+        let request = match class {
+            Some(class) => in_class(request, class),
+            None => request,
+        };
+        let id = self.create_as(request).await?;
+        let (staging, target) = (staging_folder(name)?, staging_folder("targets")?.join(name));
+        self.stage_as(&id, &staging, client::block()).await?;
+        self.publish_as(&id, &staging, &target, client::block()).await?;
+        Ok(Raw { id, staging, target })
+    }
+
+    /// Takes it back from its user; it is still there.
+    pub(super) async fn leave(&self, raw: &Raw) -> Result<()> {
+        self.unpublish(&raw.id, &raw.target).await?;
+        self.unstage(&raw.id, &raw.staging).await
     }
 
     pub(super) async fn unpublish(&self, volume_id: &str, target: &Path) -> Result<()> {

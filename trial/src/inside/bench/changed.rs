@@ -9,12 +9,10 @@ use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 
 use super::Bench;
-use super::calls::staging_folder;
 use super::machine::settle;
 use super::turns::WARM_UP;
 use crate::bench::mebibytes;
 use crate::bench::samples::Samples;
-use crate::client;
 
 /// Bytes of a piece of the pool, as the node makes one of this size.
 const CHUNK: u64 = 64 << 10;
@@ -25,14 +23,11 @@ impl Bench {
     /// MiB of the volume that are told about in a second, of a volume that is written throughout.
     pub(super) async fn changed_blocks(&mut self) -> Result<()> {
         let (calls, bytes) = (self.calls.clone(), self.repetitions.changed);
-        let id = calls.create_as(client::create("pvc-changed", i64::try_from(bytes)?, client::block())).await?;
-        let (staging, target) = (staging_folder("changed")?, staging_folder("targets")?.join("changed"));
-        calls.stage_as(&id, &staging, client::block()).await?;
-        calls.publish_as(&id, &staging, &target, client::block()).await?;
-        write_every(&target, bytes, 1)?;
-        let base = calls.snapshot("snapshot-base", &id).await?;
-        write_every(&target, bytes, CHANGED_EVERY)?;
-        let later = calls.snapshot("snapshot-later", &id).await?;
+        let volume = calls.use_raw("changed", bytes, None).await?;
+        write_every(&volume.target, bytes, 1)?;
+        let base = calls.snapshot("snapshot-base", &volume.id).await?;
+        write_every(&volume.target, bytes, CHANGED_EVERY)?;
+        let later = calls.snapshot("snapshot-later", &volume.id).await?;
 
         let mut rates = Vec::new();
         for round in 0..self.repetitions.streams + WARM_UP {
@@ -47,8 +42,7 @@ impl Bench {
             }
         }
         self.figures.time("changed_blocks_mib_per_s", &rates.into_iter().collect::<Samples>());
-        calls.unpublish(&id, &target).await?;
-        calls.unstage(&id, &staging).await
+        calls.leave(&volume).await
     }
 
     async fn changed_bytes(&self, base: &str, later: &str) -> Result<u64> {

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Bench;
-use super::calls::{in_class, staging_folder};
 use super::turns::in_turn;
-use crate::client;
 
 /// Bytes of a write. Each goes to a piece of its own of these many bytes, the least that a pool knows.
 const WRITE: [u8; 4096] = [0xa5; 4096];
@@ -31,29 +29,24 @@ impl Bench {
         for class in ["thick", "thin"] {
             let (calls, writes) = (self.calls.clone(), self.repetitions.writes);
             let name = format!("written-{class}");
-            let bytes = i64::try_from(writes * PIECE)?;
-            let request = client::create(&format!("pvc-{name}"), bytes, client::block());
-            let id = calls.create_as(in_class(request, class)).await?;
-            let (staging, target) = (staging_folder(&name)?, staging_folder("targets")?.join(&name));
-            calls.stage_as(&id, &staging, client::block()).await?;
-            calls.publish_as(&id, &staging, &target, client::block()).await?;
-            write(&target, writes)?;
+            let volume = calls.use_raw(&name, writes * PIECE, Some(class)).await?;
+            let (id, target) = (&volume.id, &volume.target);
+            write(target, writes)?;
             for (timed, key) in [(Writes::First, "first"), (Writes::Later, "later")] {
                 let with = async |round| {
-                    let snapshot = calls.snapshot(&format!("snapshot-{name}-{key}-{round}"), &id).await?;
+                    let snapshot = calls.snapshot(&format!("snapshot-{name}-{key}-{round}"), id).await?;
                     if timed == Writes::Later {
-                        write(&target, writes)?;
+                        write(target, writes)?;
                     }
-                    let took = write(&target, writes)?;
+                    let took = write(target, writes)?;
                     calls.delete_snapshot(&snapshot).await?;
                     Ok(took)
                 };
-                let (with, without) = in_turn(self.repetitions.copies, with, async |_| write(&target, writes)).await?;
+                let (with, without) = in_turn(self.repetitions.copies, with, async |_| write(target, writes)).await?;
                 self.figures.ratio(&format!("{class}_snapshot_{key}_writes_ratio"), &with, &without);
             }
-            calls.unpublish(&id, &target).await?;
-            calls.unstage(&id, &staging).await?;
-            calls.delete(&id).await?;
+            calls.leave(&volume).await?;
+            calls.delete(id).await?;
         }
         Ok(())
     }
