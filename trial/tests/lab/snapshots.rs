@@ -29,3 +29,8 @@ fn snapshots_of_a_group_are_of_one_moment() {
 fn pools_grow_and_tell_what_is_wrong_with_them() {
     quarry_trial::checks::test("pools", &["pools", "killed-lvm", "held-back", "judges"]).unwrap();
 }
+
+#[test]
+fn pools_that_fail_are_told_of_and_come_back_as_is_documented() {
+    quarry_trial::checks::test("pool-recovery", &["pool-recovery"]).unwrap();
+}

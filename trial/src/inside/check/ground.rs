@@ -43,6 +43,8 @@ classes:
    thinPool: {name: promising, size: 64MiB, overcommit: 100, growAt: 75%, growBy: 50%}}
 - {name: fixed, volumeGroups: [own], layout: thin,
    thinPool: {name: fixed, size: 64MiB, overcommit: 20, growAt: 100%}}
+- {name: tight, volumeGroups: [own], layout: thin,
+   thinPool: {name: tight, size: 300MiB, metadataSize: 4MiB, overcommit: 40, growAt: 95%}}
 - {name: other-thin, volumeGroups: [second], layout: thin}
 - {name: little, volumeGroups: [own], snapshotReserve: 4MiB}
 - {name: paced, volumeGroups: [own], copyRate: 100MiB}
