@@ -25,6 +25,7 @@ cases! {
     "a full pool fails writes at once, is told, keeps what was flushed, and goes on once it is extended" => full,
     "pools are active as soon as a node runs, and keep their mark whatever an administrator does" => kept_active,
     "a pool in which a power cut left room to nobody is set right when the node starts" => leaked,
+    "a new file system takes of its pool what must be written of it, and not its size" => made_in_pool,
     "what a file system does not use any more goes back to the pool, and so does a deleted volume" => given_back,
     "the reserve of a thick snapshot grows before it is full" => reserve_grows,
     "a thick snapshot whose reserve cannot grow is told as lost at its volume" => reserve_lost,
@@ -251,6 +252,28 @@ async fn leaked(ground: &Ground) -> Result<()> {
     lvm(&["lvchange", "--activate", "n", "own/growing"])?;
     lvm(&["lvchange", "--activate", "y", "own/growing"]).context("lvm's check still complains")?;
     volume.remove().await?;
+    group.remove()
+}
+
+async fn made_in_pool(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 320)?;
+    for (file_system, most) in [
+        // 80 groups of blocks, and a piece with the maps and the first inodes of each; as many again for the superblock's copies.
+        ("ext4", 2 * 80),
+        // The log, 64 MiB, of which all is written, and the heads of 16 groups with their trees.
+        ("xfs", 1_024 + 2 * 16),
+        // 2 MiB are zeroed at both ends, and there are two of each tree.
+        ("btrfs", 64 + 32),
+    ] {
+        let volume = ground.volume_in("tight", "own", file_system, 10 << 10, mounted(file_system)).await?;
+        volume.stage().await?;
+        run(&["sync", "--file-system", &volume.staging()?.to_string_lossy()])?;
+        let (taken, _) = data("tight")?;
+        println!("        {file_system} on 10 GiB takes {taken} pieces of 64 KiB");
+        ensure!(taken > 0 && taken <= most, "{file_system} takes {taken} pieces, more than {most}");
+        volume.remove().await?;
+        eventually("its room is the pool's again", || async { Ok(data("tight")?.0 == 0) }).await?;
+    }
     group.remove()
 }
 
