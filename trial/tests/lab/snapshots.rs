@@ -17,7 +17,7 @@ fn copies_hold_what_their_source_held_and_go_on_after_a_crash() {
 
 #[test]
 fn blocks_of_a_pool_are_those_that_its_volumes_hold() {
-    quarry_trial::checks::test("blocks", &["blocks", "pool-metadata"]).unwrap();
+    quarry_trial::checks::test("blocks", &["blocks", "pool-metadata", "through-controller"]).unwrap();
 }
 
 #[test]

@@ -47,6 +47,7 @@ mod sizes;
 mod snapshots;
 mod sources;
 mod targets;
+mod through_controller;
 mod users;
 mod writer;
 
@@ -84,6 +85,7 @@ pub fn themes() -> Vec<Theme> {
         theme("copies", copies::cases()),
         theme("blocks", blocks::cases()),
         theme("pool-metadata", pool_metadata::cases()),
+        theme("through-controller", through_controller::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),

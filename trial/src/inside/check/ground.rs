@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 
+use super::controller_process::{ControllerProcess, node_arguments};
 use super::group::{Group, Slice};
 use super::lvm_stand_in::keep_real_lvm;
 use super::node_process::NodeProcess;
@@ -82,7 +83,7 @@ impl Ground {
         let program = std::env::current_exe()?.with_file_name("quarry");
         let log = Path::new(results).join("check-node.log");
         fs::write(&log, "")?;
-        let mut node = NodeProcess::start(&program, Path::new(CLASSES_FILE), &log)?;
+        let mut node = NodeProcess::start(&program, Path::new(CLASSES_FILE), &log, &[])?;
         let client = node.client().await?;
         Ok(Self {
             program,
@@ -227,7 +228,21 @@ impl Ground {
 
     /// Starts a node again.
     pub async fn start(&self) -> Result<()> {
-        let mut node = NodeProcess::start(&self.program, Path::new(CLASSES_FILE), &self.log)?;
+        self.start_with(&[]).await
+    }
+
+    /// From now on calls go through a controller, but those that kubelet makes; until the node is started again.
+    pub async fn put_controller_before(&self) -> Result<ControllerProcess> {
+        self.kill()?;
+        self.start_with(&node_arguments(&self.program)?).await?;
+        let (controller, client) = ControllerProcess::start(&self.program, &self.log).await?;
+        let node = self.client().node;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Client { node, ..client };
+        Ok(controller)
+    }
+
+    async fn start_with(&self, further: &[String]) -> Result<()> {
+        let mut node = NodeProcess::start(&self.program, Path::new(CLASSES_FILE), &self.log, further)?;
         let client = node.client().await?;
         *self.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(node);
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
