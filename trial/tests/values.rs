@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use quarry_lab::{ClusterOptions, Disk};
-use quarry_trial::kubernetes::manifests::{claim, on_node, pod, snapshot, snapshot_class, with_values};
+use quarry_trial::kubernetes::manifests::{
+    SNAPSHOT, claim, claim_of, on_node, pod, snapshot, snapshot_class, with_values,
+};
 use quarry_trial::kubernetes::{Installed, NAMESPACE, Namespace, make_group};
 use serde_json::json;
 
@@ -158,6 +160,45 @@ fn a_cluster_without_the_crds_of_snapshots_has_all_else_and_takes_snapshots_once
     stand.installed.apply(&[snapshot_class()]).unwrap();
     space.apply(&[snapshot("daily", "quarry-worker-1")]).unwrap();
     space.wait("volumesnapshot/daily", "jsonpath={.status.readyToUse}=true").unwrap();
+    space.leave().unwrap();
+}
+
+#[test]
+#[ignore = "minutes long: make test-cluster"]
+fn a_thick_snapshot_that_is_lost_is_told_of_at_its_volumes_claim_and_nothing_is_made_of_it() {
+    let mut stand = stand();
+    stand.install(&["controller.lookEverySeconds=60"], |_| ());
+    stand.installed.install_snapshots().unwrap();
+    stand.installed.apply(&[snapshot_class()]).unwrap();
+    let (installed, space) = (&stand.installed, stand.namespace("lost"));
+    space.apply(&[claim("source", "quarry", "256Mi"), on_node(pod("source", "source", "true"), "worker-1")]).unwrap();
+    space.running(&["source"]).unwrap();
+    let write = "dd if=/dev/urandom of=/data/f bs=1M count=150 conv=notrunc 2>/dev/null; sync";
+    space.exec("source", write).unwrap();
+    space.apply(&[snapshot("daily", "source")]).unwrap();
+    space.wait("volumesnapshot/daily", "jsonpath={.status.readyToUse}=true").unwrap();
+    // A fifth of the volume is kept, and nothing is left for more.
+    installed.on("worker-1", "lvcreate -qq -y -Wn -Zn --extents 100%FREE --name filler quarry").unwrap();
+    space.exec("source", write).unwrap();
+    let told = installed.wait("its volume's claim has an event", LOOKED, || {
+        let words = [
+            "get",
+            "events",
+            "--output=jsonpath={.items[?(@.reason==\"SnapshotLost\")]['involvedObject.name','message']}",
+        ];
+        let said = space.kubectl(&words)?;
+        Ok(said.contains("source") && said.contains("has lost what it held"))
+    });
+    println!("lost: told after {:?}", told.unwrap());
+    // csi-snapshotter asks no more once it was ready.
+    println!("readyToUse: {}", space.field("volumesnapshot/daily", "{.status.readyToUse}").unwrap());
+    installed.on("worker-1", "lvremove -qq -y quarry/filler").unwrap();
+    let restored = claim_of((SNAPSHOT, "daily"), claim("restored", "quarry", "256Mi"));
+    space.apply(&[restored, pod("restored", "restored", "true")]).unwrap();
+    println!("{}", space.event("restored", "is lost: more of its volume was overwritten").unwrap());
+    // Its volume goes on.
+    space.exec("source", write).unwrap();
+    space.delete(&["pod/restored", "pvc/restored", "volumesnapshot/daily"]).unwrap();
     space.leave().unwrap();
 }
 

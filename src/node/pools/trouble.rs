@@ -101,13 +101,16 @@ impl fmt::Display for Trouble {
 
 /// Why nothing more is put into the pool, whatever is still promised of it.
 pub(in crate::node) fn trouble(status: &PoolStatus) -> Option<Trouble> {
+    let is_metadata_full = status.used_metadata >= status.total_metadata;
     match status.mode {
         PoolMode::Failed => Some(Trouble::Failed),
         _ if status.needs_check => Some(Trouble::NeedsCheck),
+        // Without metadata to write to, the kernel reads only, and goes on once there is some.
+        PoolMode::ReadOnly if is_metadata_full => Some(Trouble::MetadataFull),
         PoolMode::ReadOnly => Some(Trouble::ReadOnly),
         PoolMode::OutOfDataSpace => Some(Trouble::DataFull),
         PoolMode::Writable if status.used_data >= status.total_data => Some(Trouble::DataFull),
-        PoolMode::Writable if status.used_metadata >= status.total_metadata => Some(Trouble::MetadataFull),
+        PoolMode::Writable if is_metadata_full => Some(Trouble::MetadataFull),
         PoolMode::Writable if metadata_runs_out(status) => Some(Trouble::MetadataLow),
         PoolMode::Writable => None,
     }
@@ -148,6 +151,7 @@ mod tests {
             (PoolStatus { mode: PoolMode::Failed, ..sound() }, "failed"),
             (PoolStatus { mode: PoolMode::ReadOnly, needs_check: true, ..sound() }, "lvconvert --repair"),
             (PoolStatus { mode: PoolMode::ReadOnly, ..sound() }, "read-only"),
+            (PoolStatus { mode: PoolMode::ReadOnly, used_metadata: 1_000, ..sound() }, "lvextend --poolmetadatasize"),
             (PoolStatus { mode: PoolMode::OutOfDataSpace, ..sound() }, "extend it, or delete"),
             (PoolStatus { needs_check: true, ..sound() }, "lvconvert --repair"),
             (PoolStatus { used_data: 10, ..sound() }, "room for data"),

@@ -17,7 +17,7 @@ fn copies_hold_what_their_source_held_and_go_on_after_a_crash() {
 
 #[test]
 fn blocks_of_a_pool_are_those_that_its_volumes_hold() {
-    quarry_trial::checks::test("blocks", &["blocks", "pool-metadata"]).unwrap();
+    quarry_trial::checks::test("blocks", &["blocks", "pool-metadata", "through-controller"]).unwrap();
 }
 
 #[test]
@@ -28,4 +28,9 @@ fn snapshots_of_a_group_are_of_one_moment() {
 #[test]
 fn pools_grow_and_tell_what_is_wrong_with_them() {
     quarry_trial::checks::test("pools", &["pools", "killed-lvm", "held-back", "judges"]).unwrap();
+}
+
+#[test]
+fn pools_that_fail_are_told_of_and_come_back_as_is_documented() {
+    quarry_trial::checks::test("pool-recovery", &["pool-recovery"]).unwrap();
 }

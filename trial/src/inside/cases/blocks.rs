@@ -182,7 +182,7 @@ fn put(image: &mut [u8], of: &[u8], ranges: &[Range<u64>]) -> Result<()> {
     Ok(())
 }
 
-async fn rebuilt(ground: &Ground) -> Result<()> {
+pub(super) async fn rebuilt(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 400)?;
     let capabilities =
         answered(ground.client().identity.get_plugin_capabilities(v1::GetPluginCapabilitiesRequest {}).await)?;
@@ -239,7 +239,7 @@ async fn rebuilt(ground: &Ground) -> Result<()> {
     end(group)
 }
 
-async fn resumed(ground: &Ground) -> Result<()> {
+pub(super) async fn resumed(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 400)?;
     let (source, _device, [before, after]) = changed_volume(ground).await?;
     let all = changed(ground, [&before, &after], (0, 0, 99)).await?.concat();

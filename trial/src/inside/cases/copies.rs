@@ -22,6 +22,7 @@ cases! {
     "a copy of the used blocks of a thick volume that is written to has every file, and is sound" => used_thick,
     "a copy of the used blocks of a thin volume that is written to has every file, and is sound" => used_thin,
     "a copy of the used blocks into a thin pool has every file, and is sound" => used_into_thin,
+    "a large btrfs is copied into a pool and out of it again with every file, and is sound" => large_btrfs,
     "the used blocks of ext4 made with other options are all it needs, also those of a copy" => ext4_options,
     "the used blocks of xfs made with other options are all it needs, also those of a copy" => xfs_options,
     "of a file system that was cut off all blocks are copied" => cut_off,
@@ -127,6 +128,7 @@ fn ensure_sound(volume: &Volume<'_>, file_system: &str) -> Result<()> {
     let checked = match file_system {
         "ext4" => run(&["e2fsck", "-fn", &device]),
         "xfs" => run(&["xfs_repair", "-n", &device]),
+        "btrfs" => run(&["btrfs", "check", "--readonly", "--check-data-csum", &device]),
         other => anyhow::bail!("{other}"),
     };
     volume.deactivate()?;
@@ -179,6 +181,63 @@ async fn used_blocks_of(ground: &Ground, [class, target]: [&str; 2], file_system
     end_whole(made, &held, file_system).await?;
     forget(ground, &taken).await?;
     source.remove().await?;
+    end(group)
+}
+
+/// Of btrfs all blocks are copied: into a pool those that are not zero, and out of it what it does not hold as zeroes.
+async fn large_btrfs(ground: &Ground) -> Result<()> {
+    const MIB_OF_IT: i64 = 768;
+    let group = ground.group("own", 3_500)?;
+    // A pool takes what is left; this makes room for what comes later, which finds something on its blocks.
+    let place = ground.volume_in("left", "own", "place", MIB_OF_IT, block()).await?;
+    place.stage().await?;
+    fill(&place.publish("user").await?)?;
+    let source = ground.volume_in("own", "own", "source", MIB_OF_IT, mounted("btrfs")).await?;
+    source.stage().await?;
+    let folder = source.publish("user").await?;
+    populate(&folder)?;
+    // Spread: every third file goes again, and what comes then goes into the gaps.
+    let write = |name: &str, mib: u32| {
+        let to = folder.join(name);
+        run(&[
+            "dd",
+            "if=/dev/urandom",
+            "bs=1M",
+            "status=none",
+            &format!("count={mib}"),
+            &format!("of={}", to.display()),
+        ])
+    };
+    for number in 0..60 {
+        write(&format!("f{number}"), 5 + number % 4)?;
+    }
+    run(&["sync", "-f", &folder.to_string_lossy()])?;
+    for number in (0..60).step_by(3) {
+        fs::remove_file(folder.join(format!("f{number}")))?;
+    }
+    run(&["sync", "-f", &folder.to_string_lossy()])?;
+    write("later", 40)?;
+    run(&["sync", "-f", &folder.to_string_lossy()])?;
+    let held = contents(&folder)?;
+    let copy_of = async |class: &str, of: &Volume<'_>| {
+        let taken = snapshot(ground, of, &ground.name("snap")).await?;
+        let made = copy(ground, class, of_snapshot(&taken), MIB_OF_IT * MIB, of).await?;
+        forget(ground, &taken).await?;
+        made.stage().await?;
+        let there = made.publish("user").await?;
+        ensure!(contents(&there)? == held, "{class}: not what was there");
+        run(&["btrfs", "scrub", "start", "-B", &there.to_string_lossy()]).context(String::from(class))?;
+        anyhow::Ok(made)
+    };
+    let in_pool = copy_of("thin", &source).await?;
+    source.remove().await?;
+    place.remove().await?;
+    let out_of_it = copy_of("left", &in_pool).await?;
+    in_pool.remove().await?;
+    out_of_it.unpublish(&out_of_it.target("user")?).await?;
+    out_of_it.unstage().await?;
+    ensure_sound(&out_of_it, "btrfs")?;
+    out_of_it.remove().await?;
     end(group)
 }
 

@@ -18,7 +18,7 @@ cases! {
 }
 
 /// The number of a volume within its pool.
-fn thin_id(logical: &str) -> Result<u64> {
+pub(super) fn thin_id(logical: &str) -> Result<u64> {
     Ok(lvm(&["lvs", "--noheadings", "--options", "thin_id", &format!("own/{logical}")])?.trim().parse()?)
 }
 

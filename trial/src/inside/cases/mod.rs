@@ -21,6 +21,7 @@ mod classes;
 mod commands;
 mod copies;
 mod deleting;
+mod documented;
 mod foreign_data;
 mod group_snapshots;
 mod groups;
@@ -38,6 +39,7 @@ mod metrics;
 mod names;
 mod paths;
 mod pool_metadata;
+mod pool_recovery;
 mod pools;
 mod restart;
 mod restores;
@@ -45,6 +47,7 @@ mod sizes;
 mod snapshots;
 mod sources;
 mod targets;
+mod through_controller;
 mod users;
 mod writer;
 
@@ -74,6 +77,7 @@ pub fn themes() -> Vec<Theme> {
         theme("snapshots", snapshots::cases()),
         theme("restores", restores::cases()),
         theme("pools", pools::cases()),
+        theme("pool-recovery", pool_recovery::cases()),
         theme("killed-lvm", killed_lvm::cases()),
         theme("held-back", held_back::cases()),
         theme("judges", judges::cases()),
@@ -81,6 +85,7 @@ pub fn themes() -> Vec<Theme> {
         theme("copies", copies::cases()),
         theme("blocks", blocks::cases()),
         theme("pool-metadata", pool_metadata::cases()),
+        theme("through-controller", through_controller::cases()),
         theme("life", life::cases()),
         theme("users", users::cases()),
         theme("growth", growth::cases()),

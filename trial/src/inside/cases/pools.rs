@@ -2,15 +2,15 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use quarry::csi::v1;
-use tonic::Code::{FailedPrecondition, ResourceExhausted};
+use tonic::Code::ResourceExhausted;
 
+use super::documented::follow;
 use super::sources::{forget, logical_name, snapshot};
 use super::{capacity_of, reasons, storage_reasons};
 use crate::client::{block, mounted};
@@ -23,10 +23,9 @@ cases! {
     "a pool that an administrator made is told when it fills, and neither grown nor removed" => untended,
     "a pool grows no further than its class may use the group, and that is told until there is room" => no_room,
     "a full pool fails writes at once, is told, keeps what was flushed, and goes on once it is extended" => full,
-    "a pool whose metadata is full is told, and is repaired as the documentation says" => metadata_full,
-    "a pool that lvm counts otherwise is told, and is right again with the newest metadata" => out_of_step,
     "pools are active as soon as a node runs, and keep their mark whatever an administrator does" => kept_active,
     "a pool in which a power cut left room to nobody is set right when the node starts" => leaked,
+    "a new file system takes of its pool what must be written of it, and not its size" => made_in_pool,
     "what a file system does not use any more goes back to the pool, and so does a deleted volume" => given_back,
     "the reserve of a thick snapshot grows before it is full" => reserve_grows,
     "a thick snapshot whose reserve cannot grow is told as lost at its volume" => reserve_lost,
@@ -57,7 +56,7 @@ pub(super) fn write_mib(device: &Path, at: u64, mib: u64) -> Result<()> {
         .map(drop)
 }
 
-fn metrics_of(pool: &str) -> Result<String> {
+pub(super) fn metrics_of(pool: &str) -> Result<String> {
     let text = metrics("/metrics")?.1;
     let lines = text.lines().filter(|line| line.contains(&format!("thin_pool=\"{pool}\"")));
     Ok(lines.collect::<Vec<_>>().join("\n"))
@@ -173,8 +172,7 @@ async fn full(ground: &Ground) -> Result<()> {
     refused(ground.client().controller.create_volume(request).await, ResourceExhausted, &["no room for data"])?;
     run(&["blockdev", "--flushbufs", "/dev/own/fixed"]).ok();
     ensure!(digest(&folder.join("flushed"))? == held, "what was flushed is not there");
-    // As docs/pools.md says.
-    lvm(&["lvextend", "--extents", "+20", "own/fixed"])?;
+    follow("Filling or full", 1, &[])?;
     write_mib(&device, 60, 30)?;
     fs::write(folder.join("later"), "later")?;
     fs::File::open(&folder)?.sync_all()?;
@@ -182,112 +180,6 @@ async fn full(ground: &Ground) -> Result<()> {
     ensure!(capacity_of(ground, "fixed").await?.0 > 0);
     kept.remove().await?;
     writer.remove().await?;
-    group.remove()
-}
-
-/// Makes a pool with little metadata, as an administrator might, and fills that by what each snapshot keeps of the tables.
-async fn metadata_full(ground: &Ground) -> Result<()> {
-    let group = ground.group("own", 1_200)?;
-    lvm(&[
-        "lvcreate",
-        "--yes",
-        "--type",
-        "thin-pool",
-        "--config",
-        "activation/error_when_full=1",
-        "--zero",
-        "y",
-        "--size",
-        "1000m",
-        "--poolmetadatasize",
-        "2m",
-        "--chunksize",
-        "64k",
-        "--name",
-        "fixed",
-        "own",
-    ])?;
-    let volume = ground.volume_in("fixed", "own", "written", 800, block()).await?;
-    volume.stage().await?;
-    let device = volume.publish("user").await?;
-    write_mib(&device, 0, 400)?;
-    let held = digest_of_first(&device, 1 << 20)?;
-    // One piece in each leaf of the tables, which a snapshot makes a leaf of its own.
-    let scatter = |round: u64| -> Result<()> {
-        let file = OpenOptions::new().write(true).open(&device)?;
-        for leaf in 1..28_u64 {
-            file.write_all_at(&vec![u8::try_from(round)?; 65_536], (leaf * 15) << 20)?;
-        }
-        Ok(file.sync_all()?)
-    };
-    let mut taken = Vec::new();
-    while !reasons(ground, &volume).await?.contains(&String::from("ThinPoolMetadataFilling")) {
-        ensure!(taken.len() < 60, "{:?}", status("fixed")?);
-        taken.push(snapshot(ground, &volume, &format!("m{}", taken.len())).await?);
-        scatter(taken.len() as u64)?;
-    }
-    let request = v1::CreateSnapshotRequest {
-        name: ground.name("late"),
-        source_volume_id: volume.id.clone(),
-        ..v1::CreateSnapshotRequest::default()
-    };
-    refused(ground.client().controller.create_snapshot(request).await, FailedPrecondition, &["--poolmetadatasize"])?;
-    // What lvm would not do either.
-    let id = lvm(&["lvs", "--noheadings", "--options", "thin_id", &volume.full_name()])?;
-    for round in 0..30_u64 {
-        let snapped =
-            run(&["dmsetup", "message", "own-fixed-tpool", "0", &format!("create_snap {} {}", 900 + round, id.trim())]);
-        if snapped.is_err() || scatter(100 + round).is_err() {
-            break;
-        }
-    }
-    let told = reasons(ground, &volume).await?;
-    ensure!(
-        told.len() == 1
-            && ["ThinPoolMetadataFull", "ThinPoolNeedsCheck", "ThinPoolReadOnly"].contains(&told[0].as_str()),
-        "{told:?} {:?}",
-        status("fixed")?
-    );
-    ensure!(storage_reasons(ground).await? == told);
-    ensure!(metrics_of("fixed")?.contains(&format!("reason=\"{}\"}} 1", told[0])));
-    let request = ground.request("fixed", &ground.name("late"), 4 * MIB, block());
-    refused(ground.client().controller.create_volume(request).await, ResourceExhausted, &["thin pool fixed"])?;
-    ensure!(digest_of_first(&device, 1 << 20)? == held, "what was flushed is not there");
-    // As docs/pools.md says: stop its users, deactivate, extend or repair, activate.
-    volume.unpublish(&device).await?;
-    volume.unstage().await?;
-    lvm(&["lvchange", "--activate", "n", "own/fixed"])?;
-    lvm(&["lvconvert", "--yes", "--repair", "own/fixed"])?;
-    lvm(&["lvextend", "--poolmetadatasize", "+16m", "own/fixed"])?;
-    lvm(&["lvchange", "--activate", "y", "own/fixed"])?;
-    volume.stage().await?;
-    let device = volume.publish("user").await?;
-    ensure!(digest_of_first(&device, 1 << 20)? == held, "it is not as before");
-    ensure!(reasons(ground, &volume).await?.is_empty(), "{:?}", reasons(ground, &volume).await?);
-    write_mib(&device, 500, 10)?;
-    for snapshot in taken {
-        forget(ground, &snapshot).await?;
-    }
-    volume.remove().await?;
-    run(&["udevadm", "settle"])?;
-    group.remove()
-}
-
-async fn out_of_step(ground: &Ground) -> Result<()> {
-    let group = ground.group("own", 400)?;
-    let volume = ground.volume_in("growing", "own", "first", 40, block()).await?;
-    lvm(&["vgcfgbackup", "--file", "/run/older", "own"])?;
-    let second = ground.volume_in("growing", "own", "second", 40, block()).await?;
-    lvm(&["vgcfgbackup", "--file", "/run/newest", "own"])?;
-    ensure!(reasons(ground, &volume).await?.is_empty());
-    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/older", "own"])?;
-    ensure!(reasons(ground, &volume).await? == ["ThinPoolOutOfStep"], "{:?}", reasons(ground, &volume).await?);
-    ensure!(storage_reasons(ground).await? == ["ThinPoolOutOfStep"]);
-    ensure!(metrics_of("growing")?.contains("reason=\"ThinPoolOutOfStep\"} 1"));
-    lvm(&["vgcfgrestore", "--yes", "--force", "--file", "/run/newest", "own"])?;
-    ensure!(reasons(ground, &volume).await?.is_empty());
-    second.remove().await?;
-    volume.remove().await?;
     group.remove()
 }
 
@@ -311,7 +203,7 @@ async fn kept_active(ground: &Ground) -> Result<()> {
 }
 
 /// Gives a device another table.
-fn load(device: &str, table: &str) -> Result<()> {
+pub(super) fn load(device: &str, table: &str) -> Result<()> {
     run(&["dmsetup", "suspend", device])?;
     run(&["dmsetup", "reload", device, "--table", table])?;
     run(&["dmsetup", "resume", device]).map(drop)
@@ -360,6 +252,28 @@ async fn leaked(ground: &Ground) -> Result<()> {
     lvm(&["lvchange", "--activate", "n", "own/growing"])?;
     lvm(&["lvchange", "--activate", "y", "own/growing"]).context("lvm's check still complains")?;
     volume.remove().await?;
+    group.remove()
+}
+
+async fn made_in_pool(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 320)?;
+    for (file_system, most) in [
+        // 80 groups of blocks, and a piece with the maps and the first inodes of each; as many again for the superblock's copies.
+        ("ext4", 2 * 80),
+        // The log, 64 MiB, of which all is written, and the heads of 16 groups with their trees.
+        ("xfs", 1_024 + 2 * 16),
+        // 2 MiB are zeroed at both ends, and there are two of each tree.
+        ("btrfs", 64 + 32),
+    ] {
+        let volume = ground.volume_in("tight", "own", file_system, 10 << 10, mounted(file_system)).await?;
+        volume.stage().await?;
+        run(&["sync", "--file-system", &volume.staging()?.to_string_lossy()])?;
+        let (taken, _) = data("tight")?;
+        println!("        {file_system} on 10 GiB takes {taken} pieces of 64 KiB");
+        ensure!(taken > 0 && taken <= most, "{file_system} takes {taken} pieces, more than {most}");
+        volume.remove().await?;
+        eventually("its room is the pool's again", || async { Ok(data("tight")?.0 == 0) }).await?;
+    }
     group.remove()
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 
+use super::controller_process::{ControllerProcess, node_arguments};
 use super::group::{Group, Slice};
 use super::lvm_stand_in::keep_real_lvm;
 use super::node_process::NodeProcess;
@@ -43,6 +44,8 @@ classes:
    thinPool: {name: promising, size: 64MiB, overcommit: 100, growAt: 75%, growBy: 50%}}
 - {name: fixed, volumeGroups: [own], layout: thin,
    thinPool: {name: fixed, size: 64MiB, overcommit: 20, growAt: 100%}}
+- {name: tight, volumeGroups: [own], layout: thin,
+   thinPool: {name: tight, size: 300MiB, metadataSize: 4MiB, overcommit: 40, growAt: 95%}}
 - {name: other-thin, volumeGroups: [second], layout: thin}
 - {name: little, volumeGroups: [own], snapshotReserve: 4MiB}
 - {name: paced, volumeGroups: [own], copyRate: 100MiB}
@@ -80,7 +83,7 @@ impl Ground {
         let program = std::env::current_exe()?.with_file_name("quarry");
         let log = Path::new(results).join("check-node.log");
         fs::write(&log, "")?;
-        let mut node = NodeProcess::start(&program, Path::new(CLASSES_FILE), &log)?;
+        let mut node = NodeProcess::start(&program, Path::new(CLASSES_FILE), &log, &[])?;
         let client = node.client().await?;
         Ok(Self {
             program,
@@ -225,7 +228,21 @@ impl Ground {
 
     /// Starts a node again.
     pub async fn start(&self) -> Result<()> {
-        let mut node = NodeProcess::start(&self.program, Path::new(CLASSES_FILE), &self.log)?;
+        self.start_with(&[]).await
+    }
+
+    /// From now on calls go through a controller, but those that kubelet makes; until the node is started again.
+    pub async fn put_controller_before(&self) -> Result<ControllerProcess> {
+        self.kill()?;
+        self.start_with(&node_arguments(&self.program)?).await?;
+        let (controller, client) = ControllerProcess::start(&self.program, &self.log).await?;
+        let node = self.client().node;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Client { node, ..client };
+        Ok(controller)
+    }
+
+    async fn start_with(&self, further: &[String]) -> Result<()> {
+        let mut node = NodeProcess::start(&self.program, Path::new(CLASSES_FILE), &self.log, further)?;
         let client = node.client().await?;
         *self.node.lock().unwrap_or_else(PoisonError::into_inner) = Some(node);
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;

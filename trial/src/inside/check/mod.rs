@@ -1,6 +1,7 @@
 //! Runs cases one after the other on a machine of the lab and tells each one's end on a line of its own. A case
 //! makes what it needs, takes it away again, and must leave the machine as it was.
 
+mod controller_process;
 mod devices;
 mod ground;
 mod group;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+pub use self::controller_process::ControllerProcess;
 pub use self::devices::{are_zero, digest, digest_of_first, file_with, fill, read_at, write_at};
 pub use self::ground::{Ground, MIB};
 pub use self::group::{Group, Slice};

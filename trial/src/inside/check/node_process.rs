@@ -27,14 +27,15 @@ pub(super) struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts it; it does not serve yet.
-    pub(super) fn start(program: &Path, classes: &Path, log: &Path) -> Result<Self> {
+    /// Starts it, with further arguments; it does not serve yet.
+    pub(super) fn start(program: &Path, classes: &Path, log: &Path, further: &[String]) -> Result<Self> {
         std::fs::create_dir_all("/run/quarry")?;
         let log = File::options().create(true).append(true).open(log)?;
         let child = Command::new(program)
             .args(["node", "--node-name", NODE_NAME, "--csi-endpoint", &format!("unix://{SOCKET}")])
             .args(["--metrics", METRICS, "--grace", "4", "--classes"])
             .arg(classes)
+            .args(further)
             .env("QUARRY_LOG", "debug")
             .stdin(std::process::Stdio::null())
             .stdout(log.try_clone()?)
