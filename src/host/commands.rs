@@ -94,8 +94,8 @@ pub enum CommandError {
     },
 }
 
-/// Starts programs and waits for them. A started program is not killed by itself, not even with this one: an lvm command that
-/// dies half-way can leave a volume suspended.
+/// Starts programs and waits for them. A started program is killed neither when its caller leaves nor when this process
+/// ends: an lvm command that dies half-way can leave a volume suspended.
 #[tonic::async_trait]
 pub trait Commands: Send + Sync {
     /// Runs a command to its end, whatever its exit status.
@@ -106,8 +106,8 @@ pub trait Commands: Send + Sync {
         ended_well(command, self.run(command).await?)
     }
 
-    /// Runs a command that must end with status 0, and kills it when it is given up. Only who puts right what it leaves then
-    /// may give one up.
+    /// Runs a command that must end with status 0, and kills it when it is given up, if it is a process. Only who puts right what
+    /// it leaves then may give one up.
     async fn run_ok_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
         let _ = given_up;
         self.run_ok(command).await

@@ -15,17 +15,20 @@ use crate::node::Node;
 /// How long volumes are held back at most. Most programs that wait for a disk, and those who wait for them, bear these, and
 /// the caller (external-snapshotter: a minute) is still there for the answer.
 pub(in crate::node) const LIMIT: Duration = Duration::from_secs(10);
+/// How long is waited for what is in memory: some tens of GiB to a good disk.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often is looked whether lvm holds a volume back.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Node {
     /// Has what was written to a mounted volume reach its disk, while its users go on writing: when it is frozen the kernel does
-    /// the same, and they wait. However long that takes; a file system that cannot do it is frozen all the same.
+    /// the same, and they wait. One that cannot do it, or not in time, is frozen all the same.
     pub(in crate::node) async fn write_out(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
         let Some(folder) = self.writable_at(group, logical).await? else { return Ok(()) };
-        self.kernel.sync(&folder).await.unwrap_or_else(|error| {
+        let written = timeout(PATIENCE, self.kernel.sync(&folder)).await.unwrap_or_else(|late| Err(late.into()));
+        if let Err(error) = written {
             tracing::warn!(%error, group = group.name, volume = logical.name, "could not write out what is in memory before a snapshot");
-        });
+        }
         Ok(())
     }
 
@@ -39,17 +42,19 @@ impl Node {
         command: impl Future<Output = Result<(), CommandError>>,
         given_up: &CancellationToken,
     ) -> Result<()> {
-        let (uuid, mut command, mut since) = (logical.mapper_uuid(group), pin!(command), None);
+        let (uuid, mut command) = (logical.mapper_uuid(group), pin!(command));
+        let mut since: Option<Instant> = None;
         loop {
             if let Ok(ended) = timeout(LOOK_EVERY, &mut command).await {
                 let is_given_up = ended.is_err() && given_up.is_cancelled();
                 return if is_given_up { Err(too_long(group, logical)) } else { ended.map_err(Error::from) };
             }
-            let is_held = self.device_of(&uuid).await.is_ok_and(|device| device.is_some_and(|device| device.suspended));
-            let began = *since.get_or_insert_with(Instant::now);
-            if !is_held {
-                since = None;
-            } else if began.elapsed() >= LIMIT {
+            since = match self.device_of(&uuid).await {
+                Ok(device) if device.is_none_or(|device| !device.suspended) => None,
+                // Of what cannot be told now it was true a second ago.
+                told => since.or_else(|| told.is_ok().then(Instant::now)),
+            };
+            if !given_up.is_cancelled() && since.is_some_and(|since| since.elapsed() >= LIMIT) {
                 tracing::error!(
                     group = group.name,
                     volume = logical.name,
@@ -64,7 +69,7 @@ impl Node {
 fn too_long(group: &VolumeGroup, logical: &LogicalVolume) -> Error {
     let limit = LIMIT.as_secs();
     let problem = format!(
-        "lvm held {}/{} back for {limit} s and was ended, so that its users go on; there is no snapshot: try again",
+        "lvm held {}/{} back for {limit} s and was ended, so that its users go on: try again",
         group.name, logical.name
     );
     Error::Unavailable { problem }

@@ -46,6 +46,12 @@ impl Node {
         if !fits_device_mapper(group, logical_name) {
             return Err(Error::invalid("name", format!("is too long beside the name of volume group {group}")));
         }
+        if let Some(rules) = self.pool_rules(group, &origin.logical)
+            && let (Some(reason), _) = self.readiness(&origin.group, &rules).await?
+        {
+            // A full pool may never take what is in memory.
+            return Err(Error::NoRoom { reason });
+        }
         self.write_out(&origin.group, &origin.logical).await?;
         let turn = self.writer.turn(group).await;
         let mut view = self.groups.read().await?;

@@ -20,6 +20,7 @@ const MENDED: &str = "Expect(topo.GetSegments()).To(Equal(ni.GetAccessibleTopolo
 pub(super) fn csi_sanity() -> Result<()> {
     let folder = programs_folder()?;
     let (copy, pins) = (folder.join("csi-test"), folder.join("csi-test.mod"));
+    go(&["mod", "download", MODULE])?;
     mend(Path::new(go(&["list", "-m", "-f", "{{.Dir}}", MODULE])?.trim()), &copy)?;
     let tools = Path::new(TOOLS);
     let pinned = fs::read_to_string(tools.join("go.mod"))?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::writer::{Writer, number_in};
+use super::writer::{Writer, number_held, number_in};
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type};
@@ -191,18 +191,12 @@ async fn in_order(ground: &Ground) -> Result<()> {
 /// What the writer had written last to the volumes of two snapshots, looked at as an admin would: that is quicker than to restore
 /// forty.
 fn numbers_held(snapshots: [(&str, &v1::Snapshot); 2]) -> Result<[u64; 2]> {
-    let folder = "/run/check-snapshot";
-    fs::create_dir_all(folder)?;
     let names = snapshots.map(|(group, of)| format!("{group}/{}", of.snapshot_id.trim_start_matches("lab-node/")));
     lvm(&["lvchange", "-q", "-ay", "-K", &names[0], &names[1]])?;
     let mut numbers = [0; 2];
     for (name, number) in names.iter().zip(&mut numbers) {
-        run(&["mount", "-o", "ro", &format!("/dev/{name}"), folder])?;
-        let held = number_in(&Path::new(folder).join("number"));
-        run(&["umount", folder])?;
-        *number = held?;
+        *number = number_held(name)?;
     }
-    run(&["udevadm", "settle"])?;
     lvm(&["lvchange", "-q", "-an", &names[0], &names[1]])?;
     Ok(numbers)
 }

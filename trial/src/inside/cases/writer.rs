@@ -1,6 +1,6 @@
 //! A writer whose order of writes can be seen in what it has written.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::inside::check::{eventually, read_at};
+use crate::inside::check::{eventually, read_at, run};
 
 /// Writes numbers, each to all its files one after the other, each write durable before the next.
 pub(super) struct Writer {
@@ -66,4 +66,15 @@ impl Writer {
 pub(super) fn number_in(path: &Path) -> Result<u64> {
     let bytes = read_at(path, 0, 8).with_context(|| path.display().to_string())?;
     Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| anyhow!("no number"))?))
+}
+
+/// The same of the file `number` in the file system of an active logical volume, looked at as an admin would.
+pub(super) fn number_held(full_name: &str) -> Result<u64> {
+    let folder = "/run/check-snapshot";
+    fs::create_dir_all(folder)?;
+    run(&["mount", "-o", "ro", &format!("/dev/{full_name}"), folder])?;
+    let held = number_in(&Path::new(folder).join("number"));
+    run(&["umount", folder])?;
+    run(&["udevadm", "settle"])?;
+    held
 }
