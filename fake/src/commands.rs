@@ -15,6 +15,7 @@ mod report;
 use quarry::host::commands::{Command, CommandError, Commands, Output};
 use tokio_util::sync::CancellationToken;
 
+use crate::copied;
 use crate::file_system;
 use crate::machine::Machine;
 use crate::seat::{Seat, Spoiled};
@@ -90,6 +91,10 @@ impl Commands for Seat {
         let run = |machine: &mut Machine| match command.program {
             "lvm" => machine.lvm(&words),
             "mkfs.ext4" => machine.make_file_system(&words),
+            "mkfs.xfs" => machine.make_copied_file_system(&words, copied::Kind::Xfs),
+            "mkfs.btrfs" => machine.make_copied_file_system(&words, copied::Kind::Btrfs),
+            "xfs_db" => machine.renew_uuid_of(&words, &["-x", "-c", "uuid generate"], copied::Kind::Xfs),
+            "btrfstune" => machine.renew_uuid_of(&words, &["-f", "-m"], copied::Kind::Btrfs),
             "resize2fs" => machine.resize(&words),
             "blkid" => machine.blkid(&words),
             // Its file systems have no tables to read, so that all is copied.
@@ -169,6 +174,21 @@ impl Machine {
             _ => panic!("mkfs.ext4 {words:?}"),
         }
         file_system::make(self, minor);
+        done()
+    }
+
+    fn make_copied_file_system(&mut self, words: &[&str], kind: copied::Kind) -> Output {
+        let ["-q", "-f", "-K", device] = words else { panic!("mkfs {words:?}") };
+        let Some(minor) = self.minor_at(device.as_ref()) else { return ended(1, "no such device") };
+        self.make_copied(minor, kind);
+        done()
+    }
+
+    fn renew_uuid_of(&mut self, words: &[&str], expected: &[&str], kind: copied::Kind) -> Output {
+        let Some((device, options)) = words.split_last() else { panic!("{words:?}") };
+        assert_eq!(options, expected);
+        let Some(minor) = self.minor_at(device.as_ref()) else { return ended(1, "no such device") };
+        self.renew_uuid(minor, kind);
         done()
     }
 

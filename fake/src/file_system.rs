@@ -42,7 +42,7 @@ pub fn grow(machine: &mut Machine, minor: u32) {
 }
 
 /// mkfs is for new volumes only, whose ends the driver has zeroed: this is law 1.
-pub fn make(machine: &mut Machine, minor: u32) {
+pub fn ensure_may_be_made(machine: &Machine, minor: u32) {
     let device = machine.devices[&minor].clone();
     let volume = machine.volume(&device.group, &device.volume).unwrap();
     assert!(volume.is_volume() && volume.has_tag("quarry.fresh"), "mkfs of {volume:?}, which is not fresh");
@@ -52,5 +52,11 @@ pub fn make(machine: &mut Machine, minor: u32) {
     for offset in [0, bytes - ends] {
         assert!(machine.is_zero(minor, offset, ends), "{} still has its earlier tenant's signatures", device.volume);
     }
+}
+
+/// `mkfs.ext4`.
+pub fn make(machine: &mut Machine, minor: u32) {
+    ensure_may_be_made(machine, minor);
+    let bytes = machine.bytes_of(minor);
     machine.write_device(minor, 0, &superblock(bytes)).unwrap();
 }

@@ -48,7 +48,11 @@ impl Kernel for Seat {
     async fn unmount(&self, target: &Path) -> io::Result<()> {
         let unmount = |machine: &mut Machine| {
             let found = machine.mounts.iter().rposition(|mount| mount.target == target);
-            found.map(|index| drop(machine.mounts.remove(index))).ok_or_else(|| ErrorKind::InvalidInput.into())
+            let gone = machine.mounts.remove(found.ok_or(ErrorKind::InvalidInput)?);
+            if gone.device.major == MAPPER && !machine.mounts.iter().any(|mount| mount.device == gone.device) {
+                machine.end_of_mount(gone.device.minor);
+            }
+            Ok(())
         };
         self.effect(format!("unmount {}", target.display()), unmount, broken).await
     }
@@ -318,11 +322,16 @@ impl Machine {
         let entry = match mount {
             Mount::FileSystem { device, target, file_system, options } => {
                 let Some(minor) = self.minor_at(device) else { return refused(ErrorKind::NotFound) };
-                let found = file_system::bytes(&self.read_device(minor, 0, file_system::BLOCK));
-                if !target.symlink_metadata()?.is_dir() || file_system != "ext4" || found.is_none() {
+                if !target.symlink_metadata()?.is_dir() {
                     return refused(ErrorKind::InvalidInput);
                 }
+                let found = file_system::bytes(&self.read_device(minor, 0, file_system::BLOCK));
                 assert!(found <= Some(self.bytes_of(minor)), "a file system larger than its device is mounted");
+                match self.copied_kind(minor) {
+                    Some(kind) if kind.word() == file_system => self.mount_copied(minor, kind, options)?,
+                    None if file_system == "ext4" && found.is_some() => {}
+                    _ => return refused(ErrorKind::InvalidInput),
+                }
                 MountEntry {
                     device: DeviceNumber { major: MAPPER, minor },
                     root: "/".into(),

@@ -14,6 +14,7 @@
 )]
 
 pub mod commands;
+pub mod copied;
 pub mod cow;
 pub mod device;
 pub mod disk;

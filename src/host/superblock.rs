@@ -18,6 +18,8 @@ pub struct Superblock {
     pub uuid: [u8; 16],
     /// Whether the kernel has noted an error in it (ext4 only), so that it wants checking.
     pub has_errors: bool,
+    /// Whether some of what was synced stands in its log alone (btrfs only): until it is mounted again nothing else may change it.
+    pub has_log: bool,
     tail: Tail,
 }
 
@@ -158,6 +160,7 @@ fn ext4(head: &[u8]) -> Option<Superblock> {
         bytes: blocks.checked_mul(block_bytes)?,
         block_bytes,
         has_errors: word(0x3a)? & STATE_HAS_ERRORS != 0,
+        has_log: false,
         tail,
     })
 }
@@ -179,6 +182,7 @@ fn xfs(head: &[u8]) -> Option<Superblock> {
         bytes: blocks.checked_mul(block_bytes)?,
         block_bytes,
         has_errors: false,
+        has_log: false,
         tail: Tail::AllocationGroups(group_blocks),
     })
 }
@@ -196,6 +200,7 @@ fn btrfs(head: &[u8]) -> Option<Superblock> {
         bytes: u64::from_le_bytes(bytes_at(superblock, 0x70)?),
         block_bytes,
         has_errors: false,
+        has_log: u64::from_le_bytes(bytes_at(superblock, 0x60)?) != 0,
         tail: Tail::Nothing,
     })
 }

@@ -16,4 +16,4 @@ mod requests;
 mod scenarios;
 mod snapshots;
 
-use quarry_fake::{device, disk, disk_format, file_system, lvm, machine, seat};
+use quarry_fake::{copied, device, disk, disk_format, file_system, lvm, machine, seat};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::copied;
 use crate::device::Device;
 use crate::file_system;
 use crate::lvm::{Group, Kind, LogicalVolume, Message, Pool};
@@ -52,6 +53,8 @@ struct Volume {
     /// Bytes of the ext4 on it.
     file_system: Option<usize>,
     text: Option<Text>,
+    /// Whether its xfs or btrfs has the UUID of another volume's.
+    is_uuid_shared: bool,
     /// What it hangs on, as a thick snapshot.
     origin: Option<String>,
     is_thin: bool,
@@ -125,6 +128,7 @@ impl Volume {
             tags,
             file_system: file_system_on(machine, &group.name, volume),
             text: text_on(machine, &group.name, volume),
+            is_uuid_shared: is_uuid_shared(machine, group, volume),
             origin: volume.origin().map(str::to_owned),
             is_thin: volume.thin().is_some(),
         }
@@ -158,6 +162,20 @@ fn full_name(group: &Group, volume: &LogicalVolume) -> String {
 /// Bytes of the ext4 on a volume.
 pub(crate) fn file_system_on(machine: &Machine, group: &str, volume: &LogicalVolume) -> Option<usize> {
     file_system::bytes(&read(machine, group, volume, 0, file_system::BLOCK)?)
+}
+
+fn is_uuid_shared(machine: &Machine, group: &Group, volume: &LogicalVolume) -> bool {
+    let uuid = |volume: &LogicalVolume| {
+        let is_on = |kind: &copied::Kind| {
+            let (at, magic) = kind.magic();
+            volume.is_volume()
+                && read(machine, &group.name, volume, at, magic.len()).is_some_and(|found| found == magic)
+        };
+        let kind = copied::Kind::ALL.into_iter().find(is_on)?;
+        read(machine, &group.name, volume, kind.uuid(), 16)
+    };
+    let is_same = |other: &&LogicalVolume| other.name != volume.name && uuid(other) == uuid(volume);
+    uuid(volume).is_some() && group.volumes.iter().any(|other| is_same(&other))
 }
 
 /// What a user wrote to a volume.

@@ -41,6 +41,8 @@ pub(crate) fn new_node(seat: &Seat) -> Arc<Node> {
     let classes = "classes:\n- {name: fast, default: true, volumeGroups: [vg]}\n- {name: other, volumeGroups: [vg-2]}\n\
          - {name: quick, volumeGroups: [vg], wipe: none}\n- {name: trimmed, volumeGroups: [vg], wipe: discard}\n\
          - {name: thin, volumeGroups: [vg], layout: thin, thinPool: {size: 16Mi, overcommit: '3.0'}}\n\
+         - {name: xfs, volumeGroups: [vg], layout: thin, fileSystem: xfs, thinPool: {name: files, size: 16Mi, overcommit: '60'}}\n\
+         - {name: btrfs, volumeGroups: [vg], layout: thin, fileSystem: btrfs, thinPool: {name: files, size: 16Mi, overcommit: '60'}}\n\
          - {name: other-thin, volumeGroups: [vg-2], layout: thin, thinPool: {name: other-pool, size: 16Mi}}\n";
     let classes = Classes::parse(classes, quarry::host::check_options).unwrap();
     let identity = Identity {

@@ -204,6 +204,7 @@ impl Orchestrator {
         let mut machine = self.bench.machine();
         let minor = machine.shown_at(&self.target(target)).expect("nothing is shown to the user");
         machine.write_device(minor, TEXT_AT, text.bytes()).unwrap();
+        machine.note_synced(minor);
         machine.flush_device(minor);
     }
 }

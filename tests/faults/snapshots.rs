@@ -236,6 +236,29 @@ fn a_thin_volume_in_use_is_copied_out_of_its_pool() {
     enumerate("thin clone to thick", in_use!("thin"), &[Copy(COPY, "fast", 3, From::Volume(PVC)), Overwrite("one")]);
 }
 
+/// A large thin volume with a file system of that class, mounted, and a copy of it.
+macro_rules! copied {
+    ($class:literal) => {
+        &[
+            Create(PVC, $class, 80),
+            Stage(PVC, Mount),
+            Publish(PVC, "one", Mount),
+            Write("one"),
+            Copy(COPY, $class, 80, From::Volume(PVC)),
+        ]
+    };
+}
+
+#[test]
+fn a_copy_of_xfs_gets_a_uuid_of_its_own_and_is_mounted_beside_its_source() {
+    enumerate("stage copy of xfs", copied!("xfs"), &[Stage(COPY, Mount)]);
+}
+
+#[test]
+fn a_copy_of_btrfs_gets_a_uuid_of_its_own_and_is_mounted_beside_its_source() {
+    enumerate("stage copy of btrfs", copied!("btrfs"), &[Stage(COPY, Mount)]);
+}
+
 /// Two thin volumes, of which the first is used.
 const GROUPED: &[&str] = &[PVC, COPY];
 

@@ -234,6 +234,7 @@ impl Trial {
         let clients = moment.clients.to_string();
         let kinds = moment.kinds().unwrap_or(&self.kinds);
         arguments.extend(["--seed", &seed, "--kinds", kinds, "--clients", &clients]);
+        arguments.extend(moment.is_of_copies().then_some("--copies"));
         let log = folder.join(WORKLOAD_LOG);
         let mut work = site.machine.spawn(&site.inside(&arguments)?, &log)?;
         moment.wait(&folder.join("results/journal"));

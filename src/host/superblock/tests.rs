@@ -65,6 +65,14 @@ fn a_noted_error_is_reported() {
 }
 
 #[test]
+fn what_stands_in_the_log_of_btrfs_alone_is_reported() {
+    let mut head = btrfs_head(1 << 30);
+    assert!(!recognise(&head).unwrap().has_log);
+    head[(64 << 10) + 0x61] = 1;
+    assert!(recognise(&head).unwrap().has_log);
+}
+
+#[test]
 fn an_external_journal_is_no_file_system() {
     let mut head = ext4_head(262_144);
     head[1024 + 0x60] = 0x88;

@@ -39,13 +39,16 @@ impl Node {
         }
         if found.file_system.needs_own_uuid() {
             let path = device_path(device);
-            if found.file_system == FileSystem::Xfs {
-                // Its log is that of a file system in use; the kernel empties it.
+            // A log is that of a file system in use, or that was cut off; the kernel empties it. xfs_db refuses while there is
+            // one, and what btrfstune makes of it cannot be mounted any more. From Linux 6.7 on btrfs mounts beside its source.
+            let is_xfs = found.file_system == FileSystem::Xfs;
+            if is_xfs || found.has_log {
+                let options = is_xfs.then(|| String::from("nouuid"));
                 let mount = Mount::FileSystem {
                     device: path.clone(),
                     target: folder.to_owned(),
                     file_system: found.file_system.to_string(),
-                    options: vec![String::from("nouuid")],
+                    options: options.into_iter().collect(),
                 };
                 self.kernel.mount(&mount).await.map_err(failed)?;
                 self.kernel.unmount(folder).await.map_err(failed)?;

@@ -21,7 +21,7 @@ const BYTES_ALONE: Range<u64> = 0..3_000;
 /// The same in the middle of a check.
 const BYTES_OF_CHECK: Range<u64> = 0..5_000;
 /// The latest moment; a check may have little to do.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// A moment.
 #[derive(Debug, Clone)]
@@ -69,8 +69,7 @@ impl Event {
     fn kinds(self) -> &'static str {
         match self {
             Self::GrowthOfPool | Self::Group => "thin-ext4,thin-block",
-            Self::GrowthOfReserve => "ext4,block",
-            Self::Copy => "block,thin-ext4,ext4,thin-block",
+            Self::GrowthOfReserve | Self::Copy => "ext4,block",
             Self::NewUuid => "xfs,btrfs",
         }
     }
@@ -79,8 +78,7 @@ impl Event {
     fn milliseconds(self) -> u64 {
         match self {
             Self::GrowthOfPool | Self::GrowthOfReserve => 1_500,
-            Self::Copy => 1_000,
-            Self::Group => 700,
+            Self::Copy | Self::Group => 700,
             Self::NewUuid => 400,
         }
     }
@@ -132,6 +130,11 @@ impl Moment {
             When::UnderWay(event) => Some(event.kinds()),
             When::AnyTime | When::ChangeAnswered => None,
         }
+    }
+
+    /// Whether the work before it is to make many copies.
+    pub(super) fn is_of_copies(&self) -> bool {
+        matches!(self.when, When::UnderWay(Event::Copy | Event::NewUuid))
     }
 
     /// Waits for it.

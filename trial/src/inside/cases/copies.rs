@@ -26,6 +26,7 @@ cases! {
     "the used blocks of ext4 made with other options are all it needs, also those of a copy" => ext4_options,
     "the used blocks of xfs made with other options are all it needs, also those of a copy" => xfs_options,
     "of a file system that was cut off all blocks are copied" => cut_off,
+    "a copy of a btrfs that was cut off is mounted beside its source with what was synced last" => btrfs_cut_off,
     "a raw copy shows nothing of what was on its blocks before" => raw_shows_nothing,
     "a copy goes on after a crash where it was" => goes_on,
     "a copy is not faster than its class allows, and a metric says how far it is" => paced,
@@ -334,6 +335,48 @@ async fn cut_off(ground: &Ground) -> Result<()> {
         end(group)?;
     }
     Ok(())
+}
+
+async fn btrfs_cut_off(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 1_100)?;
+    let source = ground.volume_in("own", "own", "source", 320, mounted("btrfs")).await?;
+    let staging = source.stage().await?.to_string_lossy().into_owned();
+    let folder = source.publish("user").await?;
+    let last = folder.join("last");
+    crate::inside::check::file_with(&last, 1 << 20)?;
+    run(&["sync"])?;
+    let device = source.device()?;
+    // The superblock's log root, past the pages that somebody else may have read before.
+    let direct = format!("dd if={} bs=4096 skip=16 count=1 iflag=direct status=none", device.display());
+    let has_log = || {
+        let log = run(&["sh", "-c", &format!("{direct} | od -A n -t u8 -j 96 -N 8")])?;
+        anyhow::Ok(log.trim() != "0")
+    };
+    let file = fs::File::options().write(true).open(&last)?;
+    // At times btrfs puts all in its place at once.
+    for piece in 0_u64..50 {
+        file.write_all_at(&[7; 16 << 10], (1 << 20) + (piece << 14))?;
+        file.sync_all()?;
+        if has_log()? {
+            break;
+        }
+    }
+    drop(file);
+    ensure!(has_log()?, "nothing of what was synced is in the log");
+    // As if the power had failed: nothing more comes to the disk.
+    run(&["dmsetup", "wipe_table", "--noflush", "--nolockfs", &source.mapper_name()])?;
+    source.unpublish(&folder).await?;
+    let unstage = v1::NodeUnstageVolumeRequest { volume_id: source.id.clone(), staging_target_path: staging };
+    answered(ground.client().node.node_unstage_volume(unstage).await)?;
+    let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+    let made = copy(ground, "left", of_snapshot(&taken), 320 * MIB, &source).await?;
+    source.stage().await?;
+    let held = contents(&source.publish("user").await?)?;
+    ensure!(held.contains_key(Path::new("last")));
+    end_whole(made, &held, "btrfs").await?;
+    forget(ground, &taken).await?;
+    source.remove().await?;
+    end(group)
 }
 
 async fn raw_shows_nothing(ground: &Ground) -> Result<()> {

@@ -2,6 +2,7 @@
 //! can wait until they have.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -74,7 +75,8 @@ impl RoomWatch {
         let (mut extents, mut used) = (0, 0);
         if let Some((group, pool)) = pool {
             extents = pool.extents;
-            let status = self.kernel.pool_status(&pool.pool_mapper_uuid(group)).await?;
+            let status = self.kernel.pool_status(&pool.pool_mapper_uuid(group)).await;
+            let Some(status) = in_time(status)? else { return Ok(()) };
             used = status.map_or(0, |status| percent(status.used_data, status.total_data));
         }
         self.pool.store(used, Ordering::Relaxed);
@@ -90,7 +92,8 @@ impl RoomWatch {
         if let Some(group) = view.group(&self.group) {
             let thick = |logical: &&Arc<LogicalVolume>| logical.thin.is_none() && !logical.snapshot_of.is_empty();
             for logical in group.logical_volumes.iter().filter(thick) {
-                let status = self.kernel.snapshot_status(&logical.mapper_uuid(group)).await?;
+                let status = self.kernel.snapshot_status(&logical.mapper_uuid(group)).await;
+                let Some(status) = in_time(status)? else { return Ok(()) };
                 let used = match status {
                     Some(SnapshotStatus::Kept { used_sectors, total_sectors }) => percent(used_sectors, total_sectors),
                     Some(SnapshotStatus::Lost) | None => 0,
@@ -115,5 +118,13 @@ impl RoomWatch {
         while self.pool.load(Ordering::Relaxed) >= FULL || self.reserve.load(Ordering::Relaxed) >= RESERVE_FULL {
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// What the kernel says; nothing when it does not in time, as of a device that is suspended, or whose disk is busy.
+fn in_time<T>(status: io::Result<T>) -> Result<Option<T>> {
+    match status {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
+        status => Ok(Some(status?)),
     }
 }

@@ -42,6 +42,9 @@ pub struct Options {
     /// Kinds of volumes; the first clients have the first ones more often
     #[arg(long, value_delimiter = ',', default_values = ["ext4", "thin-ext4", "block", "thin-block", "xfs", "btrfs"])]
     kinds: Vec<Kind>,
+    /// Give volumes up soon and make copies in their places
+    #[arg(long)]
+    copies: bool,
 }
 
 /// Works without end.
@@ -62,7 +65,8 @@ pub async fn run(options: &Options) -> Result<()> {
         let (large, small): (Vec<Kind>, Vec<Kind>) = options.kinds.iter().partition(|kind| kind.is_large());
         let large = large.get(usize::try_from(number)? % large.len().max(1)).copied();
         let (caller, room, group) = (caller.clone(), Arc::clone(&room), format!("g{number}"));
-        let worker = Worker { caller, room, random, names, snapshots, group, small, large };
+        let copies = options.copies;
+        let worker = Worker { caller, room, random, names, snapshots, group, small, large, copies };
         clients.spawn(worker.work());
     }
     while let Some(ended) = clients.join_next().await {
@@ -89,6 +93,7 @@ struct Worker {
     group: String,
     small: Vec<Kind>,
     large: Option<Kind>,
+    copies: bool,
 }
 
 impl Worker {
@@ -227,7 +232,7 @@ impl Worker {
     fn choose(&mut self, index: usize, volume: &Volume) -> Step {
         if volume.existence == Existence::Absent {
             if index != LARGE
-                && (self.random.bool() || self.small.is_empty())
+                && (self.random.bool() || self.copies)
                 && let Some(copy) = self.choose_copy(index)
             {
                 return Step::Call(copy);
@@ -240,9 +245,8 @@ impl Worker {
             return Step::Call(Call::Create { kind, bytes });
         }
         let is_held = self.is_held(&self.names[index], volume);
-        let is_large = volume.kind.is_some_and(Kind::is_large);
-        if index == COPY_OF_LARGE && is_large && volume.content == Content::Used && !is_held {
-            // What is new about such a copy is its first staging.
+        let is_given_up = self.copies && index != LARGE && volume.content == Content::Used && !is_held;
+        if is_given_up && self.random.u8(..100) < 70 {
             return Step::Call(match (volume.staged, volume.published) {
                 (_, true) => Call::Unpublish,
                 (true, false) => Call::Unstage,
