@@ -49,10 +49,12 @@ impl Node {
                 let is_given_up = ended.is_err() && given_up.is_cancelled();
                 return if is_given_up { Err(too_long(group, logical)) } else { ended.map_err(Error::from) };
             }
-            since = match self.device_of(&uuid).await {
-                Ok(device) if device.is_none_or(|device| !device.suspended) => None,
-                // Of what cannot be told now it was true a second ago.
-                told => since.or_else(|| told.is_ok().then(Instant::now)),
+            let told = self.device_of(&uuid).await.map(|device| device.is_some_and(|device| device.suspended));
+            since = match told {
+                Ok(false) => None,
+                Ok(true) => since.or_else(|| Some(Instant::now())),
+                // Of what cannot be told now it may still be true.
+                Err(_) => since,
             };
             if !given_up.is_cancelled() && since.is_some_and(|since| since.elapsed() >= LIMIT) {
                 tracing::error!(

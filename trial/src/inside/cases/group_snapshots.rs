@@ -1,7 +1,6 @@
 //! Snapshots of several volumes at one moment.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::writer::{Writer, number_held, number_in};
