@@ -83,6 +83,11 @@ impl Node {
         let view = self.groups.read().await?;
         let gone = || Error::Unavailable { problem: format!("volume group {} cannot be read", group.name) };
         let group = view.group(&group.name).ok_or_else(gone)?;
+        for name in names {
+            if let Some(problem) = self.why_kept(group, name).await? {
+                return Err(Error::Unavailable { problem });
+            }
+        }
         self.take_out_untold(turn, group, names).await?;
         let activation = self.activation_of_any(group, names).await?;
         Ok(self.writer.remove(turn, group, names, activation).await?)

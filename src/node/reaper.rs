@@ -299,7 +299,7 @@ impl Node {
         let view = self.groups.read().await?;
         let Some(current) = view.group(group) else { return Ok(false) };
         let devices = self.mapped_devices().await?;
-        let names: Vec<String> = volumes
+        let mut names: Vec<String> = volumes
             .iter()
             .filter_map(|volume| {
                 let now = Volume::of(current, current.logical_volume(&volume.logical.name)?)?;
@@ -309,6 +309,15 @@ impl Node {
                 is_free.then(|| volume.logical.name.clone())
             })
             .collect();
+        // A pool in trouble keeps no other volumes.
+        let mut kept = Vec::new();
+        for name in &names {
+            if let Some(why) = self.why_kept(current, name).await? {
+                tracing::warn!(group, volume = name, "could not remove a deleted volume; trying again: {why}");
+                kept.push(name.clone());
+            }
+        }
+        names.retain(|name| !kept.contains(name));
         if names.is_empty() {
             return Ok(false);
         }

@@ -39,6 +39,11 @@ impl Node {
         self.activations.of(uuid)?.err()
     }
 
+    /// Whether the pool was active since this process runs.
+    pub(super) fn was_activated(&self, uuid: &str) -> bool {
+        self.activations.of(uuid).is_some_and(|outcome| outcome.is_ok())
+    }
+
     async fn activate_pool(&self, group: &str, name: &str) -> Result<()> {
         let turn = self.writer.turn(group).await;
         let view = self.groups.read().await?;

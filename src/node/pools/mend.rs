@@ -12,6 +12,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
+use crate::host::kernel::{PoolMode, PoolStatus};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, ThinVolume, VolumeGroup};
 use crate::lvm::tags::made_by;
@@ -39,6 +40,23 @@ impl Node {
             // The lock was waited for all the same.
             tracing::debug!(%error, group = group.name, "could not write a backup");
         }
+    }
+
+    /// Why a volume cannot be removed now. Of a pool that takes no messages lvm would remove it all the same and count one change more
+    /// than the pool, and `lvconvert --repair` refuses a pool of which the counts differ. One that an administrator deactivated may
+    /// be about to be repaired.
+    pub(in crate::node) async fn why_kept(&self, group: &VolumeGroup, name: &str) -> Result<Option<String>> {
+        let Some(pool) = group.logical_volume(name).and_then(|volume| group.pool_of(volume)) else { return Ok(None) };
+        let takes_none = |status: &PoolStatus| matches!(status.mode, PoolMode::Failed | PoolMode::ReadOnly);
+        let why = match self.pool_now(group, pool).await? {
+            (Some(status), Some(trouble)) if takes_none(&status) => trouble.to_string(),
+            (None, Some(trouble)) => trouble.to_string(),
+            (None, None) if self.was_activated(&pool.pool_mapper_uuid(group)) => {
+                String::from("was deactivated; activate it")
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(format!("{}/{name} stays until then: thin pool {} {why}", group.name, pool.name)))
     }
 
     /// Takes volumes that lvm is about to remove out of a pool that lvm would not tell of it. Their numbers are still theirs, so

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use quarry::csi::v1;
-use tonic::Code::{FailedPrecondition, ResourceExhausted};
+use tonic::Code::{FailedPrecondition, ResourceExhausted, Unavailable};
 
 use super::documented::follow;
 use super::killed_lvm::thin_id;
@@ -161,16 +161,31 @@ async fn needs_check(ground: &Ground) -> Result<()> {
     let volume = ground.volume_in("fixed", "own", "written", 40, block()).await?;
     volume.stage().await?;
     let device = volume.publish("user").await?;
+    let deleted = ground.volume_in("fixed", "own", "deleted", 8, block()).await?;
+    let taken = snapshot(ground, &volume, &ground.name("snap")).await?;
     let held = write_and_flush(&device, 4)?;
     let table = metadata_table()?;
     let [start, length, _, disk, offset] = table.split_whitespace().collect::<Vec<_>>()[..] else { bail!("{table}") };
     load("own-fixed_tmeta", &format!("{start} {length} flakey {disk} {offset} 0 3600 1 error_writes"))?;
-    ensure!(write_at(&device, 20 << 20, &[1; 4096]).is_err(), "it was flushed");
+    let written = write_at(&device, 20 << 20, &[1; 4096]);
+    ensure!(written.is_err(), "it was flushed: {} {:?}", metadata_table()?, status("fixed")?);
     ensure_told(ground, "fixed", &volume, "ThinPoolNeedsCheck").await?;
     ensure!(digest_of_first(&device, 4 << 20)? == held, "what was flushed is not there");
     load("own-fixed_tmeta", &table)?;
     ensure_told(ground, "fixed", &volume, "ThinPoolNeedsCheck").await?;
-    repair(ground, volume, &device, held).await?;
+    // What lvm cannot tell the pool it would count all the same, and then not repair the pool.
+    deleted.delete().await?;
+    let snapshot_id = taken.snapshot_id.clone();
+    let request = v1::DeleteSnapshotRequest { snapshot_id, ..Default::default() };
+    refused(ground.client().controller.delete_snapshot(request).await, Unavailable, &["needs a check"])?;
+    let is_kept = || async { Ok(ground.log()?.contains("could not remove a deleted volume")) };
+    eventually("the deleted volume is kept for now", is_kept).await?;
+    volume.unpublish(&device).await?;
+    volume.unstage().await?;
+    follow(REPAIR, 0, &[])?;
+    deleted.gone().await?;
+    forget(ground, &taken).await?;
+    well_again(ground, volume, held).await?;
     group.remove()
 }
 
@@ -188,18 +203,14 @@ async fn failed(ground: &Ground) -> Result<()> {
     ensure!(digest_of_first(&device, 4 << 20).is_err(), "it was read");
     load("own-fixed_tmeta", &table)?;
     ensure_told(ground, "fixed", &volume, "ThinPoolFailed").await?;
-    repair(ground, volume, &device, held).await?;
+    volume.unpublish(&device).await?;
+    volume.unstage().await?;
+    follow(REPAIR, 0, &[])?;
+    well_again(ground, volume, held).await?;
     group.remove()
 }
 
-/// Does as is documented, after which the pool holds what it held, and takes more.
-async fn repair(ground: &Ground, volume: Volume<'_>, device: &Path, held: u64) -> Result<()> {
-    volume.unpublish(device).await?;
-    volume.unstage().await?;
-    follow(REPAIR, 0, &[])?;
-    well_again(ground, volume, held).await
-}
-
+/// That after what is documented the pool holds what it held, and takes more.
 async fn well_again(ground: &Ground, volume: Volume<'_>, held: u64) -> Result<()> {
     volume.stage().await?;
     let device = volume.publish("user").await?;
