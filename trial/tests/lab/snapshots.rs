@@ -12,7 +12,7 @@ fn volumes_of_snapshots_and_of_volumes_hold_what_those_held() {
 
 #[test]
 fn copies_hold_what_their_source_held_and_go_on_after_a_crash() {
-    quarry_trial::checks::test("copies", &["copies"]).unwrap();
+    quarry_trial::checks::test("copies", &["copied-files", "copies"]).unwrap();
 }
 
 #[test]

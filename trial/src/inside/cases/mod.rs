@@ -19,6 +19,7 @@ mod blocks;
 mod capacity;
 mod classes;
 mod commands;
+mod copied_files;
 mod copies;
 mod deleting;
 mod documented;
@@ -82,6 +83,7 @@ pub fn themes() -> Vec<Theme> {
         theme("held-back", held_back::cases()),
         theme("judges", judges::cases()),
         theme("group-snapshots", group_snapshots::cases()),
+        theme("copied-files", copied_files::cases()),
         theme("copies", copies::cases()),
         theme("blocks", blocks::cases()),
         theme("pool-metadata", pool_metadata::cases()),

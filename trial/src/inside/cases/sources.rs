@@ -1,10 +1,12 @@
 //! Snapshots, and what is made of them and of volumes, as the cases ask for them.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
 
-use crate::inside::check::{Ground, Volume, answered, run};
+use crate::inside::check::{Ground, Volume, answered, fill, lvm, run};
 
 /// The class of each layout.
 pub(super) const LAYOUTS: [&str; 2] = ["own", "thin"];
@@ -87,4 +89,13 @@ pub(super) async fn copy_into<'g>(
 pub(super) fn end(group: crate::inside::check::Group) -> Result<()> {
     run(&["udevadm", "settle"])?;
     group.remove()
+}
+
+/// Fills all free blocks of a group with a pattern, which then lies on the next volumes' blocks.
+pub(super) fn spoil(group: &str) -> Result<()> {
+    lvm(&["lvcreate", "-qq", "-y", "-Wn", "-Zn", "-l", "100%FREE", "-n", "spoiled", group])?;
+    run(&["udevadm", "settle"])?;
+    fill(Path::new(&format!("/dev/{group}/spoiled")))?;
+    run(&["udevadm", "settle"])?;
+    lvm(&["lvremove", "-qq", "-y", &format!("{group}/spoiled")]).map(drop)
 }
