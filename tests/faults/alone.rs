@@ -99,12 +99,33 @@ async fn a_snapshot_grows_although_its_disk_could_not_be_read_when_snapshots_wer
     orchestrator.perform(Snapshot("one", PVC)).await;
     orchestrator.start_guards();
     sleep(Duration::from_secs(50)).await;
-    orchestrator.bench.break_disks(&["sda"]);
+    orchestrator.bench.break_disks(&["sda", "sdb"]);
     sleep(Duration::from_secs(20)).await;
     orchestrator.bench.break_disks(&[]);
     write(&orchestrator, "vg", PVC, 0..EXTENT * 3 / 4);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(orchestrator.bench.machine().volume("vg", &snapshot_name("one")).unwrap().extents(), 2);
+}
+
+/// The fake kernel knows of no mark, so it is loaded every minute.
+#[tokio::test(start_paused = true)]
+async fn a_pool_gets_its_mark_although_its_disk_could_not_be_read_when_it_was_to_be_loaded() {
+    let mut orchestrator = orchestrator();
+    orchestrator.perform(Create(PVC, "thin", 2)).await;
+    orchestrator.start_guards();
+    sleep(Duration::from_secs(50)).await;
+    orchestrator.bench.break_disks(&["sda", "sdb"]);
+    orchestrator.bench.count();
+    let loads = || {
+        let effects = orchestrator.bench.counted();
+        effects.iter().filter(|effect| effect.contains("--refresh") && effect.contains(POOL)).count()
+    };
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(loads(), 0);
+    orchestrator.bench.break_disks(&[]);
+    orchestrator.bench.count();
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(loads(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,10 +15,10 @@ use crate::lvm::layout::Layout;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::PoolRules;
 use crate::lvm::pool::growth::{Growth, is_due};
-use crate::node::Node;
 use crate::node::attended::{Attended, Same, Wakes};
 use crate::node::placement::why_not_ours;
 use crate::node::pools::state::mark;
+use crate::node::{Node, why_hidden};
 
 /// How often is looked without an event.
 const IDLE: Duration = Duration::from_mins(1);
@@ -36,6 +36,8 @@ struct Watched {
     is_own: bool,
     /// Before then what could not be done is not tried again.
     retry: Option<Instant>,
+    /// What could not be done and why, as it was logged.
+    trouble: Option<String>,
     /// Before then its mark is not loaded again: a tiny pool may have none.
     remark: Option<Instant>,
 }
@@ -88,7 +90,7 @@ impl Node {
             let is_own = self.is_own_pool(&pool);
             let group = group.name.clone();
             let same = Same { group: group.clone(), what: format!("{uuid} {} {is_own}", pool.name) };
-            (same, Watched { group, pool: pool.name.clone(), uuid, is_own, retry: None, remark: None })
+            (same, Watched { group, pool: pool.name.clone(), uuid, is_own, retry: None, trouble: None, remark: None })
         };
         self.class_pools(view).into_iter().map(watched).collect()
     }
@@ -115,21 +117,18 @@ impl Node {
     }
 
     async fn look_after(&self, pool: &mut Watched) {
-        let needed = self.tend(pool).await;
-        let (group, name, was_due) = (&pool.group, &pool.pool, pool.retry.is_some());
-        pool.retry = match needed {
+        let trouble = match self.tend(pool).await {
             Ok(Growth::NotDue | Growth::To { .. }) => None,
-            Ok(Growth::NoRoom) => {
-                if !was_due {
-                    tracing::warn!(group, pool = name, "a thin pool fills, and there is no room to grow it");
-                }
-                Some(Instant::now() + RETRY)
-            }
-            Err(error) => {
-                tracing::warn!(%error, group, pool = name, "could not look after a thin pool; trying again");
-                Some(Instant::now() + RETRY)
-            }
+            Ok(Growth::NoRoom) => Some(String::from("it fills, and there is no room to grow it")),
+            Err(error) => Some(error.to_string()),
         };
+        pool.retry = trouble.is_some().then(|| Instant::now() + RETRY);
+        // A pool whose disks are gone is looked for as long as the node runs; once is enough to be told of it.
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| pool.trouble.as_ref() != Some(*trouble)) {
+            let (group, name) = (&pool.group, &pool.pool);
+            tracing::warn!(trouble, group, pool = name, "could not look after a thin pool; trying again");
+        }
+        pool.trouble = trouble;
     }
 
     async fn tend(&self, pool: &mut Watched) -> Result<Growth> {
@@ -143,8 +142,8 @@ impl Node {
         }
         let is_unmarked = status.low_water == 0 && mark(&rules).is_some();
         if is_unmarked && pool.remark.is_none_or(|remark| remark <= Instant::now()) {
-            pool.remark = Some(Instant::now() + IDLE);
             self.load_mark(pool).await?;
+            pool.remark = Some(Instant::now() + IDLE);
         }
         Ok(Growth::NotDue)
     }
@@ -153,7 +152,9 @@ impl Node {
     async fn load_mark(&self, pool: &Watched) -> Result<()> {
         let turn = self.writer.turn(&pool.group).await;
         let view = self.groups.read().await?;
-        let Some((group, logical)) = view.logical_volume_in(&pool.group, &pool.pool) else { return Ok(()) };
+        let Some((group, logical)) = view.logical_volume_in(&pool.group, &pool.pool) else {
+            return why_hidden(&view, &pool.group, &format!("thin pool {}", pool.pool)).map_or(Ok(()), Err);
+        };
         if self.pool_status(group, logical).await?.is_some_and(|status| status.low_water == 0) {
             self.refresh(&turn, group, logical).await?;
         }
