@@ -282,8 +282,19 @@ fn whole(volume: Volume) -> Result<Volume> {
 
 /// Why what was not found in a volume group may be there all the same: the group itself was not found, and may be there.
 fn why_hidden(view: &View, group: &str, what: &str) -> Option<Error> {
-    let problem = || format!("{what} is in volume group {group}, which cannot be used now");
-    view.may_hide(group).then(|| why_unread(view, what).unwrap_or_else(|| Error::Unavailable { problem: problem() }))
+    if !view.may_hide(group) {
+        return None;
+    }
+    let place = format!("{what} is in volume group {group}, which");
+    let of_group = if let Some(reason) = view.why_unusable(group) {
+        format!("{place} cannot be used: {reason}")
+    } else if view.vanished.iter().any(|vanished| vanished.name == group) {
+        format!("{place} is not there now; attach its disks")
+    } else {
+        // Its own disk may be the one that does not tell.
+        return why_unread(view, what);
+    };
+    Some(Error::Unavailable { problem: of_group })
 }
 
 /// Why a volume that was not found may be on disks that are there but do not tell. One that fails to answer once must
@@ -298,4 +309,34 @@ fn why_unread(view: &View, what: &str) -> Option<Error> {
         format!("{what} may be on {device}, which cannot be read: {}", unreadable.reason)
     };
     Some(Error::Unavailable { problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::lvm::groups::{Unreadable, Unusable};
+    use crate::lvm::model::sample;
+
+    #[test]
+    fn why_something_is_hidden_is_its_groups_own_reason_before_what_else_cannot_be_read() {
+        let unusable = |name: &str, told| Unusable { name: name.to_owned(), reason: format!("{name} is odd"), told };
+        let view = View {
+            groups: vec![sample::group("here", &[]).into()],
+            unusable: vec![
+                unusable("strange", Vec::new()),
+                unusable("twice", vec![sample::group("twice", &[]).into()]),
+            ],
+            vanished: vec![sample::group("gone", &[]).into()],
+            unreadable: vec![Unreadable { device: PathBuf::from("/dev/sdx"), reason: String::from("broken") }],
+        };
+        let why = |group: &str| why_hidden(&view, group, "volume v").map(|error| error.to_string());
+        assert!(why("twice").unwrap().contains("twice is odd"));
+        assert!(why("gone").unwrap().contains("gone, which is not there now"));
+        assert!(why("other").unwrap().contains("may be in volume group strange"));
+        assert_eq!(why("here"), None);
+        let only_disk = View { unreadable: view.unreadable, ..View::default() };
+        assert!(why_hidden(&only_disk, "other", "volume v").unwrap().to_string().contains("/dev/sdx"));
+    }
 }
