@@ -18,6 +18,8 @@ pub(crate) struct Scenario {
     pub(crate) before: &'static [Call],
     /// What is disturbed; the background work after it, too.
     pub(crate) calls: &'static [Call],
+    /// A part of an effect that there must be when nothing goes wrong: what the scenario is about.
+    pub(crate) effect: &'static str,
     /// Whether pools and thick snapshots are looked after meanwhile.
     pub(crate) is_guarded: bool,
 }
@@ -86,6 +88,8 @@ impl Scenario {
     /// All runs; panics with a list of what went wrong.
     pub(crate) fn enumerate(&self) {
         let calm = self.run(None, Then::Rest);
+        let is_it = |effect: &String| effect.contains(self.effect);
+        assert!(calm.effects.iter().any(is_it), "{:?} is not done: {:#?}", self.effect, calm.effects);
         let (mut runs, mut problems) = (0, Vec::new());
         let in_use = Mode::ALL.map(|mode| (mode, Then::Rest));
         // In a whole life only the last answer would be put to this test.

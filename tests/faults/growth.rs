@@ -13,26 +13,26 @@ const KEPT: &[Call] =
 /// As large as its pool.
 const IN_POOL: &[Call] = &[Create(PVC, "thin", 4), Stage(PVC, Block), Publish(PVC, "one", Block), Write("one")];
 
-fn enumerate(name: &'static str, before: &'static [Call], calls: &'static [Call]) {
-    Scenario { name, before, calls, is_guarded: true }.enumerate();
+fn enumerate(name: &'static str, effect: &'static str, before: &'static [Call], calls: &'static [Call]) {
+    Scenario { name, before, calls, effect, is_guarded: true }.enumerate();
 }
 
 #[test]
 fn the_room_of_a_thick_snapshot_grows_before_it_is_full() {
-    enumerate("grow reserve", KEPT, &[Fill("one", 6)]);
+    enumerate("grow reserve", "lvextend", KEPT, &[Fill("one", 6)]);
 }
 
 #[test]
 fn a_thick_snapshot_that_was_full_is_remembered_as_lost() {
-    enumerate("lost snapshot", KEPT, &[Overfill("one", 20)]);
+    enumerate("lost snapshot", "--addtag quarry.lost", KEPT, &[Overfill("one", 20)]);
 }
 
 #[test]
 fn a_pool_grows_before_its_data_is_full() {
-    enumerate("grow pool", IN_POOL, &[Fill("one", 13)]);
+    enumerate("grow pool", "lvextend", IN_POOL, &[Fill("one", 13)]);
 }
 
 #[test]
 fn a_pool_grows_before_its_metadata_is_full() {
-    enumerate("grow metadata of pool", IN_POOL, &[FillMetadata(PVC, 800)]);
+    enumerate("grow metadata of pool", "--poolmetadatasize", IN_POOL, &[FillMetadata(PVC, 800)]);
 }

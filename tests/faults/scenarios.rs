@@ -21,7 +21,7 @@ const AT_REST: &[Call] = &[
 ];
 
 fn enumerate(name: &'static str, before: &'static [Call], calls: &'static [Call]) {
-    Scenario { name, before, calls, is_guarded: false }.enumerate();
+    Scenario { name, before, calls, effect: "", is_guarded: false }.enumerate();
 }
 
 #[test]

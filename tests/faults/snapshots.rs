@@ -15,7 +15,7 @@ const GROUP: &str = "groupsnapshot-00000000-0000-4000-8000-000000000001";
 const SECOND: &str = "snapshot-00000000-0000-4000-8000-000000000002";
 
 fn enumerate(name: &'static str, before: &'static [Call], calls: &'static [Call]) {
-    Scenario { name, before, calls, is_guarded: false }.enumerate();
+    Scenario { name, before, calls, effect: "", is_guarded: false }.enumerate();
 }
 
 /// A volume of a class with a user's data, mounted for it.
