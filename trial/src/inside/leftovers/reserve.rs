@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(25);
 /// Thick snapshots that were lost, or that are at their mark and do not grow.
 pub async fn problems(group: &str) -> Result<Vec<String>> {
     let begun = Instant::now();
-    let columns = "lv_name,lv_snapshot_invalid,snap_percent,lv_size,origin_size";
+    let columns = "lv_name,lv_active,lv_snapshot_invalid,snap_percent,lv_size,origin_size";
     let columns = ["--noheadings", "--units", "b", "--nosuffix", "--separator", ";", "-o", columns];
     loop {
         let output =
@@ -32,14 +32,17 @@ pub async fn problems(group: &str) -> Result<Vec<String>> {
 /// What is wrong with one, by lvm's line of it.
 fn problem(line: &str) -> Result<Option<String>> {
     let fields: Vec<&str> = line.split(';').collect();
-    let [name, invalid, percent, size, origin] = fields[..] else {
+    let [name, active, invalid, percent, size, origin] = fields[..] else {
         anyhow::bail!("lvm's words are not understood: {line}")
     };
+    if active.is_empty() {
+        // Only the kernel knows, so lvm's words on it are "unknown".
+        return Ok(None);
+    }
     if !invalid.is_empty() {
         return Ok(Some(format!("thick snapshot {name} was full and is lost")));
     }
-    // An inactive one has no percentage.
-    let percent: f64 = if percent.is_empty() { 0.0 } else { percent.parse().context("no percentage")? };
+    let percent: f64 = percent.parse().context("no percentage")?;
     // With so much it is never full.
     let is_enough = size.parse::<u64>()? > origin.parse::<u64>()? + EXTENT / 2;
     let is_wrong = percent >= MARK && !is_enough;
@@ -53,10 +56,10 @@ mod tests {
     #[test]
     fn one_that_is_lost_or_does_not_grow_is_told() {
         let is_told = |line| problem(line).unwrap().is_some();
-        assert!(is_told("s;snapshot invalid;100.00;4194304;16777216"));
-        assert!(is_told("s;;72.50;4194304;16777216"));
-        assert!(!is_told("s;;69.99;4194304;16777216"));
-        assert!(!is_told("s;;99.00;20971520;16777216"));
-        assert!(!is_told("s;;;4194304;16777216"));
+        assert!(is_told("s;active;snapshot invalid;100.00;4194304;16777216"));
+        assert!(is_told("s;active;;72.50;4194304;16777216"));
+        assert!(!is_told("s;active;;69.99;4194304;16777216"));
+        assert!(!is_told("s;active;;99.00;20971520;16777216"));
+        assert!(!is_told("s;;unknown;;4194304;16777216"));
     }
 }
