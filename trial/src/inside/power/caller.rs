@@ -223,7 +223,7 @@ impl Caller {
         let Some(kind) = volume.kind else { return Ok(()) };
         let mut records: Vec<Record> = Vec::new();
         for _ in 0..count {
-            let slot = random.u64(..records::slots(kind, volume.bytes));
+            let slot = records::slot(kind, volume.bytes, random);
             if volume.records.iter().chain(&records).all(|record| record.slot != slot) {
                 let number = (volume.records.len() + records.len()) as u64;
                 records.push(Record { number, slot, seed: random.u64(..) });

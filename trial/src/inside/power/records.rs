@@ -49,10 +49,16 @@ fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// How many records a published volume has places for.
-pub fn slots(kind: Kind, bytes: u64) -> u64 {
-    // The file is sparse; few enough are written for the smallest file system. The rest of a device is churned.
-    if kind.is_block() { churn::begin(bytes) / RECORD as u64 } else { 2048 }
+/// A place for a record on a published volume.
+pub fn slot(kind: Kind, bytes: u64, random: &mut fastrand::Rng) -> u64 {
+    if !kind.is_block() {
+        // The file is sparse; few enough are written for the smallest file system.
+        return random.u64(..2048);
+    }
+    // Beside the pieces that are churned.
+    let of_piece = churn::PIECE / RECORD as u64;
+    let piece = random.u64(..bytes / churn::PIECE / 2) * 2 + 1;
+    piece * of_piece + random.u64(..of_piece)
 }
 
 /// What the records are in, by the path that the volume is published at.
