@@ -189,7 +189,8 @@ fn backwards(text: &[u8]) -> impl Iterator<Item = Entry> {
 /// Whether the last line answers a call that changes the metadata of the volume group.
 fn changes_group(journal: &Path) -> bool {
     let text = fs::read(journal).unwrap_or_default();
-    let mut entries = backwards(&text).filter(|entry| !matches!(entry, Entry::Pool { .. } | Entry::Reserve { .. }));
+    let mut entries = backwards(&text)
+        .filter(|entry| !matches!(entry, Entry::Pool { .. } | Entry::Reserve { .. } | Entry::Lost { .. }));
     let Some(Entry::Outcome { volume, answer }) = entries.next() else { return false };
     let call = entries.find_map(|entry| match entry {
         Entry::Intent { volume: other, call } if other == volume => Some(call),

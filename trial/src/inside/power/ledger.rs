@@ -2,7 +2,7 @@
 
 mod group;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,8 @@ pub enum Entry {
     Pool { extents: u64, is_at_mark: bool },
     /// The same of the room of a thick snapshot.
     Reserve { snapshot: String, extents: u64, is_at_mark: bool },
+    /// A thick snapshot was full, and has lost what it held.
+    Lost { snapshot: String },
     /// What was wrong so far has been reported.
     Reported,
 }
@@ -143,7 +145,9 @@ pub struct Ledger {
     pub reserves: BTreeMap<String, (u64, bool)>,
     /// How often one of these has grown since that was reported.
     pub reserve_growths: u64,
-    /// Answers that no node may give.
+    /// Thick snapshots that were seen to be lost.
+    pub lost: BTreeSet<String>,
+    /// What may not be: answers that no node gives, snapshots that were not grown in time.
     pub problems: Vec<String>,
 }
 
@@ -186,6 +190,10 @@ impl Ledger {
                 let before = self.reserves.insert(snapshot.clone(), (*extents, *is_at_mark));
                 self.reserve_growths += u64::from(before.is_some_and(|(before, _)| before < *extents));
                 self.reserves.retain(|_, (extents, _)| *extents > 0);
+            }
+            Entry::Lost { snapshot } => {
+                self.problems.push(format!("thick snapshot {snapshot} was full and is lost"));
+                self.lost.insert(snapshot.clone());
             }
             Entry::Reported => {
                 self.problems.clear();
@@ -389,6 +397,17 @@ mod tests {
             [0, 0, 1, 1, 1, 1]
         );
         assert_eq!(ledger.reserves.len(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_that_was_lost_is_told_once_also_when_it_is_gone() {
+        let mut ledger = Ledger::default();
+        let snapshot = || String::from("a");
+        ledger.apply(&Entry::Lost { snapshot: snapshot() });
+        ledger.apply(&Entry::Reserve { snapshot: snapshot(), extents: 0, is_at_mark: false });
+        assert_eq!(ledger.problems.len(), 1);
+        ledger.apply(&Entry::Reported);
+        assert!(ledger.problems.is_empty() && ledger.lost.contains("a"));
     }
 
     #[test]

@@ -88,23 +88,31 @@ impl RoomWatch {
     }
 
     async fn look_at_reserves(&self, view: &View, journal: &Journal) -> Result<()> {
+        let known = journal.ledger();
         let (mut reserves, mut fullest) = (BTreeMap::new(), 0);
         if let Some(group) = view.group(&self.group) {
             let thick = |logical: &&Arc<LogicalVolume>| logical.thin.is_none() && !logical.snapshot_of.is_empty();
             for logical in group.logical_volumes.iter().filter(thick) {
                 let status = self.kernel.snapshot_status(&logical.mapper_uuid(group)).await;
                 let Some(status) = in_time(status)? else { return Ok(()) };
+                let name = format!("{} {}", logical.name, logical.uuid);
                 let used = match status {
                     Some(SnapshotStatus::Kept { used_sectors, total_sectors }) => percent(used_sectors, total_sectors),
-                    Some(SnapshotStatus::Lost) | None => 0,
+                    Some(SnapshotStatus::Lost) => {
+                        // It may be deleted before anybody checks.
+                        if !known.lost.contains(&name) {
+                            journal.write(&Entry::Lost { snapshot: name.clone() })?;
+                        }
+                        0
+                    }
+                    None => 0,
                 };
                 fullest = fullest.max(used);
-                let name = format!("{} {}", logical.name, logical.uuid);
                 reserves.insert(name, (logical.extents, used >= RESERVE_GROWS_AT));
             }
         }
         self.reserve.store(fullest, Ordering::Relaxed);
-        let known = journal.ledger().reserves;
+        let known = known.reserves;
         let gone = known.keys().filter(|name| !reserves.contains_key(*name)).map(|name| (name.clone(), (0, false)));
         let new = reserves.iter().filter(|(name, now)| known.get(*name) != Some(*now));
         for (snapshot, (extents, is_at_mark)) in new.map(|(name, now)| (name.clone(), *now)).chain(gone) {
