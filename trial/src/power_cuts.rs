@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use quarry_lab::{Disk, DiskKind, Machine, Process};
 use serde::Serialize;
 
-use self::moment::{Event, Moment, under_way};
+pub use self::moment::Event;
+use self::moment::{Moment, under_way};
 use crate::inside::kind::{Reserves, classes_file};
 use crate::inside::power::check::Findings;
 use crate::site::{self, Plan, Site};
@@ -27,6 +28,10 @@ const REMEMBER_COPIES_EVERY: &str = "--remember-copies-every=1MiB";
 const CUTS_OF_A_DISK: u64 = 10;
 /// How long it may take until killed writers are gone: not while what they write to is held back.
 const WRITERS_LIMIT: Duration = Duration::from_mins(1);
+/// Cuts in which all that is to be cut off is, so that a run without it proves too little.
+const ENOUGH: u64 = 50;
+/// What so many cuts meet. The new UUID of a copy is over too soon for that.
+const MET: [Event; 4] = [Event::GrowthOfPool, Event::GrowthOfReserve, Event::Group, Event::Copy];
 const WORKLOAD_LOG: &str = "results/workload.log";
 const CHECK_LIMIT: Duration = Duration::from_mins(5);
 
@@ -130,6 +135,20 @@ pub fn run(options: &Options) -> Result<Report> {
 }
 
 impl Report {
+    /// Fails when something was wrong, or when nothing could be: a long run in which what is to be cut off never was.
+    pub fn judge(&self) -> Result<()> {
+        ensure!(self.violations == 0, "something did not survive a power cut");
+        if self.cuts < ENOUGH {
+            return Ok(());
+        }
+        let missed: Vec<Event> = MET.into_iter().filter(|event| !self.cuts_of.contains_key(event)).collect();
+        ensure!(missed.is_empty(), "{} cuts, and none while this was under way: {missed:?}", self.cuts);
+        ensure!(self.growths > 0, "the thin pool never grew");
+        ensure!(self.reserve_growths > 0, "the room of no thick snapshot ever grew");
+        ensure!(self.copies_gone_on > 0, "no copy that was cut off went on where it was");
+        Ok(())
+    }
+
     fn write(&self, output: &Path) -> Result<()> {
         if let Some(parent) = output.parent() {
             fs::create_dir_all(parent)?;
@@ -353,4 +372,35 @@ fn cut(site: Site) -> Result<()> {
     }
     drop(site);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_run_proves_nothing_without_what_it_is_to_cut_off() {
+        let cuts_of = || MET.into_iter().map(|event| (event, 1)).collect();
+        let whole = || Report {
+            cuts: ENOUGH,
+            cuts_of: cuts_of(),
+            growths: 1,
+            reserve_growths: 1,
+            copies_gone_on: 1,
+            ..Report::default()
+        };
+        assert!(whole().judge().is_ok());
+        let mut without_group = cuts_of();
+        without_group.remove(&Event::Group);
+        for poor in [
+            Report { cuts_of: without_group, ..whole() },
+            Report { growths: 0, ..whole() },
+            Report { reserve_growths: 0, ..whole() },
+            Report { copies_gone_on: 0, ..whole() },
+        ] {
+            assert!(poor.judge().is_err(), "{poor:?}");
+            assert!(Report { cuts: ENOUGH - 1, ..poor }.judge().is_ok());
+        }
+        assert!(Report { cuts: 1, violations: 1, ..Report::default() }.judge().is_err());
+    }
 }
