@@ -240,7 +240,7 @@ impl Trial {
         cut(site)?;
         drop(work);
         self.counted();
-        for event in under_way(&folder.join("results/journal")) {
+        for event in under_way(&folder.join("results/journal"))? {
             *self.report.cuts_of.entry(event).or_default() += 1;
         }
         self.check_journal(folder)
@@ -256,7 +256,7 @@ impl Trial {
         arguments.extend(moment.is_of_copies().then_some("--copies"));
         let log = folder.join(WORKLOAD_LOG);
         let mut work = site.machine.spawn(&site.inside(&arguments)?, &log)?;
-        moment.wait(&folder.join("results/journal"));
+        moment.wait(&folder.join("results/journal"))?;
         if let Some(status) = work.try_wait()? {
             bail!("the work ended by itself with {status}: {}", fs::read_to_string(&log).unwrap_or_default());
         }
@@ -297,7 +297,7 @@ impl Trial {
         let arguments = self.arguments(&site, "check")?;
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let check = site.machine.spawn(&site.inside(&arguments)?, &folder.join("results/cut-check.log"))?;
-        Moment::of_check(&mut self.random).wait(&folder.join("results/journal"));
+        Moment::of_check(&mut self.random).wait(&folder.join("results/journal"))?;
         cut(site)?;
         drop(check);
         self.report.cuts_of_checks += 1;

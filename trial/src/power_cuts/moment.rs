@@ -8,6 +8,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::inside::kind::Kind;
@@ -137,26 +138,42 @@ impl Moment {
         matches!(self.when, When::UnderWay(Event::Copy | Event::NewUuid))
     }
 
-    /// Waits for it.
-    pub(super) fn wait(&self, journal: &Path) {
+    /// Waits for it. What was over before the cut could come is waited for once more, and cut off sooner.
+    pub(super) fn wait(&self, journal: &Path) -> Result<()> {
+        let (begun, mut pause) = (Instant::now(), self.pause);
+        loop {
+            self.come(journal, begun)?;
+            sleep(pause);
+            match self.when {
+                When::UnderWay(event) if begun.elapsed() < LIMIT && !event.is_under_way(&Journal::read(journal)?) => {
+                    pause /= 2;
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn come(&self, journal: &Path, begun: Instant) -> Result<()> {
         let length = || fs::metadata(journal).map_or(0, |metadata| metadata.len());
-        let (begun, mut seen) = (Instant::now(), length());
+        let mut seen = length();
         let end = seen + self.bytes;
         while begun.elapsed() < LIMIT {
             let now = length();
             let is_late_enough = now >= end;
-            let has_come = || match self.when {
-                When::AnyTime => true,
-                When::ChangeAnswered => now > seen && changes_group(journal),
-                When::UnderWay(event) => now > seen && event.is_under_way(&Journal::read(journal)),
+            let has_come = || {
+                Ok::<_, anyhow::Error>(match self.when {
+                    When::AnyTime => true,
+                    When::ChangeAnswered => now > seen && changes_group(journal),
+                    When::UnderWay(event) => now > seen && event.is_under_way(&Journal::read(journal)?),
+                })
             };
-            if is_late_enough && has_come() {
+            if is_late_enough && has_come()? {
                 break;
             }
             seen = now;
             sleep(Duration::from_millis(1));
         }
-        sleep(self.pause);
+        Ok(())
     }
 }
 
@@ -177,9 +194,9 @@ fn pause(random: &mut fastrand::Rng, most_milliseconds: u64) -> Duration {
 }
 
 /// What is not over by the journal.
-pub(super) fn under_way(journal: &Path) -> Vec<Event> {
-    let ledger = Journal::read(journal);
-    Event::ALL.into_iter().filter(|event| event.is_under_way(&ledger)).collect()
+pub(super) fn under_way(journal: &Path) -> Result<Vec<Event>> {
+    let ledger = Journal::read(journal)?;
+    Ok(Event::ALL.into_iter().filter(|event| event.is_under_way(&ledger)).collect())
 }
 
 fn backwards(text: &[u8]) -> impl Iterator<Item = Entry> {
@@ -228,9 +245,9 @@ mod tests {
         }
         journal.write(&Entry::Pool { extents: 16, is_at_mark: true }).unwrap();
         assert!(changes_group(&path));
-        assert_eq!(under_way(&path), [Event::GrowthOfPool]);
+        assert_eq!(under_way(&path).unwrap(), [Event::GrowthOfPool]);
         journal.write(&Entry::Pool { extents: 24, is_at_mark: false }).unwrap();
-        assert_eq!(under_way(&path), []);
+        assert_eq!(under_way(&path).unwrap(), []);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -246,16 +263,16 @@ mod tests {
         ask("v", Call::Create { kind: Kind::Xfs, bytes: 304 << 20 });
         tell("v", made());
         ask("v", Call::Stage);
-        assert_eq!(under_way(&path), []);
+        assert_eq!(under_way(&path).unwrap(), []);
         ask("c", Call::Copy { from: String::from("v"), kind: Kind::Xfs, bytes: 304 << 20 });
-        assert_eq!(under_way(&path), [Event::Copy]);
+        assert_eq!(under_way(&path).unwrap(), [Event::Copy]);
         tell("c", made());
         ask("c", Call::Stage);
-        assert_eq!(under_way(&path), [Event::NewUuid]);
+        assert_eq!(under_way(&path).unwrap(), [Event::NewUuid]);
         tell("c", Answer::Done);
         ask("g", Call::SnapshotGroup { of: vec![String::from("v")] });
-        assert_eq!(under_way(&path), [Event::Group]);
+        assert_eq!(under_way(&path).unwrap(), [Event::Group]);
         journal.write(&Entry::Reserve { snapshot: String::from("s"), extents: 1, is_at_mark: true }).unwrap();
-        assert_eq!(under_way(&path), [Event::GrowthOfReserve, Event::Group]);
+        assert_eq!(under_way(&path).unwrap(), [Event::GrowthOfReserve, Event::Group]);
     }
 }

@@ -10,11 +10,6 @@ use anyhow::{Context, Result};
 
 use crate::inside::power::ledger::{Entry, Ledger, Volume};
 
-/// Bytes up to the end of the last whole line.
-fn whole(text: &[u8]) -> usize {
-    text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
-}
-
 /// The journal with what follows from it.
 #[derive(Debug)]
 pub struct Journal {
@@ -24,37 +19,16 @@ pub struct Journal {
 impl Journal {
     /// Reads what is there and goes on at its end. A last line that was cut off announced nothing that was sent.
     pub fn open(path: &Path) -> Result<Self> {
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
-        let whole = whole(&text);
-        let mut ledger = Ledger::default();
-        for (number, line) in
-            text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
-        {
-            let entry =
-                serde_json::from_slice(line).with_context(|| format!("{} line {}", path.display(), number + 1))?;
-            ledger.apply(&entry);
-        }
+        let (ledger, end) = folded(path)?;
         let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
-        let end = u64::try_from(whole)?;
         file.set_len(end)?;
         file.seek(SeekFrom::Start(end))?;
         Ok(Self { state: Mutex::new((file, ledger)) })
     }
 
     /// What follows from a journal that somebody else writes.
-    pub fn read(path: &Path) -> Ledger {
-        let text = std::fs::read(path).unwrap_or_default();
-        let mut ledger = Ledger::default();
-        for entry in
-            text[..whole(&text)].split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
-        {
-            ledger.apply(&entry);
-        }
-        ledger
+    pub fn read(path: &Path) -> Result<Ledger> {
+        Ok(folded(path)?.0)
     }
 
     /// Writes a line; it is safe when this returns.
@@ -90,6 +64,22 @@ impl Journal {
     }
 }
 
+/// What follows from the whole lines, and their bytes.
+fn folded(path: &Path) -> Result<(Ledger, u64)> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let mut ledger = Ledger::default();
+    for (number, line) in text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        let entry = serde_json::from_slice(line).with_context(|| format!("{} line {}", path.display(), number + 1))?;
+        ledger.apply(&entry);
+    }
+    Ok((ledger, u64::try_from(whole)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +100,16 @@ mod tests {
         let volumes = Journal::open(&path).unwrap().ledger().volumes;
         assert_eq!(volumes.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(volumes["a"].existence, Existence::Unknown);
+    }
+
+    #[test]
+    fn a_whole_line_that_is_not_understood_is_told_and_a_torn_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        std::fs::write(&path, "\"boot\"\n\"bo").unwrap();
+        assert!(Journal::read(&path).is_ok() && Journal::open(&path).is_ok());
+        std::fs::write(&path, "\"boot\"\n\"bo\n").unwrap();
+        assert!(Journal::read(&path).unwrap_err().to_string().ends_with("line 2"));
+        assert!(Journal::open(&path).is_err());
     }
 }
