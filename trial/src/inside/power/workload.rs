@@ -162,7 +162,7 @@ impl Worker {
     /// Snapshots are made of volumes that are in use, and deleted.
     fn choose_for_snapshot(&mut self, name: &str) -> Option<Call> {
         if self.caller.journal.volume(name).existence == Existence::Present {
-            return (self.random.u8(..3) == 0).then_some(Call::Delete);
+            return (self.random.u8(..6) == 0).then_some(Call::Delete);
         }
         let of = self.names[self.random.usize(..self.names.len())].clone();
         let volume = self.caller.journal.volume(&of);
@@ -271,8 +271,13 @@ impl Worker {
                 70..80 if can_grow => grow,
                 _ => Call::Unstage,
             }),
+            // Its snapshots are to live until their room has grown.
+            (true, true) if is_held => match roll {
+                0..75 => Step::Churn,
+                75..90 if volume.records.len() < RECORDS => Step::Write(self.random.usize(1..8)),
+                _ => Step::Call(Call::Unpublish),
+            },
             (true, true) => match roll {
-                0..40 if is_held => Step::Churn,
                 0..65 if volume.records.len() < RECORDS => Step::Write(self.random.usize(1..8)),
                 65..78 if can_grow => Step::GrowWhileWriting(grow),
                 _ => Step::Call(Call::Unpublish),
