@@ -78,7 +78,7 @@ impl Event {
     /// About how long it takes, milliseconds: a growth waits for its node and for lvm.
     fn milliseconds(self) -> u64 {
         match self {
-            Self::GrowthOfPool | Self::GrowthOfReserve => 1_500,
+            Self::GrowthOfPool | Self::GrowthOfReserve => 600,
             Self::Copy | Self::Group => 700,
             Self::NewUuid => 400,
         }
