@@ -1,4 +1,4 @@
-//! What must be true by what was asked and answered so far; of groups of snapshots in [`group`].
+//! What must be true by what was asked and answered so far; of groups of snapshots in `group`.
 
 mod group;
 
