@@ -58,6 +58,15 @@ const DRIVER: &str = "quarry.driver=";
 const SOURCE: &str = "quarry.source=";
 const BYTES: &str = "quarry.bytes=";
 
+/// Set on a thin volume or snapshot before its pool is told to forget it: nobody's any more, whatever its other tags say, and only to be
+/// removed.
+pub const GONE: &str = "quarry.gone";
+
+/// Whether it is only to be removed.
+pub fn is_gone(tags: &[String]) -> bool {
+    tags.iter().any(|tag| tag == GONE)
+}
+
 /// Longest tag that LVM takes, bytes.
 pub const TAG_LIMIT: usize = 1_024;
 
@@ -150,6 +159,9 @@ impl VolumeTags {
     /// What the tags of a logical volume say; `None` when it is not ours. Tags that this version does not know
     /// are passed over.
     pub fn parse(tags: &[String]) -> Option<Self> {
+        if is_gone(tags) {
+            return None;
+        }
         let mut volume = Self::default();
         let (mut is_ours, mut name) = (false, None);
         for tag in tags {

@@ -2,6 +2,7 @@
 //!
 //! - of a thick snapshot: its store, which does not hang on its volume yet
 //! - of a thin volume or snapshot: a logical volume that its pool does not know
+//! - of a thin volume that could not be removed: a logical volume that its pool has forgotten
 //! - of a pool: a volume with its name and tags that is none
 //!
 //! What they leave suspended [`thaw`](super::thaw) sets going.
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::pool::is_unmade_pool;
-use crate::lvm::tags::{VolumeTags, made_by};
+use crate::lvm::tags::{VolumeTags, is_gone, made_by};
 use crate::lvm::writer::Turn;
 use crate::node::Node;
 use crate::node::thaw::is_ours;
@@ -123,5 +124,5 @@ impl Node {
 fn is_broken_off(logical: &LogicalVolume) -> bool {
     let is_volume = VolumeTags::parse(&logical.tags).is_some();
     let is_no_snapshot = is_ours(logical) && !is_volume && !logical.is_snapshot();
-    is_unmade_pool(logical) || is_no_snapshot || is_volume && logical.is_unsent()
+    is_gone(&logical.tags) || is_unmade_pool(logical) || is_no_snapshot || is_volume && logical.is_unsent()
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
-use crate::lvm::tags::VolumeTags;
 use crate::lvm::tags::copy_source::CopySourceTags;
 use crate::lvm::tags::snapshot::SnapshotTags;
+use crate::lvm::tags::{VolumeTags, is_gone};
 use crate::node::Node;
 
 impl Node {
@@ -69,10 +69,11 @@ fn is_among(devices: &[String], group: &VolumeGroup, logical: &LogicalVolume) ->
     devices.iter().any(|uuid| uuid.starts_with(&layers))
 }
 
-/// Whether it is this driver's: a volume, a snapshot, or what is made to make one.
+/// Whether it is this driver's: a volume, a snapshot, what is made to make one, or what is left of one.
 pub(super) fn is_ours(logical: &LogicalVolume) -> bool {
     VolumeTags::parse(&logical.tags).is_some()
         || SnapshotTags::parse(&logical.tags).is_some()
         || SnapshotTags::parse_incomplete(&logical.tags).is_some()
         || CopySourceTags::parse(&logical.tags).is_some()
+        || is_gone(&logical.tags)
 }

@@ -13,6 +13,8 @@ use crate::call::Call::{Create, GroupSnapshot, Grow, Snapshot, Stage};
 use crate::call::Use::Block;
 use crate::disk::Survivors;
 use crate::disk_format::EXTENT;
+use crate::lvm::Message;
+use crate::machine::Machine;
 use crate::orchestrator::Orchestrator;
 use crate::seat::Bench;
 
@@ -288,4 +290,38 @@ async fn a_group_snapshot_of_which_a_disk_comes_late_is_left_until_it_is_there()
         assert!(orchestrator.bench.machine().volume(group, &member).unwrap().has_tag("quarry.kind=snapshot"));
     }
     orchestrator.perform(GroupSnapshot(GROUP, BOTH)).await;
+}
+
+/// That lvm died after the pool had counted the making of the thin volume, and before it noted so.
+fn forget_that_it_was_made(orchestrator: &Orchestrator, name: &str, origin: Option<&str>) {
+    let mut machine = orchestrator.bench.machine();
+    let number = |machine: &Machine, name: &str| machine.volume("vg", name).unwrap().thin().unwrap().device_id;
+    let (device, origin) = (number(&machine, name), origin.map(|origin| number(&machine, origin)));
+    let pool = machine.group_mut("vg").unwrap().pool_mut(POOL).unwrap();
+    pool.messages.push(Message::Create { volume: name.to_owned(), device, origin });
+    assert!(machine.commit("vg"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_thin_volume_that_its_pool_has_forgotten_is_never_taken_for_one() {
+    let kept = snapshot_name("one");
+    let remade = [(kept.as_str(), Some(PVC), Snapshot("one", PVC)), (OTHER, None, Create(OTHER, "thin", 2))];
+    for (name, origin, make) in remade {
+        let mut orchestrator = orchestrator();
+        orchestrator.perform(Create(PVC, "thin", 2)).await;
+        orchestrator.perform(make).await;
+        forget_that_it_was_made(&orchestrator, name, origin);
+        orchestrator.restart();
+        orchestrator.bench.refuse_effects_with(&["lvremove"]);
+        orchestrator.once(make).await.unwrap_err();
+        // lvm's next command takes it for made.
+        orchestrator.bench.machine().group_mut("vg").unwrap().pool_mut(POOL).unwrap().messages.clear();
+        assert!(orchestrator.bench.machine().commit("vg"));
+        orchestrator.once(make).await.unwrap_err();
+        orchestrator.bench.refuse_effects_with(&[]);
+        orchestrator.once(make).await.unwrap();
+        let machine = orchestrator.bench.machine();
+        let thin = machine.volume("vg", name).unwrap().thin().unwrap();
+        assert!(machine.pool_of("vg", thin).has(thin.device_id), "{name} is in no pool");
+    }
 }

@@ -1,5 +1,7 @@
 //! `lvremove`, and `lvconvert --splitsnapshot`, which takes a snapshot from its origin.
 
+use quarry::lvm::tags::GONE;
+
 use super::{Activation, Ended, not_found, refused, split};
 use crate::lvm::{Kind, LogicalVolume, Message, Thin};
 use crate::machine::Machine;
@@ -81,7 +83,7 @@ impl Machine {
             kind => *kind == Kind::Plain && !volume.is_volume(),
         };
         let is_thin_snapshot = volume.thin().is_some() && !volume.is_volume();
-        let is_free = volume.is_deleting() || is_thin_snapshot || is_broken_off;
+        let is_free = volume.is_deleting() || volume.has_tag(GONE) || is_thin_snapshot || is_broken_off;
         assert!(volume.is_quarrys() && is_free, "{volume:?} is removed");
         let minor = self.minor(group, &volume.name);
         let is_open = minor.is_some_and(|minor| self.open_count(minor) > 0);

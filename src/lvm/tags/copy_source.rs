@@ -1,7 +1,7 @@
 //! What is remembered of a snapshot that is made only to copy a volume from, which its user may be writing to.
 
 use super::content::Content;
-use super::{BYTES, CLASS, DRIVER, KIND_COPY_SOURCE, driver_tag, escape, value_of};
+use super::{BYTES, CLASS, DRIVER, KIND_COPY_SOURCE, driver_tag, escape, is_gone, value_of};
 
 const COPY: &str = "quarry.copy=";
 const OF: &str = "quarry.of=";
@@ -41,7 +41,7 @@ impl CopySourceTags {
 
     /// What the tags of a logical volume say; `None` when it is no copy source.
     pub fn parse(tags: &[String]) -> Option<Self> {
-        tags.iter().any(|tag| tag == KIND_COPY_SOURCE).then_some(())?;
+        (tags.iter().any(|tag| tag == KIND_COPY_SOURCE) && !is_gone(tags)).then_some(())?;
         Some(Self {
             of: value_of(tags, OF)?,
             class: value_of(tags, CLASS).unwrap_or_default(),

@@ -2,8 +2,8 @@
 
 use super::content::Content;
 use super::{
-    BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, source_tag,
-    value_of,
+    BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, is_gone,
+    source_tag, value_of,
 };
 
 /// Set on a snapshot of a thick volume of which more was overwritten than its room holds: what it held is gone for good.
@@ -90,7 +90,7 @@ impl SnapshotTags {
     fn parse_of(kind: &str, tags: &[String]) -> Option<Self> {
         let value = |prefix: &str| value_of(tags, prefix);
         let has = |word: &str| tags.iter().any(|tag| tag == word);
-        has(kind).then_some(())?;
+        (has(kind) && !is_gone(tags)).then_some(())?;
         Some(Self {
             name: value(NAME)?,
             source: value(SOURCE)?,

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::host::kernel::{PoolMode, PoolStatus};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, ThinVolume, VolumeGroup};
-use crate::lvm::tags::made_by;
+use crate::lvm::tags::{GONE, VolumeTags, is_gone, made_by};
 use crate::lvm::writer::Turn;
 use crate::node::Node;
 use crate::node::thaw::is_ours;
@@ -75,6 +75,13 @@ impl Node {
                 continue;
             }
             self.writer.deactivate(turn, group, &volume.name).await?;
+            let is_marked =
+                is_gone(&volume.tags) || VolumeTags::parse(&volume.tags).is_some_and(|tags| tags.deleting.is_some());
+            if !is_marked {
+                // lvm takes it for made from its next command on, which may come before it can be removed.
+                self.writer.change_tags(turn, group, &volume.name, &[String::from(GONE)], &[]).await?;
+                self.writer.flush(group).await?;
+            }
             match self.take_out(group, logical, thin).await {
                 Err(error) if error.raw_os_error() != Some(Errno::ENODATA as i32) => {
                     return Err(Error::kernel("could not take a volume out of its thin pool", error));
