@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};
+use crate::host::file_system::FileSystem;
 use crate::host::probe::{Content, probe};
 use crate::node::Node;
 use crate::node::device::{is_read_only, resolved, shows_file_system};
@@ -141,9 +142,21 @@ impl Node {
         if let Content::FileSystem(superblock) = probe(&*self.kernel, &*self.commands, device, volume.bytes()).await?
             && superblock.needs_growing(volume.bytes())
         {
-            self.commands.run_ok(&superblock.file_system.grow(device, mounted_at)).await?;
+            self.grow_with(volume, superblock.file_system, device, mounted_at).await?;
         }
         Ok(())
+    }
+
+    /// Grows the mounted file system to the size of its device.
+    pub(super) async fn grow_with(
+        &self,
+        volume: &Volume,
+        file_system: FileSystem,
+        device: &Path,
+        mounted_at: &Path,
+    ) -> Result<()> {
+        self.commands.run_ok(&file_system.grow(device, mounted_at)).await?;
+        if file_system == FileSystem::Xfs { self.write_log_out(volume).await } else { Ok(()) }
     }
 }
 

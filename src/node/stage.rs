@@ -149,7 +149,7 @@ impl Node {
         let mounted = self.kernel.mount(&mount).await;
         mounted.map_err(|source| not_mounted(volume, path, &wanted.options, source))?;
         if superblock.needs_growing(volume.bytes()) && !mount_options::is_read_only(&wanted.options) {
-            self.commands.run_ok(&wanted.file_system.grow(&device_path(&device), path)).await?;
+            self.grow_with(volume, wanted.file_system, &device_path(&device), path).await?;
         }
         Ok(())
     }

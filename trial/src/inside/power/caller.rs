@@ -83,7 +83,7 @@ impl Caller {
         let answer = match tokio::time::timeout(CALL_LIMIT, self.send(name, call)).await {
             Ok(Ok(answer)) => answer,
             // Not the node's word: it ended before it gave one.
-            Ok(Err(status)) if status.source().is_some() => {
+            Ok(Err(status)) if status.source().is_some() || status.message().starts_with("Service was not ready") => {
                 Answer::Refused { code: String::from("Unavailable"), message: status.message().to_owned() }
             }
             Ok(Err(status)) => {
