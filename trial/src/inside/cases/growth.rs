@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix_free_space::total_bytes;
@@ -12,7 +13,9 @@ use quarry::csi::v1;
 use tonic::Code::{FailedPrecondition, NotFound, OutOfRange};
 
 use crate::client::{block, mounted};
-use crate::inside::check::{Ground, MIB, answered, comfortable, digest, digest_of_first, file_with, fill, refused};
+use crate::inside::check::{
+    Ground, MIB, answered, comfortable, digest, digest_of_first, file_with, fill, lvm, refused, run,
+};
 
 use super::{capacity_of, with_flags};
 
@@ -25,6 +28,7 @@ cases! {
     "btrfs that grew unmounted is larger when it is staged" => btrfs_unmounted,
     "a volume that grew before its first stage has a file system of its whole size" => before_the_first_stage,
     "a block volume grows under its users with its data" => block_grows,
+    "an xfs that grew several times is mounted after a power cut" => xfs_cut_off,
     "growth on the node alone grows the volume, too" => by_the_node,
     "growth beyond the room is refused and nothing grows" => no_room,
     "a file system that is mounted read-only is not grown, and grows at the next writable stage" => read_only,
@@ -85,6 +89,58 @@ async fn grows_while_written(ground: &Ground, file_system: &str) -> Result<()> {
     ensure!(digest(&target.join("before"))? == before.0, "the data changed");
     ensure!(fs::metadata(target.join("during"))?.len() == written, "what was written meanwhile is not there");
     volume.remove().await
+}
+
+/// Linux cannot recover one that grew twice since its log was written out.
+async fn xfs_cut_off(ground: &Ground) -> Result<()> {
+    let group = ground.group("own", 1_000)?;
+    let mut mib = comfortable("xfs");
+    let volume = ground.volume_in("own", "own", "grows", mib, mounted("xfs")).await?;
+    volume.stage().await?;
+    let target = volume.publish("user").await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..3)
+        .map(|number| {
+            let (stop, folder) = (Arc::clone(&stop), target.clone());
+            std::thread::spawn(move || write_files_until(&stop, &folder, number))
+        })
+        .collect();
+    for _ in 0..4 {
+        mib += 8;
+        volume.grow(mib * MIB).await?;
+        volume.grow_at(&target).await?;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    for writer in writers {
+        writer.join().map_err(|_| anyhow!("a writer panicked"))??;
+    }
+    // Nobody writes any more, so this is what a power cut would leave.
+    let (from, copy) = (format!("if={}", volume.device()?.display()), "/dev/own/copy");
+    lvm(&["lvcreate", "-qq", "-y", "-Wn", "-L", &format!("{mib}m"), "-n", "copy", "own"])?;
+    run(&["dd", &from, &format!("of={copy}"), "bs=1M", "iflag=direct", "oflag=direct", "status=none"])?;
+    let folder = ground.folder("copy")?;
+    run(&["mount", "-o", "nouuid", copy, &folder.to_string_lossy()])?;
+    run(&["umount", &folder.to_string_lossy()])?;
+    fs::remove_dir(&folder)?;
+    lvm(&["lvremove", "-qq", "-y", "own/copy"])?;
+    volume.remove().await?;
+    group.remove()
+}
+
+/// Makes small files until told to stop.
+fn write_files_until(stop: &AtomicBool, folder: &Path, writer: usize) -> Result<()> {
+    for number in 0_usize.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let folder = folder.join(format!("{writer}-{}", number / 40));
+        fs::create_dir_all(&folder)?;
+        let mut file = fs::File::create(folder.join(number.to_string()))?;
+        file.write_all(&[b'x'; 7_000])?;
+        file.sync_data()?;
+    }
+    Ok(())
 }
 
 /// Appends lines until told to stop; how many bytes there are.
