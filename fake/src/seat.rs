@@ -44,7 +44,7 @@ impl Mode {
 }
 
 /// How the effects begin that change nothing.
-const LOOKS: [&str; 10] = [
+const LOOKS: [&str; 11] = [
     "read ",
     "block_devices",
     "mounts",
@@ -55,6 +55,7 @@ const LOOKS: [&str; 10] = [
     "usage",
     "hold ",
     "blkid ",
+    "lvm vgs ",
 ];
 
 impl Mode {

@@ -108,7 +108,7 @@ pub trait Commands: Send + Sync {
 
     /// Runs a command that must end with status 0, and kills it when it is given up, if it is a process. Only who puts right what
     /// it leaves then may give one up.
-    async fn run_ok_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
+    async fn run_ok_unless(&self, command: &Command, given_up: CancellationToken) -> Result<Output, CommandError> {
         let _ = given_up;
         self.run_ok(command).await
     }

@@ -22,6 +22,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 use tokio::sync::mpsc::Sender;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 use super::commands::{Command, CommandError, Commands, Output, ended_well};
@@ -232,14 +233,6 @@ impl Processes {
         if is_wanted { ended_well(&command, output) } else { Ok(output) }
     }
 
-    async fn run_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
-        // In a task of its own: when the caller's future is dropped the child is still waited for.
-        match tokio::spawn(self.clone().run_to_end(command.clone(), given_up.clone())).await {
-            Ok(result) => result,
-            Err(error) => Err(CommandError::NotRun { command: command.to_string(), reason: error.to_string() }),
-        }
-    }
-
     fn observe(&self, tell: impl Fn(&dyn Observer)) {
         if let Some(observer) = &self.observer {
             tell(observer.as_ref());
@@ -250,19 +243,27 @@ impl Processes {
 #[tonic::async_trait]
 impl Commands for Processes {
     async fn run(&self, command: &Command) -> Result<Output, CommandError> {
-        self.run_unless(command, &CancellationToken::new()).await
+        let running = self.clone().run_to_end(command.clone(), CancellationToken::new());
+        waited_for(command, running).await
     }
 
-    async fn run_ok_unless(&self, command: &Command, given_up: &CancellationToken) -> Result<Output, CommandError> {
-        ended_well(command, self.run_unless(command, given_up).await?)
+    async fn run_ok_unless(&self, command: &Command, given_up: CancellationToken) -> Result<Output, CommandError> {
+        let running = self.clone().run_to_end(command.clone(), given_up);
+        ended_well(command, waited_for(command, running).await?)
     }
 
     async fn stream(&self, command: &Command, pieces: Sender<Vec<u8>>) -> Result<Output, CommandError> {
-        match tokio::spawn(self.clone().stream_to_end(command.clone(), pieces)).await {
-            Ok(result) => result,
-            Err(error) => Err(CommandError::NotRun { command: command.to_string(), reason: error.to_string() }),
-        }
+        waited_for(command, self.clone().stream_to_end(command.clone(), pieces)).await
     }
+}
+
+/// What comes of a command, which has a task of its own: when the caller's future is dropped the child is still waited for.
+async fn waited_for(
+    command: &Command,
+    running: impl Future<Output = Result<Output, CommandError>> + Send + 'static,
+) -> Result<Output, CommandError> {
+    let not_run = |error: JoinError| CommandError::NotRun { command: command.to_string(), reason: error.to_string() };
+    tokio::spawn(running).await.map_err(not_run)?
 }
 
 /// Why a command was not run, in the system's words.

@@ -191,11 +191,11 @@ async fn a_stream_that_nobody_reads_any_more_is_ended() {
 #[tokio::test]
 async fn a_command_that_is_given_up_is_killed_and_no_other() {
     let (processes, given_up) = (Processes::new(), CancellationToken::new());
-    let output = processes.run_ok_unless(&shell("echo done"), &given_up).await.unwrap();
+    let output = processes.run_ok_unless(&shell("echo done"), given_up.clone()).await.unwrap();
     assert_eq!(output.stdout, b"done\n");
     let waiting = tokio::spawn({
         let (processes, given_up) = (processes.clone(), given_up.clone());
-        async move { processes.run_ok_unless(&shell("exec sleep 1000"), &given_up).await }
+        async move { processes.run_ok_unless(&shell("exec sleep 1000"), given_up).await }
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!waiting.is_finished());

@@ -174,7 +174,7 @@ impl Writer {
         group: &VolumeGroup,
         new: NewSnapshot<'_>,
         activation: Activation,
-        given_up: &CancellationToken,
+        given_up: CancellationToken,
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
             .arguments(activation.arguments(None))
@@ -193,7 +193,7 @@ impl Writer {
         group: &VolumeGroup,
         new: NewSnapshot<'_>,
         extents: u64,
-        given_up: &CancellationToken,
+        given_up: CancellationToken,
     ) -> Result<(), CommandError> {
         let command = lvm("lvcreate", group)
             .arguments(Activation::WAITS.arguments(None))
@@ -363,6 +363,12 @@ impl Writer {
     /// Writes the group's metadata to `/etc/lvm/backup`, for the admin's `vgcfgrestore`.
     pub async fn back_up(&self, _turn: &Turn, group: &VolumeGroup) -> Result<(), CommandError> {
         self.commands.run_ok(&lvm("vgcfgbackup", group).argument(&group.name)).await.map(drop)
+    }
+
+    /// Waits until no other lvm command changes the group, on the host perhaps: a report of it waits for lvm's lock.
+    pub async fn wait_for_others(&self, _turn: &Turn, group: &VolumeGroup) -> Result<(), CommandError> {
+        let command = lvm("vgs", group).arguments(["--noheadings", "--options", "vg_name", &group.name]);
+        self.commands.run_ok(&command).await.map(drop)
     }
 
     /// Makes what was committed survive a power cut: lvm itself never flushes the disk's cache.

@@ -50,6 +50,11 @@ impl Node {
         let view = self.groups.read().await?;
         let found = self.broken_off(&view).find(|(_, now)| now.uuid == there.uuid);
         let Some((group, there)) = found else {
+            let now = view.group(&group.name).ok_or_else(|| unreadable(group))?;
+            if now.logical_volumes.iter().all(|now| now.uuid != there.uuid) {
+                // The reaper has removed it meanwhile.
+                return Ok(());
+            }
             let operation = String::from("another command was just making it");
             return Err(Error::Busy { volume: there.name.clone(), operation });
         };
@@ -82,12 +87,9 @@ impl Node {
     pub(super) async fn remove_volumes(&self, turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<()> {
         // What was read before the turn may be of the middle of another command.
         let view = self.groups.read().await?;
-        let gone = || Error::Unavailable { problem: format!("volume group {} cannot be read", group.name) };
-        let group = view.group(&group.name).ok_or_else(gone)?;
-        for name in names {
-            if let Some(problem) = self.why_kept(group, name).await? {
-                return Err(Error::Unavailable { problem });
-            }
+        let group = view.group(&group.name).ok_or_else(|| unreadable(group))?;
+        if let Some(problem) = self.why_kept(group, names).await?.into_values().next() {
+            return Err(Error::Unavailable { problem });
         }
         self.take_out_untold(turn, group, names).await?;
         let activation = self.activation_of_any(group, names).await?;
@@ -119,6 +121,10 @@ impl Node {
     fn has_broken_off(&self, logical: &LogicalVolume) -> bool {
         is_broken_off(logical) && made_by(&logical.tags, &self.identity.driver)
     }
+}
+
+fn unreadable(group: &VolumeGroup) -> Error {
+    Error::Unavailable { problem: format!("volume group {} cannot be read", group.name) }
 }
 
 fn is_broken_off(logical: &LogicalVolume) -> bool {

@@ -52,16 +52,16 @@ impl Node {
     }
 
     /// Waits for an lvm command that holds the volume's device back for a moment. One that does so for longer than the limit is
-    /// told to end by `given_up`; it is killed then, since a device must not be set going while somebody may still have the pool
-    /// take its snapshot. In the kernel it cannot be killed: there it waits for a disk, as all do that use it.
-    pub(in crate::node) async fn held_briefly(
+    /// given up ([`Error::Unavailable`]); it is killed then, since a device must not be set going while somebody may still have the
+    /// pool take its snapshot. In the kernel it cannot be killed: there it waits for a disk, as all do that use it.
+    pub(in crate::node) async fn held_briefly<C: Future<Output = Result<(), CommandError>>>(
         &self,
         group: &VolumeGroup,
         logical: &LogicalVolume,
-        command: impl Future<Output = Result<(), CommandError>>,
-        given_up: &CancellationToken,
+        command: impl FnOnce(CancellationToken) -> C,
     ) -> Result<()> {
-        let (uuid, mut command) = (logical.mapper_uuid(group), pin!(command));
+        let given_up = CancellationToken::new();
+        let (uuid, mut command) = (logical.mapper_uuid(group), pin!(command(given_up.clone())));
         let mut since: Option<Instant> = None;
         loop {
             if let Ok(ended) = timeout(LOOK_EVERY, &mut command).await {

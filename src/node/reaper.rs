@@ -310,14 +310,12 @@ impl Node {
             })
             .collect();
         // A pool in trouble keeps no other volumes.
-        let mut kept = Vec::new();
-        for name in &names {
-            if let Some(why) = self.why_kept(current, name).await? {
-                tracing::warn!(group, volume = name, "could not remove a deleted volume; trying again: {why}");
-                kept.push(name.clone());
-            }
+        let kept = self.why_kept(current, &names).await?;
+        for why in kept.values() {
+            tracing::warn!(group, "could not remove deleted volumes; trying again: {why}");
         }
-        names.retain(|name| !kept.contains(name));
+        let pool_of = |name: &String| current.logical_volume(name).and_then(|volume| current.pool_of(volume));
+        names.retain(|name| pool_of(name).is_none_or(|pool| !kept.contains_key(&pool.name)));
         if names.is_empty() {
             return Ok(false);
         }

@@ -1,5 +1,6 @@
 //! What a hung, refused or late thing must not keep from the others: each volume group, each pool, each device stands for itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quarry::csi::v1;
@@ -324,4 +325,23 @@ async fn what_is_left_of_a_thin_volume_that_its_pool_has_forgotten_is_never_take
         let thin = machine.volume("vg", name).unwrap().thin().unwrap();
         assert!(machine.pool_of("vg", thin).has(thin.device_id), "{name} is in no pool");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_while_the_reaper_removes_what_broke_off_makes_it_anew() {
+    let mut orchestrator = orchestrator();
+    orchestrator.perform(Create(PVC, "thin", 2)).await;
+    orchestrator.perform(Snapshot("one", PVC)).await;
+    forget_that_it_was_made(&orchestrator, &snapshot_name("one"), Some(PVC));
+    orchestrator.restart();
+    orchestrator.bench.hang_commands_with(Some("lvremove"));
+    orchestrator.start_reaper_after(Duration::ZERO);
+    sleep(Duration::from_secs(5)).await;
+    let bench = Arc::clone(&orchestrator.bench);
+    let released = async {
+        sleep(Duration::from_secs(1)).await;
+        bench.hang_commands_with(None);
+    };
+    let (made, ()) = tokio::join!(orchestrator.once(Snapshot("one", PVC)), released);
+    made.unwrap();
 }

@@ -132,18 +132,26 @@ fn main() -> anyhow::Result<()> {
         }
         Trial::Capacity(options) => checks::capacity(&options, &site::target_folder()?.join("check/capacity")),
         Trial::Install { workers } => background::install(workers),
-        Trial::Inside(inside) => runtime(&inside)?.block_on(async {
-            match inside {
-                Inside::Bench(flags) => inside::bench::run(&flags).await,
-                Inside::Step(step) => step::run(step).await,
-                Inside::Cases { results, themes } => inside::check::check(&themes, &results).await,
-                Inside::Capacity { results, options } => inside::check::capacity(&options, &results).await,
-                Inside::Workload(options) => workload::run(&options).await,
-                Inside::Check(options) => check::run(&options).await,
-                Inside::Races(options) => inside::races::run(&options).await,
-                Inside::UnderLoad(options) => inside::under_load::run(&options).await,
-            }
-        }),
+        Trial::Inside(inside) => {
+            let runtime = runtime(&inside)?;
+            let ended = runtime.block_on(run_inside(inside));
+            // A task that never ends must not keep the error from being told.
+            runtime.shutdown_background();
+            ended
+        }
+    }
+}
+
+async fn run_inside(inside: Inside) -> anyhow::Result<()> {
+    match inside {
+        Inside::Bench(flags) => inside::bench::run(&flags).await,
+        Inside::Step(step) => step::run(step).await,
+        Inside::Cases { results, themes } => inside::check::check(&themes, &results).await,
+        Inside::Capacity { results, options } => inside::check::capacity(&options, &results).await,
+        Inside::Workload(options) => workload::run(&options).await,
+        Inside::Check(options) => check::run(&options).await,
+        Inside::Races(options) => inside::races::run(&options).await,
+        Inside::UnderLoad(options) => inside::under_load::run(&options).await,
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::error::{Error, Result};
 use crate::lvm::groups::View;
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
@@ -81,15 +79,13 @@ impl Node {
         if let Some(reason) = reason {
             return Err(Error::NoRoom { reason });
         }
-        let (new, given_up) =
-            (NewSnapshot { origin: &logical.name, name: logical_name, tags }, CancellationToken::new());
+        let new = NewSnapshot { origin: &logical.name, name: logical_name, tags };
         let snapshot = async |activation| {
-            let command = self.writer.snapshot(&turn, now, new, activation, &given_up);
-            self.held_briefly(now, logical, command, &given_up).await
+            let command = |given_up| self.writer.snapshot(&turn, now, new, activation, given_up);
+            self.held_briefly(now, logical, command).await
         };
         let mut made = snapshot(activation).await;
-        if made.is_err()
-            && !given_up.is_cancelled()
+        if made.as_ref().is_err_and(|error| !matches!(error, Error::Unavailable { .. }))
             && activation.mark.is_some()
             && let Ok((_, activation)) = self.readiness(now, &rules).await
             && activation.mark.is_none()

@@ -6,6 +6,7 @@
 //! - After the pool has counted it: lvm takes what it noted for done, and with it what its next command adds. The volume of an
 //!   `lvremove` would stay in the pool for good, so it is taken out before.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -36,27 +37,43 @@ impl Node {
 
     /// Waits for lvm's lock, so that a command that still runs, on the host perhaps, has ended: what is read then is not half made.
     pub(in crate::node) async fn wait_for_lvm(&self, turn: &Turn, group: &VolumeGroup) {
-        if let Err(error) = self.writer.back_up(turn, group).await {
+        if let Err(error) = self.writer.wait_for_others(turn, group).await {
             // The lock was waited for all the same.
-            tracing::debug!(%error, group = group.name, "could not write a backup");
+            tracing::debug!(%error, group = group.name, "could not look at the group");
         }
     }
 
-    /// Why a volume cannot be removed now. Of a pool that takes no messages lvm would remove it all the same and count one change more
-    /// than the pool, and `lvconvert --repair` refuses a pool of which the counts differ. One that an administrator deactivated may
-    /// be about to be repaired.
-    pub(in crate::node) async fn why_kept(&self, group: &VolumeGroup, name: &str) -> Result<Option<String>> {
-        let Some(pool) = group.logical_volume(name).and_then(|volume| group.pool_of(volume)) else { return Ok(None) };
-        let takes_none = |status: &PoolStatus| matches!(status.mode, PoolMode::Failed | PoolMode::ReadOnly);
-        let why = match self.pool_now(group, pool).await? {
-            (Some(status), Some(trouble)) if takes_none(&status) => trouble.to_string(),
-            (None, Some(trouble)) => trouble.to_string(),
-            (None, None) if self.was_activated(&pool.pool_mapper_uuid(group)) => {
-                String::from("was deactivated; activate it")
+    /// The pools of these volumes from which nothing can be removed now, and why, in words. Of a pool that takes no messages lvm would
+    /// remove a volume all the same and count one change more than the pool, and `lvconvert --repair` refuses a pool of which the
+    /// counts differ. One that an administrator deactivated may be about to be repaired.
+    pub(in crate::node) async fn why_kept(
+        &self,
+        group: &VolumeGroup,
+        names: &[String],
+    ) -> Result<BTreeMap<String, String>> {
+        let volumes = names.iter().filter_map(|name| group.logical_volume(name));
+        let pools: BTreeMap<_, _> =
+            volumes.filter_map(|volume| group.pool_of(volume)).map(|pool| (&pool.name, pool)).collect();
+        let mut kept = BTreeMap::new();
+        for (name, pool) in pools {
+            if let Some(why) = self.why_nothing_leaves(group, pool).await? {
+                let problem = format!("what is deleted of thin pool {}/{name} stays until then: it {why}", group.name);
+                kept.insert(name.clone(), problem);
             }
-            _ => return Ok(None),
-        };
-        Ok(Some(format!("{}/{name} stays until then: thin pool {} {why}", group.name, pool.name)))
+        }
+        Ok(kept)
+    }
+
+    async fn why_nothing_leaves(&self, group: &VolumeGroup, pool: &LogicalVolume) -> Result<Option<String>> {
+        let takes_none = |status: &PoolStatus| matches!(status.mode, PoolMode::Failed | PoolMode::ReadOnly);
+        Ok(match self.pool_now(group, pool).await? {
+            (Some(status), Some(trouble)) if takes_none(&status) => Some(trouble.to_string()),
+            (None, Some(trouble)) => Some(trouble.to_string()),
+            (None, None) if self.was_activated(&pool.pool_mapper_uuid(group)) => {
+                Some(String::from("was deactivated; activate it"))
+            }
+            _ => None,
+        })
     }
 
     /// Takes volumes that lvm is about to remove out of a pool that lvm would not tell of it. Their numbers are still theirs, so

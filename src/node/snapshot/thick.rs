@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::VolumeSnapshot;
 use crate::error::{Error, Result};
 use crate::host::kernel::SnapshotStatus;
@@ -58,9 +56,9 @@ impl Node {
         if let Some(reason) = reason {
             return Err(Error::NoRoom { reason });
         }
-        let (new, given_up) = (NewSnapshot { origin, name, tags }, CancellationToken::new());
-        let command = self.writer.snapshot_thick(&turn, &volume.group, new, extents, &given_up);
-        let made = self.held_briefly(&volume.group, &volume.logical, command, &given_up).await;
+        let new = NewSnapshot { origin, name, tags };
+        let command = |given_up| self.writer.snapshot_thick(&turn, &volume.group, new, extents, given_up);
+        let made = self.held_briefly(&volume.group, &volume.logical, command).await;
         self.reaper.changed(group);
         self.keep_running(&turn, &volume.group, &volume.logical).await?;
         let (after, flushed) = tokio::join!(self.groups.read(), self.writer.flush(&volume.group));

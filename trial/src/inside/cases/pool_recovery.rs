@@ -178,7 +178,7 @@ async fn needs_check(ground: &Ground) -> Result<()> {
     let snapshot_id = taken.snapshot_id.clone();
     let request = v1::DeleteSnapshotRequest { snapshot_id, ..Default::default() };
     refused(ground.client().controller.delete_snapshot(request).await, Unavailable, &["needs a check"])?;
-    let is_kept = || async { Ok(ground.log()?.contains("could not remove a deleted volume")) };
+    let is_kept = || async { Ok(ground.log()?.contains("could not remove deleted volumes")) };
     eventually("the deleted volume is kept for now", is_kept).await?;
     volume.unpublish(&device).await?;
     volume.unstage().await?;

@@ -15,7 +15,8 @@ use crate::inside::check::{eventually, read_at, run};
 pub(super) struct Writer {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
-    thread: JoinHandle<Result<()>>,
+    /// Taken when it is ended.
+    thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Writer {
@@ -39,7 +40,7 @@ impl Writer {
             }
             Ok(())
         });
-        Ok(Self { stop, written, thread })
+        Ok(Self { stop, written, thread: Some(thread) })
     }
 
     /// The last number that is in all of them.
@@ -54,11 +55,22 @@ impl Writer {
     }
 
     /// Ends it; all its writes went well. The last number.
-    pub(super) fn end(self) -> Result<u64> {
+    pub(super) fn end(mut self) -> Result<u64> {
+        self.join()?;
+        Ok(self.written())
+    }
+
+    fn join(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::SeqCst);
-        let Self { written, thread, .. } = self;
-        thread.join().map_err(|_| anyhow!("the writer panicked"))??;
-        Ok(written.load(Ordering::SeqCst))
+        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(|_| anyhow!("the writer panicked"))?)
+    }
+}
+
+impl Drop for Writer {
+    /// A case that fails must not go on writing: what it wrote to could not be taken away.
+    fn drop(&mut self) {
+        // It fails for that already.
+        self.join().ok();
     }
 }
 
