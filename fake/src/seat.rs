@@ -96,7 +96,7 @@ struct Watch {
     effects: Vec<String>,
     /// What the driver must never do, and did.
     violations: Vec<String>,
-    /// Commands whose line holds this text never end.
+    /// Effects whose names hold this text do not begin.
     hanging: Option<String>,
     /// Effects whose names hold one of these texts fail, and do nothing.
     refused: Vec<String>,
@@ -175,12 +175,12 @@ impl Bench {
         std::mem::take(&mut self.watch().has_lost_power)
     }
 
-    pub fn hang_commands_with(&self, text: Option<&str>) {
+    pub fn hang_effects_with(&self, text: Option<&str>) {
         self.watch().hanging = text.map(str::to_owned);
     }
 
-    pub fn is_hanging(&self, command: &str) -> bool {
-        self.watch().hanging.as_deref().is_some_and(|text| command.contains(text))
+    fn is_hanging(&self, effect: &str) -> bool {
+        self.watch().hanging.as_deref().is_some_and(|text| effect.contains(text))
     }
 
     pub fn refuse_effects_with(&self, texts: &[&str]) {
@@ -239,6 +239,9 @@ impl Seat {
     pub async fn effect<T>(&self, name: String, act: impl FnOnce(&mut Machine) -> T, failure: impl FnOnce() -> T) -> T {
         // Other tasks get their turn between any two effects.
         tokio::task::yield_now().await;
+        while self.bench.is_hanging(&name) {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
         if self.dead.is_cancelled() {
             return std::future::pending().await;
         }

@@ -96,7 +96,7 @@ impl Node {
             Ok(made) => self.fill(made, reading, (true, new.raw)).await,
             Err(error) => {
                 // Without room nothing may be left behind.
-                self.let_go(&reading, false).await;
+                self.let_go(&reading).await;
                 Err(error)
             }
         }

@@ -65,6 +65,11 @@ impl Node {
             return Err(self.missing(&view, &name).await);
         };
         if volume.logical.extents < extents {
+            if let Some(snapshot) = volume.snapshots().next() {
+                // lvm refuses as long as one hangs on it; the reaper has it parted soon.
+                let operation = format!("its snapshot {} is being removed", snapshot.name);
+                return Err(Error::Busy { volume: name, operation });
+            }
             self.ensure_room(&volume, extents).await?;
             let activation = self.activation(&volume.group, &volume.logical).await?;
             let ran = self.writer.extend(&turn, &volume.group, &name, extents, activation).await;

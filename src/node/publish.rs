@@ -51,8 +51,10 @@ impl Node {
             return already_published(name, mount, &device, &publish.capability.access, read_only);
         }
         ensure_alone(name, &mounts, &device, &staging, publish.capability.mode)?;
+        let mut held = None;
         let bind = match &publish.capability.access {
             Access::Block => {
+                held = Some(self.hold(&device, &volume.full_name()).await?);
                 self.prepare_block(&volume, &device, &mounts, read_only).await?;
                 let options = if read_only { vec![String::from("ro")] } else { Vec::new() };
                 Mount::Bind { source: device_path(&device), target: target.clone(), options }
@@ -70,7 +72,10 @@ impl Node {
             }
         };
         let made = make_target(&target, publish.capability.access == Access::Block).await?;
-        if let Err(source) = self.kernel.mount(&bind).await {
+        let shown = self.kernel.mount(&bind).await;
+        // Until here the number was this volume's.
+        drop(held);
+        if let Err(source) = shown {
             // It may have been made all the same; what shows something is not taken away.
             if made && self.mounts().await.is_ok_and(|mounts| mounted_at(&mounts, &target).is_none()) {
                 remove_target(&target).await.ok();

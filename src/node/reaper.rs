@@ -191,16 +191,22 @@ impl Node {
     }
 
     async fn wipe_and_report(&self, volume: &Volume, stop: &CancellationToken) {
-        let result = match self.reaper.permits(&volume.group.name).acquire().await {
-            Ok(_permit) => self.wipe(volume, stop).await,
-            Err(_closed) => return,
-        };
+        let result = self.split_and_wipe(volume, stop).await;
         self.reaper.end(&volume.logical.uuid, matches!(result, Ok(true)));
         match result {
             Ok(true) => self.reaper.wake(),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, volume = volume.full_name(), "could not wipe; trying again"),
         }
+    }
+
+    /// Makes the blocks unreadable; false when told to stop half-way, or when it is not to be deleted any more.
+    async fn split_and_wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
+        let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
+        // Before it waits for other wipes, however long they take: the volume that it hangs on does not grow as long as it does.
+        let Some(now) = self.split_off(now).await? else { return Ok(false) };
+        let Ok(_permit) = self.reaper.permits(&volume.group.name).acquire_owned().await else { return Ok(false) };
+        self.wipe(&now, stop).await
     }
 
     /// The volume as it is now, if it is still to be deleted: a wipe may wait and take hours, in which an administrator
@@ -241,10 +247,8 @@ impl Node {
         Ok(Some(now))
     }
 
-    /// Makes the blocks unreadable; false when told to stop half-way, or when it is not to be deleted any more.
     async fn wipe(&self, volume: &Volume, stop: &CancellationToken) -> Result<bool> {
         let Some(now) = self.still_to_be_wiped(volume).await? else { return Ok(false) };
-        let Some(now) = self.split_off(now).await? else { return Ok(false) };
         let device = self.activated(&now).await?;
         if self.stays_open(volume).await? {
             return Err(Error::precondition(format!("{} is open; not wiped while it is", volume.full_name())));

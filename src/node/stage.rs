@@ -46,6 +46,7 @@ impl Node {
 
     async fn stage_locked(&self, name: &str, stage: &Stage) -> Result<()> {
         let volume = self.volume(name).await?;
+        self.copies.end_lending(&volume.logical.uuid);
         if volume.tags.fresh || volume.tags.has_same_uuid() {
             // Its first use changes its tags; where that cannot be, nothing is begun.
             volume.ensure_writable()?;

@@ -14,7 +14,7 @@ const TOO_MANY: usize = 100;
 #[tokio::test]
 async fn a_volume_that_may_have_been_made_is_not_made_elsewhere() {
     let cluster = Cluster::start(2).await;
-    cluster.nodes[0].bench.hang_commands_with(Some("lvcreate"));
+    cluster.nodes[0].bench.hang_effects_with(Some("lvcreate"));
     let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
     create.set_timeout(Duration::from_millis(300));
     cluster.controller.create_volume(create).await.unwrap_err();
@@ -46,7 +46,7 @@ async fn a_volume_whose_making_never_reached_its_node_is_made_elsewhere() {
 #[tokio::test]
 async fn a_volume_that_is_still_being_made_is_not_made_elsewhere() {
     let cluster = Cluster::start(2).await;
-    cluster.nodes[0].bench.hang_commands_with(Some("lvcreate"));
+    cluster.nodes[0].bench.hang_effects_with(Some("lvcreate"));
     let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
     create.set_timeout(Duration::from_millis(300));
     cluster.controller.create_volume(create).await.unwrap_err();
@@ -54,5 +54,5 @@ async fn a_volume_that_is_still_being_made_is_not_made_elsewhere() {
     let again = cluster.create(request_on("pvc-1", 1, &["node-2", "node-1"])).await.unwrap_err();
     assert_eq!(again.code(), Code::Aborted, "{again:?}");
     assert_eq!(cluster.get("node-2/pvc-1").await.unwrap_err().code(), Code::NotFound);
-    cluster.nodes[0].bench.hang_commands_with(None);
+    cluster.nodes[0].bench.hang_effects_with(None);
 }

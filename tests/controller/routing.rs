@@ -222,7 +222,7 @@ async fn a_long_error_of_a_node_arrives_with_its_code_and_the_last_words_of_the_
 #[tokio::test]
 async fn a_deadline_goes_with_the_call() {
     let cluster = Cluster::start(1).await;
-    cluster.nodes[0].bench.hang_commands_with(Some("lvcreate"));
+    cluster.nodes[0].bench.hang_effects_with(Some("lvcreate"));
     let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
     create.set_timeout(Duration::from_millis(300));
     let begun = std::time::Instant::now();
@@ -232,7 +232,7 @@ async fn a_deadline_goes_with_the_call() {
     // The node goes on with it, and a second try is told so.
     let busy = cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap_err();
     assert_eq!(busy.code(), Code::Aborted, "{busy:?}");
-    cluster.nodes[0].bench.hang_commands_with(None);
+    cluster.nodes[0].bench.hang_effects_with(None);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn a_controller_uses_no_connection_that_was_made_with_other_certificates()
 #[tokio::test]
 async fn a_renewed_certificate_of_the_same_authority_costs_no_call_under_way() {
     let cluster = Cluster::start(1).await;
-    cluster.nodes[0].bench.hang_commands_with(Some("lvcreate"));
+    cluster.nodes[0].bench.hang_effects_with(Some("lvcreate"));
     let renewed = {
         let authorities = cluster.keyring.authorities.clone();
         let before = Keyring { authorities, ..Keyring::default() };
@@ -65,7 +65,7 @@ async fn a_renewed_certificate_of_the_same_authority_costs_no_call_under_way() {
         cluster.material.send_replace(Some(material(&renewed, &renewed.controller)));
         cluster.nodes[0].material.send_replace(Some(material(&renewed, &renewed.node)));
         assert_eq!(cluster.get("node-1/none").await.unwrap_err().code(), Code::NotFound);
-        cluster.nodes[0].bench.hang_commands_with(None);
+        cluster.nodes[0].bench.hang_effects_with(None);
     };
     let (created, ()) = tokio::join!(cluster.create(request_on("pvc-1", 1, &["node-1"])), renewing);
     created.unwrap();

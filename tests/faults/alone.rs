@@ -10,7 +10,8 @@ use quarry::node::controller_service::ControllerService;
 use tokio::time::sleep;
 use tonic::{Code, Request};
 
-use crate::call::Call::{Create, GroupSnapshot, Grow, Snapshot, Stage};
+use crate::call::Call::{Copy, Create, Delete, DeleteSnapshot, GroupSnapshot, Grow, Snapshot, Stage, Unstage};
+use crate::call::From;
 use crate::call::Use::Block;
 use crate::disk::Survivors;
 use crate::disk_format::EXTENT;
@@ -64,12 +65,12 @@ async fn a_volume_group_whose_commands_hang_keeps_no_pool_of_another_from_being_
     let mut orchestrator = in_both_groups(["thin", "other-thin"]).await;
     orchestrator.bench.machine().lose_power(Survivors::Nothing);
     orchestrator.restart();
-    orchestrator.bench.hang_commands_with(Some(" vg/quarry-thin"));
+    orchestrator.bench.hang_effects_with(Some(" vg/quarry-thin"));
     orchestrator.start_guards();
     sleep(Duration::from_secs(5)).await;
     assert!(orchestrator.bench.machine().is_pool_active("vg-2", "other-pool"));
     assert!(!orchestrator.bench.machine().is_pool_active("vg", POOL));
-    orchestrator.bench.hang_commands_with(None);
+    orchestrator.bench.hang_effects_with(None);
     sleep(Duration::from_secs(5)).await;
     assert!(orchestrator.bench.machine().is_pool_active("vg", POOL));
 }
@@ -85,12 +86,12 @@ async fn a_volume_group_whose_commands_hang_keeps_no_snapshot_of_another_from_gr
         |group: &str, name: &str| orchestrator.bench.machine().volume(group, &snapshot_name(name)).unwrap().extents();
     let step = EXTENT * 3 / 4;
     for (start, hung, grown) in [(0, " vg/snap-one", (1, 2)), (step, " vg-2/snap-two", (3, 2))] {
-        orchestrator.bench.hang_commands_with(Some(hung));
+        orchestrator.bench.hang_effects_with(Some(hung));
         write(&orchestrator, "vg", PVC, start..start + step);
         write(&orchestrator, "vg-2", OTHER, start..start + step);
         sleep(Duration::from_secs(5)).await;
         assert_eq!((extents("vg", "one"), extents("vg-2", "two")), grown);
-        orchestrator.bench.hang_commands_with(None);
+        orchestrator.bench.hang_effects_with(None);
         sleep(Duration::from_secs(5)).await;
     }
     assert_eq!((extents("vg", "one"), extents("vg-2", "two")), (3, 3));
@@ -137,11 +138,11 @@ async fn a_volume_group_whose_commands_hang_keeps_no_volume_of_another_held_back
     for (group, name) in [("vg", PVC), ("vg-2", OTHER)] {
         orchestrator.bench.machine().suspend(group, name);
     }
-    orchestrator.bench.hang_commands_with(Some(" vg/pvc-1"));
+    orchestrator.bench.hang_effects_with(Some(" vg/pvc-1"));
     orchestrator.start_reaper_after(Duration::ZERO);
     sleep(Duration::from_secs(5)).await;
     assert!(is_suspended(&orchestrator, "vg", PVC) && !is_suspended(&orchestrator, "vg-2", OTHER));
-    orchestrator.bench.hang_commands_with(None);
+    orchestrator.bench.hang_effects_with(None);
     sleep(Duration::from_secs(5)).await;
     assert!(!is_suspended(&orchestrator, "vg", PVC));
 }
@@ -334,14 +335,62 @@ async fn a_call_that_waits_while_the_reaper_removes_what_broke_off_makes_it_anew
     orchestrator.perform(Snapshot("one", PVC)).await;
     forget_that_it_was_made(&orchestrator, &snapshot_name("one"), Some(PVC));
     orchestrator.restart();
-    orchestrator.bench.hang_commands_with(Some("lvremove"));
+    orchestrator.bench.hang_effects_with(Some("lvremove"));
     orchestrator.start_reaper_after(Duration::ZERO);
     sleep(Duration::from_secs(5)).await;
     let bench = Arc::clone(&orchestrator.bench);
     let released = async {
         sleep(Duration::from_secs(1)).await;
-        bench.hang_commands_with(None);
+        bench.hang_effects_with(None);
     };
     let (made, ()) = tokio::join!(orchestrator.once(Snapshot("one", PVC)), released);
     made.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raw_device_whose_user_comes_while_its_snapshot_is_copied_stays_when_the_copy_is_whole() {
+    for comes in [true, false] {
+        let mut orchestrator = orchestrator();
+        for call in [Create(PVC, "fast", 2), Stage(PVC, Block), Snapshot("one", PVC), Unstage(PVC)] {
+            orchestrator.perform(call).await;
+        }
+        // All is copied, but not said to be whole yet.
+        orchestrator.bench.hang_effects_with(Some("--deltag quarry.unfinished"));
+        let bench = Arc::clone(&orchestrator.bench);
+        let is_active = || bench.machine().minor("vg", PVC).is_some();
+        assert!(!is_active());
+        let user = async {
+            sleep(Duration::from_secs(5)).await;
+            assert!(is_active());
+            if comes {
+                orchestrator.once(Stage(PVC, Block)).await.unwrap();
+            }
+            bench.hang_effects_with(None);
+        };
+        let (made, ()) = tokio::join!(orchestrator.once(Copy(OTHER, "fast", 2, From::Snapshot("one"))), user);
+        made.unwrap();
+        assert_eq!(is_active(), comes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thick_volume_grows_once_its_deleted_snapshot_is_parted_from_it_whatever_else_is_wiped() {
+    let mut orchestrator = orchestrator();
+    for call in [Create(PVC, "fast", 2), Stage(PVC, Block), Snapshot("one", PVC)] {
+        orchestrator.perform(call).await;
+    }
+    for other in [OTHER, "pvc-3", "pvc-4"] {
+        orchestrator.perform(Create(other, "fast", 1)).await;
+        orchestrator.perform(Delete(other)).await;
+    }
+    orchestrator.bench.hang_effects_with(Some("zero Stretch"));
+    orchestrator.start_reaper_after(Duration::ZERO);
+    sleep(Duration::from_secs(5)).await;
+    let status = orchestrator.once(Grow(PVC, 3)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    orchestrator.perform(DeleteSnapshot("one")).await;
+    let status = orchestrator.once(Grow(PVC, 3)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Aborted, "{status}");
+    sleep(Duration::from_secs(10)).await;
+    orchestrator.once(Grow(PVC, 3)).await.unwrap();
 }

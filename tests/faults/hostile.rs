@@ -80,7 +80,7 @@ async fn only_one_of_two_volumes_gets_the_last_room() {
 #[tokio::test(start_paused = true)]
 async fn a_hung_command_holds_up_its_own_volume_and_group_only() {
     let orchestrator = orchestrator();
-    orchestrator.bench.hang_commands_with(Some("--name pvc-1 "));
+    orchestrator.bench.hang_effects_with(Some("--name pvc-1 "));
     // The caller's deadline passes; the command goes on, and so does the lock.
     assert!(timeout(SOON, orchestrator.once(CREATE)).await.is_err());
     assert_eq!(code(timeout(SOON, orchestrator.once(CREATE)).await.unwrap()), Code::Aborted);
@@ -97,7 +97,7 @@ async fn a_hung_command_holds_up_its_own_volume_and_group_only() {
     let list = timeout(SOON, controller.list_volumes(Request::new(v1::ListVolumesRequest::default()))).await;
     assert_eq!(list.unwrap().unwrap().into_inner().entries.len(), 1);
 
-    orchestrator.bench.hang_commands_with(None);
+    orchestrator.bench.hang_effects_with(None);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(code(orchestrator.once(CREATE).await), Code::Ok);
 }
@@ -136,11 +136,11 @@ async fn an_unusable_report_of_lvm_is_told_in_clear_words() {
 #[tokio::test(start_paused = true)]
 async fn an_admin_who_takes_the_room_meanwhile_leaves_a_clear_answer() {
     let orchestrator = orchestrator();
-    orchestrator.bench.hang_commands_with(Some("lvcreate"));
+    orchestrator.bench.hang_effects_with(Some("lvcreate"));
     let admin = async {
         sleep(SOON).await;
         orchestrator.bench.machine().make_volume("vg", "admins-new", 14, &[]).unwrap();
-        orchestrator.bench.hang_commands_with(None);
+        orchestrator.bench.hang_effects_with(None);
     };
     let (answer, ()) = tokio::join!(orchestrator.once(CREATE), admin);
     assert_eq!(code(answer), Code::ResourceExhausted);

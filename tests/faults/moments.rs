@@ -26,10 +26,10 @@ const SOON: Duration = Duration::from_secs(1);
 async fn broken_off(hanging: &str) -> Orchestrator {
     let mut orchestrator = Orchestrator::new(&Bench::new(None));
     orchestrator.perform(Create(PVC, "thin", 2)).await;
-    orchestrator.bench.hang_commands_with(Some(hanging));
+    orchestrator.bench.hang_effects_with(Some(hanging));
     assert!(timeout(SOON, orchestrator.once(MAKE)).await.is_err());
     orchestrator.restart();
-    orchestrator.bench.hang_commands_with(None);
+    orchestrator.bench.hang_effects_with(None);
     for call in [Stage(PVC, Mount), Publish(PVC, "one", Mount), Write("one")] {
         orchestrator.perform(call).await;
     }
@@ -80,14 +80,14 @@ async fn a_snapshot_is_made_although_its_pool_reaches_the_mark_before_lvm_looks(
     let mut orchestrator = Orchestrator::new(&Bench::new(None));
     orchestrator.perform(Create(PVC, "thin", 4)).await;
     orchestrator.perform(Stage(PVC, Block)).await;
-    orchestrator.bench.hang_commands_with(Some(" --snapshot "));
+    orchestrator.bench.hang_effects_with(Some(" --snapshot "));
     let user = async {
         sleep(SOON).await;
         let mut machine = orchestrator.bench.machine();
         let minor = machine.minor("vg", PVC).unwrap();
         machine.write_device(minor, 0, &vec![7; 4 * EXTENT - EXTENT / 2]).unwrap();
         drop(machine);
-        orchestrator.bench.hang_commands_with(None);
+        orchestrator.bench.hang_effects_with(None);
     };
     let (answer, ()) = tokio::join!(orchestrator.once(Snapshot(SNAPSHOT, PVC)), user);
     answer.unwrap();
@@ -128,7 +128,7 @@ async fn an_lvm_that_does_not_come_back_from_holding_a_volume_is_killed_after_te
         let mut orchestrator = Orchestrator::new(&Bench::new(None));
         orchestrator.perform(Create(PVC, class, 2)).await;
         orchestrator.perform(Stage(PVC, Block)).await;
-        orchestrator.bench.hang_commands_with(Some(" --snapshot "));
+        orchestrator.bench.hang_effects_with(Some(" --snapshot "));
         // Before it holds the volume back it may take as long as it likes.
         let holding = async {
             sleep(SOON * 60).await;
@@ -141,7 +141,7 @@ async fn an_lvm_that_does_not_come_back_from_holding_a_volume_is_killed_after_te
         let (answer, ()) = tokio::join!(orchestrator.once(Snapshot(SNAPSHOT, PVC)), holding);
         let refused = answer.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable, "{refused}");
-        orchestrator.bench.hang_commands_with(None);
+        orchestrator.bench.hang_effects_with(None);
         orchestrator.once(Snapshot(SNAPSHOT, PVC)).await.unwrap();
     }
 }

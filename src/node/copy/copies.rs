@@ -1,6 +1,6 @@
 //! The copies that are being made: how many at once, and how far they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct Copies {
     progress: Mutex<BTreeMap<String, Progress>>,
     /// As [`REMEMBER`], where it is another.
     remember: OnceLock<(u64, Duration)>,
+    /// UUIDs of the volumes that are active only since a thick snapshot of theirs is read.
+    lent: Mutex<BTreeSet<String>>,
 }
 
 /// A copy that is being made, forgotten when dropped.
@@ -56,7 +58,12 @@ impl Drop for Begun<'_> {
 
 impl Default for Copies {
     fn default() -> Self {
-        Self { permits: Semaphore::new(AT_ONCE), progress: Mutex::default(), remember: OnceLock::new() }
+        Self {
+            permits: Semaphore::new(AT_ONCE),
+            progress: Mutex::default(),
+            remember: OnceLock::new(),
+            lent: Mutex::default(),
+        }
     }
 }
 
@@ -88,6 +95,21 @@ impl Copies {
     pub(super) fn is_to_be_remembered(&self, bytes: u64, since: Duration) -> bool {
         let (least_bytes, least_time) = *self.remember.get().unwrap_or(&REMEMBER);
         bytes >= least_bytes && since >= least_time
+    }
+
+    /// Notes that a volume is to be deactivated when no copy needs it any more. The caller has the volume's lock, as for all that
+    /// follows of it.
+    pub(super) fn lend(&self, uuid: &str) {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(uuid.to_owned());
+    }
+
+    pub(super) fn is_lent(&self, uuid: &str) -> bool {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner).contains(uuid)
+    }
+
+    /// One that has a user now stays active. Nothing else tells that of a raw device: its user may not have it open yet.
+    pub(in crate::node) fn end_lending(&self, uuid: &str) {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner).remove(uuid);
     }
 
     /// The right to copy now; nothing when no more is copied.

@@ -41,14 +41,14 @@ impl Node {
     ) -> Result<Volume> {
         let name = volume.logical.name.clone();
         let copying = self.copies.begin(&name, &volume.tags.class, reading.bytes);
-        let was_inactive = self.device_of(&reading.origin.logical.mapper_uuid(&reading.origin.group)).await?.is_none();
+        self.lend(&reading.origin).await?;
         self.copy_blocks(&volume, &reading, (is_new, is_raw)).await?;
         drop(copying);
         let now = self.unfinished(&name).await?;
         let progress = now.tags.copied.and_then(|copied| copied.progress).map(|progress| progress.to_tag());
         let over: Vec<String> = [String::from(UNFINISHED)].into_iter().chain(progress).collect();
         self.change_tags(&volume, &[], &over).await?;
-        self.let_go(&reading, was_inactive).await;
+        self.let_go(&reading).await;
         self.deactivate_quietly(&volume.group, &volume.logical.name).await;
         self.volume(&name).await
     }

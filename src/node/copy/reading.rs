@@ -155,10 +155,23 @@ impl Node {
         Ok((device, held))
     }
 
+    /// Notes which volumes are active from now on only since a thick snapshot of theirs is read.
+    pub(super) async fn lend(&self, origin: &Origin) -> Result<()> {
+        for volume in volumes_of(origin) {
+            // Whoever has the lock uses it.
+            let Ok(_lock) = self.locks.take(&volume.name, "being looked at for a copy of its snapshot") else {
+                continue;
+            };
+            if self.device_of(&volume.mapper_uuid(&origin.group)).await?.is_none() {
+                self.copies.lend(&volume.uuid);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes away what was made for the copy, and the device of what was read, with that of the volume that a thick one hangs
-    /// on if it `was_inactive` before. What fails here is left: a copy source to the next look for such, a device to whoever
-    /// uses it next.
-    pub(super) async fn let_go(&self, reading: &Reading, was_inactive: bool) {
+    /// on if nobody uses that. What fails here is left: a copy source to the next look for such, a device to whoever uses it next.
+    pub(super) async fn let_go(&self, reading: &Reading) {
         let Origin { group, logical } = &reading.origin;
         let tags = CopySourceTags::parse(&logical.tags).filter(|_| reading.own);
         let done = match tags {
@@ -173,9 +186,14 @@ impl Node {
             tracing::warn!(%error, volume = logical.name, "could not remove what a volume was copied from; trying again later");
         }
         // A thick one is active as long as its volume is, whose user may have come meanwhile.
-        for volume in logical.snapshot_of.iter().filter(|_| was_inactive) {
-            let Ok(_lock) = self.locks.take(volume, "being deactivated") else { continue };
-            self.deactivate_quietly(group, volume).await;
+        for volume in volumes_of(&reading.origin) {
+            let Ok(_lock) = self.locks.take(&volume.name, "being deactivated") else { continue };
+            if self.copies.is_lent(&volume.uuid) {
+                self.deactivate_quietly(group, &volume.name).await;
+                if matches!(self.device_of(&volume.mapper_uuid(group)).await, Ok(None)) {
+                    self.copies.end_lending(&volume.uuid);
+                }
+            }
         }
     }
 
@@ -230,6 +248,11 @@ impl Node {
         self.reaper.changed(&group.name);
         self.writer.flush(group).await
     }
+}
+
+/// The volumes that a thick snapshot is of.
+fn volumes_of(origin: &Origin) -> impl Iterator<Item = &Arc<LogicalVolume>> {
+    origin.logical.snapshot_of.iter().filter_map(|name| origin.group.logical_volume(name))
 }
 
 fn in_group(view: &View, group: &str, name: &str) -> Option<(Arc<VolumeGroup>, Arc<LogicalVolume>)> {
