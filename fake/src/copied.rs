@@ -90,7 +90,7 @@ impl Machine {
     /// What `xfs_db` or `btrfstune` does to give it a new UUID. The first refuses while there is something in the log, and ends
     /// well all the same; the second leaves a log that belongs to nothing any more.
     pub fn renew_uuid(&mut self, minor: u32, kind: Kind) {
-        assert_eq!(self.open_count(minor), 0, "the UUID of a file system is changed that is in use");
+        assert_eq!(self.user_count(minor), 0, "the UUID of a file system is changed that is in use");
         assert_eq!(self.copied_kind(minor), Some(kind), "the UUID of another file system is changed");
         match (kind, self.log_of(minor, kind)) {
             (_, EMPTY) => self.renew(minor, kind),

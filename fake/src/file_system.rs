@@ -47,7 +47,7 @@ pub fn ensure_may_be_made(machine: &Machine, minor: u32) {
     let volume = machine.volume(&device.group, &device.volume).unwrap();
     assert!(volume.is_volume() && volume.has_tag("quarry.fresh"), "mkfs of {volume:?}, which is not fresh");
     assert!(!volume.is_deleting(), "mkfs of {volume:?}, which is being deleted");
-    assert_eq!(machine.open_count(minor), 0, "mkfs of {volume:?}, which is open");
+    assert_eq!(machine.user_count(minor), 0, "mkfs of {volume:?}, which is open");
     let (bytes, ends) = (machine.bytes_of(minor), EXTENT / 4);
     for offset in [0, bytes - ends] {
         assert!(machine.is_zero(minor, offset, ends), "{} still has its earlier tenant's signatures", device.volume);

@@ -113,7 +113,7 @@ impl Kernel for Seat {
 
     async fn hold(&self, device: &Path) -> io::Result<Held> {
         let hold = |machine: &mut Machine| match machine.minor_at(device) {
-            Some(_) => Ok(Held::default()),
+            Some(minor) => Ok(machine.hold(minor, &self.dead)),
             None => refused(ErrorKind::NotFound),
         };
         self.effect(format!("hold {}", device.display()), hold, broken).await
@@ -315,7 +315,7 @@ impl Machine {
         let volume = self.volume(&device.group, &device.volume).unwrap();
         let is_nobodys = ["quarry.fresh", "quarry.unfinished"].iter().any(|tag| volume.has_tag(tag));
         let is_free = volume.is_volume() && (is_nobodys || volume.is_deleting()) && device.table.origin().is_none();
-        assert!(is_free && self.open_count(minor) == 0, "{volume:?} is overwritten");
+        assert!(is_free && self.user_count(minor) == 0, "{volume:?} is overwritten");
     }
 
     fn mount(&mut self, mount: &Mount) -> io::Result<()> {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
-use quarry::host::kernel::{DeviceNumber, MountEntry};
+use quarry::host::kernel::{DeviceNumber, Held, MountEntry};
+use tokio_util::sync::CancellationToken;
 
 use crate::cow::Store;
 use crate::device::Device;
@@ -27,6 +29,16 @@ pub enum Fault {
     LeavesSuspended,
 }
 
+/// A device that a driver has open.
+#[derive(Clone)]
+struct Hold {
+    minor: u32,
+    /// Gone when it is closed.
+    by: Weak<()>,
+    /// Says that the driver died.
+    dead: CancellationToken,
+}
+
 #[derive(Clone, Default)]
 pub struct Machine {
     pub disks: BTreeMap<String, Disk>,
@@ -42,6 +54,7 @@ pub struct Machine {
     pub mounts: Vec<MountEntry>,
     /// The sequence number that was last backed up, by group.
     pub backups: BTreeMap<String, u64>,
+    holds: Vec<Hold>,
     next_number: u64,
 }
 
@@ -224,14 +237,30 @@ impl Machine {
     }
 
     pub fn open_count(&self, minor: u32) -> u32 {
+        // What a dead driver had open is closed.
+        let holds = self.holds.iter().filter(|hold| hold.minor == minor && !hold.dead.is_cancelled());
+        self.user_count(minor) + u32::from(holds.filter(|hold| hold.by.strong_count() > 0).count() > 0)
+    }
+
+    /// How many have it open, the driver itself not counted.
+    pub fn user_count(&self, minor: u32) -> u32 {
         let number = DeviceNumber { major: MAPPER, minor };
         let is_mounted = self.mounts.iter().any(|mount| mount.device == number);
         self.devices[&minor].opened + u32::from(is_mounted)
     }
 
+    /// Opens a device for a driver.
+    pub fn hold(&mut self, minor: u32, dead: &CancellationToken) -> Held {
+        let by = Arc::new(());
+        self.holds.retain(|hold| hold.by.strong_count() > 0);
+        self.holds.push(Hold { minor, by: Arc::downgrade(&by), dead: dead.clone() });
+        Held::by(by)
+    }
+
     /// Devices and mounts are gone; the groups are what the disks still say, the newest copy of each.
     pub fn lose_power(&mut self, survivors: Survivors) {
         self.devices.clear();
+        self.holds.clear();
         self.mounts.clear();
         self.pools.values_mut().for_each(Pool::lose_power);
         self.disks.values_mut().for_each(|disk| disk.lose_power(survivors, DATA_START));

@@ -86,6 +86,12 @@ impl Pool {
         self.commit();
     }
 
+    /// As the power fails between the last message but one and `set_transaction_id`.
+    pub fn uncount(&mut self) {
+        self.now.transaction_id -= 1;
+        self.commit();
+    }
+
     pub fn commit(&mut self) {
         self.committed = self.now.clone();
     }

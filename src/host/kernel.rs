@@ -1,8 +1,8 @@
 //! Asking the kernel: the second of the two seams to the machine. Mounts, block devices and
 //! device-mapper; everything here needs privileges or real devices, which is why it is a seam.
 
+use std::any::Any;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -202,14 +202,15 @@ pub struct Stretch {
 
 /// A device that is kept open, so that it cannot go away and its number be given to another one. Nothing is read or
 /// written through it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Held {
-    _device: Option<File>,
+    _by: Box<dyn Any + Send + Sync>,
 }
 
-impl From<File> for Held {
-    fn from(device: File) -> Self {
-        Self { _device: Some(device) }
+impl Held {
+    /// Kept open as long as this is there.
+    pub fn by(keeper: impl Any + Send + Sync) -> Self {
+        Self { _by: Box::new(keeper) }
     }
 }
 

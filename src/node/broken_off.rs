@@ -49,7 +49,7 @@ impl Node {
         self.wait_for_lvm(turn, group).await;
         let view = self.groups.read().await?;
         let found = self.broken_off(&view).find(|(_, now)| now.uuid == there.uuid);
-        let Some((group, there)) = found else {
+        let Some((group, _)) = found else {
             let now = view.group(&group.name).ok_or_else(|| unreadable(group))?;
             if now.logical_volumes.iter().all(|now| now.uuid != there.uuid) {
                 // The reaper has removed it meanwhile.
@@ -58,9 +58,6 @@ impl Node {
             let operation = String::from("another command was just making it");
             return Err(Error::Busy { volume: there.name.clone(), operation });
         };
-        if let Some(pool) = group.pool_of(&there) {
-            self.take_out_unsent(&group, pool).await?;
-        }
         self.remove_volumes(turn, &group, std::slice::from_ref(&there.name)).await
     }
 
@@ -86,7 +83,7 @@ impl Node {
     /// Removes volumes under the turn of their group.
     pub(super) async fn remove_volumes(&self, turn: &Turn, group: &VolumeGroup, names: &[String]) -> Result<()> {
         // What was read before the turn may be of the middle of another command.
-        let view = self.groups.read().await?;
+        let view = self.mended(turn, self.groups.read().await?, &group.name).await?;
         let group = view.group(&group.name).ok_or_else(|| unreadable(group))?;
         if let Some(problem) = self.why_kept(group, names).await?.into_values().next() {
             return Err(Error::Unavailable { problem });

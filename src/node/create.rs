@@ -127,6 +127,7 @@ impl Node {
             (_, Some(inherited)) => Arc::clone(inherited),
             _ => self.groups.read().await?,
         };
+        view = self.mended(&turn, view, group).await?;
         if let Some((there, left)) = view.logical_volume_in(group, name) {
             self.make_way(&turn, there, left, tags).await?;
             view = self.groups.read().await?;

@@ -60,11 +60,12 @@ impl Node {
         let extents = size.extents(volume.bytes(), volume.group.extent_bytes)?;
         let (group, name) = (volume.group.name.clone(), volume.logical.name.clone());
         let turn = self.writer.turn(&group).await;
-        let view = self.groups.read().await?;
+        let view = self.mended(&turn, self.groups.read().await?, &group).await?;
         let Some(volume) = Volume::find(&view, &name)? else {
             return Err(self.missing(&view, &name).await);
         };
         if volume.logical.extents < extents {
+            volume.ensure_no_snapshot("grown")?;
             if let Some(snapshot) = volume.snapshots().next() {
                 // lvm refuses as long as one hangs on it; the reaper has it parted soon.
                 let operation = format!("its snapshot {} is being removed", snapshot.name);

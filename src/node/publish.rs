@@ -38,7 +38,9 @@ impl Node {
 
     async fn publish_locked(&self, name: &str, publish: &Publish) -> Result<()> {
         let volume = self.volume(name).await?;
-        let Some(device) = self.active_device(&volume).await? else {
+        let found = self.active_device(&volume).await?;
+        // What is active only for a copy goes when that is whole.
+        let Some(device) = found.filter(|_| !self.copies.is_lent(&volume.logical.uuid)) else {
             return Err(Error::precondition(format!("volume {name} is not staged on this node; stage it first")));
         };
         let target = resolved(&publish.target_path).await;

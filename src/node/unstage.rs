@@ -59,7 +59,12 @@ impl Node {
         let ran = self.writer.deactivate(&turn, group, name).await;
         drop(turn);
         if let Some(device) = self.active_device(volume).await? {
-            if device.open_count > 0 || volume.group.snapshot_of(name).is_some() {
+            let is_open = device.open_count > 0;
+            if is_open || volume.group.snapshot_of(name).is_some() {
+                if !is_open {
+                    // Its snapshot is being read; who does so takes it away afterwards.
+                    self.copies.lend(&volume.logical.uuid);
+                }
                 tracing::warn!(volume = volume.full_name(), "stays active: something has it open, or a snapshot of it");
                 return Ok(());
             }

@@ -10,7 +10,7 @@ use quarry::node::controller_service::ControllerService;
 use tokio::time::sleep;
 use tonic::{Code, Request};
 
-use crate::call::Call::{Copy, Create, Delete, DeleteSnapshot, GroupSnapshot, Grow, Snapshot, Stage, Unstage};
+use crate::call::Call::{Copy, Create, Delete, DeleteSnapshot, GroupSnapshot, Grow, Publish, Snapshot, Stage, Unstage};
 use crate::call::From;
 use crate::call::Use::Block;
 use crate::disk::Survivors;
@@ -349,27 +349,29 @@ async fn a_call_that_waits_while_the_reaper_removes_what_broke_off_makes_it_anew
 
 #[tokio::test(start_paused = true)]
 async fn a_raw_device_whose_user_comes_while_its_snapshot_is_copied_stays_when_the_copy_is_whole() {
-    for comes in [true, false] {
+    let stays = [Stage(PVC, Block)].as_slice();
+    for (calls, is_kept) in [(stays, true), (&[], false), (&[Stage(PVC, Block), Unstage(PVC)], false)] {
         let mut orchestrator = orchestrator();
         for call in [Create(PVC, "fast", 2), Stage(PVC, Block), Snapshot("one", PVC), Unstage(PVC)] {
             orchestrator.perform(call).await;
         }
-        // All is copied, but not said to be whole yet.
-        orchestrator.bench.hang_effects_with(Some("--deltag quarry.unfinished"));
+        orchestrator.bench.hang_effects_with(Some("copy "));
         let bench = Arc::clone(&orchestrator.bench);
         let is_active = || bench.machine().minor("vg", PVC).is_some();
         assert!(!is_active());
         let user = async {
             sleep(Duration::from_secs(5)).await;
             assert!(is_active());
-            if comes {
-                orchestrator.once(Stage(PVC, Block)).await.unwrap();
+            let early = orchestrator.once(Publish(PVC, "early", Block)).await.unwrap_err();
+            assert_eq!(early.code(), Code::FailedPrecondition, "{early}");
+            for call in calls {
+                orchestrator.once(*call).await.unwrap();
             }
             bench.hang_effects_with(None);
         };
         let (made, ()) = tokio::join!(orchestrator.once(Copy(OTHER, "fast", 2, From::Snapshot("one"))), user);
         made.unwrap();
-        assert_eq!(is_active(), comes);
+        assert_eq!(is_active(), is_kept, "{calls:?}");
     }
 }
 
@@ -393,4 +395,31 @@ async fn a_thick_volume_grows_once_its_deleted_snapshot_is_parted_from_it_whatev
     assert_eq!(status.code(), Code::Aborted, "{status}");
     sleep(Duration::from_secs(10)).await;
     orchestrator.once(Grow(PVC, 3)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_power_cut_left_in_a_pool_uncounted_is_in_the_way_of_no_call_from_the_first_on() {
+    let first = [
+        Create(OTHER, "thin", 2),
+        Snapshot("two", PVC),
+        Snapshot("one", PVC),
+        Grow(PVC, 3),
+        DeleteSnapshot("older"),
+        GroupSnapshot(GROUP, &[PVC]),
+    ];
+    for call in first {
+        let mut orchestrator = orchestrator();
+        for call in [Create(PVC, "thin", 2), Snapshot("older", PVC), Snapshot("one", PVC)] {
+            orchestrator.perform(call).await;
+        }
+        forget_that_it_was_made(&orchestrator, &snapshot_name("one"), Some(PVC));
+        {
+            let mut machine = orchestrator.bench.machine();
+            let number = machine.volume("vg", POOL).unwrap().number;
+            machine.pools.get_mut(&number).unwrap().uncount();
+            machine.lose_power(Survivors::Metadata);
+        }
+        orchestrator.restart();
+        orchestrator.once(call).await.unwrap_or_else(|status| panic!("{call:?}: {status}"));
+    }
 }

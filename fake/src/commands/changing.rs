@@ -70,7 +70,7 @@ impl Machine {
         let (group, name) = split(full_name);
         let Some(volume) = self.volume(group, name) else { return not_found() };
         if let Some(Thin { pool, .. }) = volume.thin().cloned().filter(|_| self.minor(group, name).is_some()) {
-            self.tell_kernel(group, &pool);
+            self.tell_kernel(group, &pool)?;
         }
         self.reload(group, name);
         Ok(())

@@ -36,21 +36,22 @@ impl Machine {
             return Ok(());
         }
         self.ensure_reachable(group, pool, activation)?;
-        self.tell_kernel(group, pool);
+        self.tell_kernel(group, pool)?;
         self.group_mut(group).unwrap().pool_mut(pool).unwrap().messages.clear();
         self.committed(group)
     }
 
     /// Sends what was committed, if that was not done yet.
-    pub(super) fn tell_kernel(&mut self, group: &str, pool: &str) {
+    pub(super) fn tell_kernel(&mut self, group: &str, pool: &str) -> Ended {
         let Pool { transaction_id, messages, .. } = self.pool_in(group, pool).clone();
         let number = self.volume(group, pool).unwrap().number;
         let kernel = self.pools.get_mut(&number).unwrap();
         if kernel.transaction_id() == transaction_id {
-            return;
+            return Ok(());
         }
         for message in messages {
             match message {
+                Message::Create { device, .. } if kernel.has(device) => return refused("File exists"),
                 Message::Create { device, origin, .. } => kernel.create(device, origin),
                 // Of one that is not there it does not complain.
                 Message::Delete(device) if !kernel.has(device) => {}
@@ -59,6 +60,7 @@ impl Machine {
         }
         kernel.end_transaction(transaction_id);
         self.commit_pool(group, pool);
+        Ok(())
     }
 
     /// That lvm and the kernel agree on the pool, or would once they have talked.

@@ -159,7 +159,7 @@ impl Kernel for Linux {
 
     async fn hold(&self, device: &Path) -> io::Result<Held> {
         let device = device.to_owned();
-        waiting(move || std::fs::File::open(&device).map(Held::from)).await
+        waiting(move || std::fs::File::open(&device).map(Held::by)).await
     }
 
     async fn flush(&self, device: &Path) -> io::Result<()> {

@@ -99,11 +99,11 @@ impl Copies {
 
     /// Notes that a volume is to be deactivated when no copy needs it any more. The caller has the volume's lock, as for all that
     /// follows of it.
-    pub(super) fn lend(&self, uuid: &str) {
+    pub(in crate::node) fn lend(&self, uuid: &str) {
         self.lent.lock().unwrap_or_else(PoisonError::into_inner).insert(uuid.to_owned());
     }
 
-    pub(super) fn is_lent(&self, uuid: &str) -> bool {
+    pub(in crate::node) fn is_lent(&self, uuid: &str) -> bool {
         self.lent.lock().unwrap_or_else(PoisonError::into_inner).contains(uuid)
     }
 

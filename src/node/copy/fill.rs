@@ -41,7 +41,6 @@ impl Node {
     ) -> Result<Volume> {
         let name = volume.logical.name.clone();
         let copying = self.copies.begin(&name, &volume.tags.class, reading.bytes);
-        self.lend(&reading.origin).await?;
         self.copy_blocks(&volume, &reading, (is_new, is_raw)).await?;
         drop(copying);
         let now = self.unfinished(&name).await?;
@@ -55,6 +54,7 @@ impl Node {
 
     async fn copy_blocks(&self, volume: &Volume, reading: &Reading, (is_new, is_raw): (bool, bool)) -> Result<()> {
         let _permit = self.copies.permit().await.ok_or_else(stopping)?;
+        self.lend(&reading.origin).await?;
         let (read, _read) = self.held_origin(&reading.origin).await?;
         let (written, _written) = self.held(volume).await?;
         let (from, to) = (device_path(&read), device_path(&written));

@@ -158,7 +158,7 @@ impl Node {
     /// Notes which volumes are active from now on only since a thick snapshot of theirs is read.
     pub(super) async fn lend(&self, origin: &Origin) -> Result<()> {
         for volume in volumes_of(origin) {
-            // Whoever has the lock uses it.
+            // Whoever has the lock may be staging it.
             let Ok(_lock) = self.locks.take(&volume.name, "being looked at for a copy of its snapshot") else {
                 continue;
             };

@@ -52,7 +52,7 @@ impl Node {
         }
         self.write_out(&origin.group, &origin.logical).await?;
         let turn = self.writer.turn(group).await;
-        let mut view = self.groups.read().await?;
+        let mut view = self.mended(&turn, self.groups.read().await?, group).await?;
         if let Some((there, left)) = view.logical_volume_in(group, logical_name) {
             self.make_way(&turn, there, left, tags).await?;
             view = self.groups.read().await?;

@@ -24,15 +24,32 @@ use crate::node::thaw::is_ours;
 impl Node {
     /// Makes pools usable again in which the making of a volume of this driver broke off half-way.
     pub(in crate::node) async fn mend_pools(&self, view: &View) -> Result<()> {
-        for (group, pool) in half_way(view, &self.identity.driver) {
+        for group in view.groups.iter().filter(|group| half_way(group, &self.identity.driver).next().is_some()) {
             let turn = self.writer.turn(&group.name).await;
-            self.wait_for_lvm(&turn, group).await;
-            let now = self.groups.read().await?;
-            for (group, pool) in half_way(&now, &self.identity.driver).filter(|(_, now)| now.uuid == pool.uuid) {
-                self.take_out_unsent(group, pool).await?;
-            }
+            self.mended(&turn, self.groups.read().await?, &group.name).await?;
         }
         Ok(())
+    }
+
+    /// The groups, after such pools were made usable in the group that lvm is about to change. Else what it tells a pool fails. The
+    /// groups were read under the turn, so that nothing of this driver's is just being made.
+    pub(in crate::node) async fn mended(&self, turn: &Turn, view: Arc<View>, name: &str) -> Result<Arc<View>> {
+        let driver = &self.identity.driver;
+        let Some(group) = view.group(name).filter(|group| half_way(group, driver).next().is_some()) else {
+            return Ok(view);
+        };
+        self.wait_for_lvm(turn, group).await;
+        let now = self.groups.read().await?;
+        if let Some(group) = now.group(name) {
+            for pool in half_way(group, driver) {
+                if let Err(error) = self.take_out_unsent(turn, group, pool).await {
+                    // It keeps nothing else of the group from being changed.
+                    tracing::warn!(%error, group = group.name, pool = pool.name, "could not mend the pool; trying again");
+                    self.reaper.look_soon();
+                }
+            }
+        }
+        Ok(now)
     }
 
     /// Waits for lvm's lock, so that a command that still runs, on the host perhaps, has ended: what is read then is not half made.
@@ -57,7 +74,8 @@ impl Node {
         let mut kept = BTreeMap::new();
         for (name, pool) in pools {
             if let Some(why) = self.why_nothing_leaves(group, pool).await? {
-                let problem = format!("what is deleted of thin pool {}/{name} stays until then: it {why}", group.name);
+                let problem =
+                    format!("what is deleted in thin pool {}/{name} stays for now: the pool {why}", group.name);
                 kept.insert(name.clone(), problem);
             }
         }
@@ -114,14 +132,10 @@ impl Node {
         self.kernel.message(&pool.pool_mapper_uuid(group), &format!("delete {}", thin.device_id)).await
     }
 
-    pub(in crate::node) async fn take_out_unsent(
-        &self,
-        group: &Arc<VolumeGroup>,
-        logical: &LogicalVolume,
-    ) -> Result<()> {
-        let (Some(pool), Some(status)) = (&logical.pool, self.pool_status(group, logical).await?) else {
-            return Ok(());
-        };
+    async fn take_out_unsent(&self, turn: &Turn, group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
+        let Some(pool) = &logical.pool else { return Ok(()) };
+        // After a power cut it may not be active yet; activating it tells it nothing.
+        let Some(status) = self.active_pool_status(turn, group, logical).await? else { return Ok(()) };
         if status.transaction_id.checked_add(1) != Some(pool.transaction_id) {
             return Ok(());
         }
@@ -139,19 +153,13 @@ impl Node {
     }
 }
 
-/// Pools in which nothing is being made but volumes of the driver of that name, and one is, or is not any more. What another one is
-/// just making must not be taken from it: it has a turn of its own.
-fn half_way<'v>(
-    view: &'v View,
-    driver: &'v str,
-) -> impl Iterator<Item = (&'v Arc<VolumeGroup>, &'v Arc<LogicalVolume>)> {
-    view.groups.iter().flat_map(move |group| {
-        let is_half_way = move |pool: &&Arc<LogicalVolume>| {
-            pool.pool.is_some()
-                && unsent(group, pool).next().is_some()
-                && unsent(group, pool).all(|(volume, _)| is_own(volume, driver))
-        };
-        group.logical_volumes.iter().filter(is_half_way).map(move |logical| (group, logical))
+/// Pools of a group in which nothing is being made but volumes of the driver of that name, and one is, or is not any more. What
+/// another one is just making must not be taken from it: it has a turn of its own.
+fn half_way<'g>(group: &'g VolumeGroup, driver: &str) -> impl Iterator<Item = &'g Arc<LogicalVolume>> {
+    group.logical_volumes.iter().filter(move |pool| {
+        pool.pool.is_some()
+            && unsent(group, pool).next().is_some()
+            && unsent(group, pool).all(|(volume, _)| is_own(volume, driver))
     })
 }
 
