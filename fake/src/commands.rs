@@ -90,6 +90,7 @@ impl Commands for Seat {
             "mkfs.ext4" => machine.make_file_system(&words),
             "mkfs.xfs" => machine.make_copied_file_system(&words, copied::Kind::Xfs),
             "mkfs.btrfs" => machine.make_copied_file_system(&words, copied::Kind::Btrfs),
+            "xfs_db" if words.iter().any(|word| word.starts_with("logformat")) => machine.format_log(&words),
             "xfs_db" => machine.renew_uuid_of(&words, &["-x", "-c", "uuid generate"], copied::Kind::Xfs),
             "btrfstune" => machine.renew_uuid_of(&words, &["-f", "-m"], copied::Kind::Btrfs),
             "resize2fs" => machine.resize(&words),
@@ -188,6 +189,14 @@ impl Machine {
         assert_eq!(options, expected);
         let Some(minor) = self.minor_at(device.as_ref()) else { return ended(1, "no such device") };
         self.renew_uuid(minor, kind);
+        done()
+    }
+
+    fn format_log(&mut self, words: &[&str]) -> Output {
+        let ["-x", "-c", format, device] = words else { panic!("xfs_db {words:?}") };
+        assert!(format.strip_prefix("logformat -c ").is_some_and(|cycle| cycle.parse::<u32>().is_ok()), "{format}");
+        let Some(minor) = self.minor_at(device.as_ref()) else { return ended(1, "no such device") };
+        self.make_log_anew(minor);
         done()
     }
 

@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::file_system::{BLOCK, ensure_may_be_made};
-use crate::machine::Machine;
+use crate::machine::{Fault, Machine};
 
 /// Where the superblock of btrfs lies.
 const BTRFS: usize = 64 << 10;
@@ -77,6 +77,10 @@ impl Machine {
                 put(4, &block.to_be_bytes());
                 put(8, &(bytes / u64::from(block)).to_be_bytes());
                 put(84, &u32::try_from(bytes / u64::from(block) / 4).unwrap().to_be_bytes());
+                // The log: its first block, how many, and as which power of two the group's blocks are counted.
+                put(48, &((XFS_LOG / BLOCK) as u64).to_be_bytes());
+                put(96, &1_u32.to_be_bytes());
+                put(124, &[31]);
             }
             Kind::Btrfs => {
                 put(BTRFS + 0x70, &bytes.to_le_bytes());
@@ -93,6 +97,8 @@ impl Machine {
         assert_eq!(self.user_count(minor), 0, "the UUID of a file system is changed that is in use");
         assert_eq!(self.copied_kind(minor), Some(kind), "the UUID of another file system is changed");
         match (kind, self.log_of(minor, kind)) {
+            // It writes the log anew first.
+            (Kind::Xfs, EMPTY) if self.fault == Some(Fault::BreaksOff) => self.put_log(minor, kind, STALE),
             (_, EMPTY) => self.renew(minor, kind),
             (Kind::Xfs, _) => {}
             (Kind::Btrfs, _) => {
@@ -100,6 +106,11 @@ impl Machine {
                 self.put_log(minor, kind, STALE);
             }
         }
+    }
+
+    /// What `xfs_db` does to make a log anew, which it takes up only when it is all zeroes or well written.
+    pub fn make_log_anew(&mut self, minor: u32) {
+        assert_eq!(self.log_of(minor, Kind::Xfs), EMPTY, "a log is made anew that holds something");
     }
 
     fn renew(&mut self, minor: u32, kind: Kind) {
@@ -110,7 +121,7 @@ impl Machine {
     /// Whether it can be mounted with such options: then its log is empty.
     pub fn mount_copied(&mut self, minor: u32, kind: Kind, options: &[String]) -> io::Result<()> {
         if self.log_of(minor, kind) == STALE {
-            return Err(io::Error::from_raw_os_error(5));
+            return Err(io::Error::from_raw_os_error(if kind == Kind::Xfs { 117 } else { 5 }));
         }
         let uuid = |minor: u32| self.read_device(minor, kind.uuid(), 16);
         let is_same =

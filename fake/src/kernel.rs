@@ -7,6 +7,7 @@ use quarry::host::kernel::{
     BlockDevice, Copying, DeviceNumber, FileSystemUsage, Held, Kernel, MappedDevice, Mount, MountEntry, PoolMode,
     PoolStatus, SnapshotStatus, Stretch,
 };
+use quarry::lvm::tags::RENEWING_FROM;
 
 use crate::cow;
 use crate::device::{Device, node};
@@ -313,7 +314,8 @@ impl Machine {
     fn assert_may_be_overwritten(&self, minor: u32) {
         let device = &self.devices[&minor];
         let volume = self.volume(&device.group, &device.volume).unwrap();
-        let is_nobodys = ["quarry.fresh", "quarry.unfinished"].iter().any(|tag| volume.has_tag(tag));
+        let is_nobodys = ["quarry.fresh", "quarry.unfinished"].iter().any(|tag| volume.has_tag(tag))
+            || volume.tags.iter().any(|tag| tag.starts_with(RENEWING_FROM));
         let is_free = volume.is_volume() && (is_nobodys || volume.is_deleting()) && device.table.origin().is_none();
         assert!(is_free && self.user_count(minor) == 0, "{volume:?} is overwritten");
     }

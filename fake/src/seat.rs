@@ -72,7 +72,8 @@ impl Mode {
             Self::LeavesSuspended => is("lvextend") || makes_snapshot || is_split,
             Self::BreaksOff => {
                 let commits_for_each = is("lvremove") || is("lvchange") && volumes > 1;
-                makes_snapshot || is("lvcreate") && effect.contains(" --type thin") || commits_for_each
+                let renews = effect.starts_with("xfs_db ") && effect.contains("uuid generate");
+                makes_snapshot || is("lvcreate") && effect.contains(" --type thin") || commits_for_each || renews
             }
             _ => true,
         }

@@ -84,6 +84,12 @@ impl FileSystem {
         }
     }
 
+    /// The command that makes the log of an xfs anew, which must be all zeroes, to go on from a cycle. Only what is not in its place
+    /// yet is lost with a log.
+    pub fn make_log_anew(device: &Path, cycle: u32) -> Command {
+        Command::new("xfs_db").arguments(["-x", "-c", &format!("logformat -c {cycle}")]).argument(device)
+    }
+
     /// The command that grows it, while it is mounted, to the size of its device.
     pub fn grow(self, device: &Path, mounted_at: &Path) -> Command {
         match self {

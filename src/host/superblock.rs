@@ -20,7 +20,32 @@ pub struct Superblock {
     pub has_errors: bool,
     /// Whether some of what was synced stands in its log alone (btrfs only): until it is mounted again nothing else may change it.
     pub has_log: bool,
+    /// Where its log lies (XFS only).
+    pub log: Option<Log>,
     tail: Tail,
+}
+
+/// The place of a log on its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// Where it begins, bytes.
+    pub offset: u64,
+    /// How long it is, bytes.
+    pub bytes: u64,
+}
+
+impl Log {
+    /// How much of its beginning [`Log::cycle_after`] looks at, bytes.
+    pub const HEAD_BYTES: u64 = 512;
+
+    /// A cycle that an xfs log whose head this is has not come to, and nothing in its file system either. A sector of a log begins
+    /// with the cycle in which it was written, the head of a record with its magic number before that; the first sector is at most
+    /// one behind (`xfs_log_format.h`).
+    pub fn cycle_after(head: &[u8]) -> Option<u32> {
+        let word = |at| Some(u32::from_be_bytes(bytes_at(head, at)?));
+        let cycle = if word(0)? == XFS_RECORD_MAGIC { word(4)? } else { word(0)? };
+        cycle.checked_add(2)
+    }
 }
 
 /// What decides how much of the end of a device a file system leaves unused.
@@ -53,6 +78,8 @@ const PAGE_BYTES: u64 = 4096;
 /// What e2fsprogs wants to be free in a last group. The kernel is content with a little less; with this
 /// greater number neither a fresh nor a grown file system seems to need growing.
 const EXT4_LAST_GROUP_FREE_BLOCKS: u64 = 50;
+/// `XLOG_HEADER_MAGIC_NUM` of the kernel.
+const XFS_RECORD_MAGIC: u32 = 0xfeed_babe;
 /// `XFS_MIN_AG_BLOCKS` of the kernel.
 const XFS_LEAST_GROUP_BLOCKS: u64 = 64;
 /// The kernel resizes btrfs to no less.
@@ -161,6 +188,7 @@ fn ext4(head: &[u8]) -> Option<Superblock> {
         block_bytes,
         has_errors: word(0x3a)? & STATE_HAS_ERRORS != 0,
         has_log: false,
+        log: None,
         tail,
     })
 }
@@ -183,8 +211,21 @@ fn xfs(head: &[u8]) -> Option<Superblock> {
         block_bytes,
         has_errors: false,
         has_log: false,
+        log: xfs_log(head, block_bytes, group_blocks),
         tail: Tail::AllocationGroups(group_blocks),
     })
+}
+
+/// Where the log of XFS lies; nothing when it is on another device. Its first block is given by allocation group and block in that.
+fn xfs_log(head: &[u8], block_bytes: u64, group_blocks: u64) -> Option<Log> {
+    let start = u64::from_be_bytes(bytes_at(head, 48)?);
+    let blocks = u64::from(u32::from_be_bytes(bytes_at(head, 96)?));
+    let shift = u32::from(*head.get(124)?);
+    let group = start.checked_shr(shift)?;
+    let block = start & 1_u64.checked_shl(shift)?.checked_sub(1)?;
+    let offset = group.checked_mul(group_blocks)?.checked_add(block)?.checked_mul(block_bytes)?;
+    let log = Log { offset, bytes: blocks.checked_mul(block_bytes)? };
+    (start > 0 && blocks > 0).then_some(log)
 }
 
 /// btrfs: `struct btrfs_super_block` at 64 KiB, little-endian.
@@ -201,6 +242,7 @@ fn btrfs(head: &[u8]) -> Option<Superblock> {
         block_bytes,
         has_errors: false,
         has_log: u64::from_le_bytes(bytes_at(superblock, 0x60)?) != 0,
+        log: None,
         tail: Tail::Nothing,
     })
 }

@@ -30,6 +30,9 @@ pub const KIND_COPY_SOURCE: &str = "quarry.kind=copy-source";
 
 /// Set on a copy whose file system still has the UUID of what it was copied from, until its first mount.
 pub const SAME_UUID: &str = "quarry.same-uuid";
+/// Its xfs is being given another UUID, which writes all of its log anew; what it held is in its place since before. Holds a cycle
+/// that the log had not come to yet.
+pub const RENEWING_FROM: &str = "quarry.renewing-uuid=";
 
 /// Set on a copy of which not all is copied yet: nobody gets it before.
 pub const UNFINISHED: &str = "quarry.unfinished";
@@ -65,6 +68,11 @@ pub const GONE: &str = "quarry.gone";
 /// Whether it is only to be removed.
 pub fn is_gone(tags: &[String]) -> bool {
     tags.iter().any(|tag| tag == GONE)
+}
+
+/// The cycle from which the log of an xfs goes on, if one was begun to be given another UUID.
+pub fn renewing_from(tags: &[String]) -> Option<u32> {
+    tags.iter().find_map(|tag| tag.strip_prefix(RENEWING_FROM)?.parse().ok())
 }
 
 /// Longest tag that LVM takes, bytes.

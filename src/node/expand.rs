@@ -66,8 +66,10 @@ impl Node {
         };
         if volume.logical.extents < extents {
             volume.ensure_no_snapshot("grown")?;
-            if let Some(snapshot) = volume.snapshots().next() {
-                // lvm refuses as long as one hangs on it; the reaper has it parted soon.
+            if let Some(snapshot) = volume.snapshots().next()
+                && self.active_device(&volume).await?.is_some()
+            {
+                // lvm refuses then; the reaper has it parted soon.
                 let operation = format!("its snapshot {} is being removed", snapshot.name);
                 return Err(Error::Busy { volume: name, operation });
             }

@@ -170,3 +170,28 @@ proptest! {
         recognise(&bytes);
     }
 }
+
+#[test]
+fn the_log_of_xfs_is_found_where_its_superblock_says() {
+    let mut head = xfs_head(81_920, 20_480);
+    // As mkfs.xfs makes it on 320 MiB: the eighth block of the third group, groups counted by 2^15 blocks.
+    head[48..56].copy_from_slice(&65_543_u64.to_be_bytes());
+    head[96..100].copy_from_slice(&16_384_u32.to_be_bytes());
+    head[124] = 15;
+    let log = Log { offset: (2 * 20_480 + 7) * 4096, bytes: 64 << 20 };
+    assert_eq!(recognise(&head).unwrap().log, Some(log));
+    head[48..56].fill(0);
+    assert_eq!(recognise(&head).unwrap().log, None, "it is on another device");
+    head[48..56].fill(0xff);
+    head[124] = 255;
+    assert_eq!(recognise(&head).unwrap().log, None, "nonsense");
+}
+
+#[test]
+fn the_cycle_after_those_of_a_log_is_told_from_its_first_sector() {
+    let sector = |words: [u32; 2]| words.map(u32::to_be_bytes).concat();
+    assert_eq!(Log::cycle_after(&sector([0xfeed_babe, 7])), Some(9), "the head of a record");
+    assert_eq!(Log::cycle_after(&sector([7, 12])), Some(9), "what a record holds");
+    assert_eq!(Log::cycle_after(&sector([u32::MAX, 0])), None);
+    assert_eq!(Log::cycle_after(&[0; 3]), None);
+}

@@ -1,13 +1,14 @@
 //! A copy's file system gets a UUID of its own before its first mount, so that it can be mounted beside its source.
 
+use std::io;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::host::file_system::FileSystem;
-use crate::host::kernel::{MappedDevice, Mount};
+use crate::host::kernel::{MappedDevice, Mount, Stretch};
 use crate::host::probe::{Content, probe};
-use crate::host::superblock::Superblock;
-use crate::lvm::tags::SAME_UUID;
+use crate::host::superblock::{Log, Superblock};
+use crate::lvm::tags::{RENEWING_FROM, SAME_UUID, renewing_from};
 use crate::node::Node;
 use crate::node::device::{mounted_at, mounts_of, shows_file_system};
 use crate::node::volume::{Volume, device_path};
@@ -42,7 +43,9 @@ impl Node {
             // A log is that of a file system in use, or that was cut off; the kernel empties it. xfs_db refuses while there is
             // one, and what btrfstune makes of it cannot be mounted any more. From Linux 6.7 on btrfs mounts beside its source.
             let is_xfs = found.file_system == FileSystem::Xfs;
-            if is_xfs || found.has_log {
+            if let (Some(cycle), Some(log)) = (renewing_from(&volume.logical.tags), found.log) {
+                self.make_log_anew(volume, &path, log, cycle).await?;
+            } else if is_xfs || found.has_log {
                 let options = is_xfs.then(|| String::from("nouuid"));
                 let mount = Mount::FileSystem {
                     device: path.clone(),
@@ -52,6 +55,9 @@ impl Node {
                 };
                 self.kernel.mount(&mount).await.map_err(failed)?;
                 self.kernel.unmount(folder).await.map_err(failed)?;
+                if let Some(log) = found.log {
+                    self.note_renewing(volume, &path, log).await?;
+                }
             }
             let renew = found.file_system.renew_uuid(&path);
             let output = self.commands.run_ok(&renew).await?;
@@ -65,6 +71,30 @@ impl Node {
                 }
             }
         }
-        self.change_tags(volume, &[], &[String::from(SAME_UUID)]).await
+        let now = self.volume(&volume.logical.name).await?;
+        let renewing = now.logical.tags.iter().filter(|tag| tag.starts_with(RENEWING_FROM)).cloned();
+        let over: Vec<String> = [String::from(SAME_UUID)].into_iter().chain(renewing).collect();
+        self.change_tags(volume, &[], &over).await
+    }
+
+    /// Notes that the log holds nothing and may be cut off while it is written anew: `xfs_db` writes all of it before the UUID, and
+    /// what it has written half the kernel does not mount, nor does `xfs_db` take it up.
+    async fn note_renewing(&self, volume: &Volume, device: &Path, log: Log) -> Result<()> {
+        let stretch = Stretch { device: device.to_owned(), offset: log.offset, length: Log::HEAD_BYTES };
+        let read = self.kernel.read(vec![stretch]).await.into_iter().next();
+        let head = read.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+        let failed = |source| Error::kernel(format!("could not read the log of {}", volume.full_name()), source);
+        let unknown = || Error::Internal { problem: format!("the log of {} is not understood", volume.full_name()) };
+        let cycle = Log::cycle_after(&head.map_err(failed)?).ok_or_else(unknown)?;
+        self.change_tags(volume, &[format!("{RENEWING_FROM}{cycle}")], &[]).await
+    }
+
+    /// Makes a log anew that held nothing when it was begun to be written anew.
+    async fn make_log_anew(&self, volume: &Volume, device: &Path, log: Log, cycle: u32) -> Result<()> {
+        let failed = |source| Error::kernel(format!("could not empty the log of {}", volume.full_name()), source);
+        let stretch = Stretch { device: device.to_owned(), offset: log.offset, length: log.bytes };
+        self.kernel.zero(stretch).await.map_err(failed)?;
+        self.kernel.flush(device).await.map_err(failed)?;
+        Ok(self.commands.run_ok(&FileSystem::make_log_anew(device, cycle)).await.map(drop)?)
     }
 }

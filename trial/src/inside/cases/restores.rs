@@ -1,6 +1,7 @@
 //! Volumes made of snapshots and of volumes, thick and thin.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
@@ -9,7 +10,9 @@ use tonic::Code::{Aborted, AlreadyExists, FailedPrecondition, NotFound, OutOfRan
 
 use super::sources::{LAYOUTS, copy, copy_into, end, forget, of_snapshot, of_volume, request, snapshot};
 use crate::client::{block, mounted};
-use crate::inside::check::{Ground, MIB, comfortable, digest, digest_of_first, fill, lvm, refused, run, write_at};
+use crate::inside::check::{
+    Ground, MIB, Volume, comfortable, digest, digest_of_first, fill, lvm, refused, run, write_at,
+};
 
 cases! {
     "a volume of a snapshot has what was there then, beside its source" => restored,
@@ -19,6 +22,7 @@ cases! {
     "a copy into another layout is equal, both ways" => other_layout,
     "a copy into another volume group is equal, from either layout into either" => other_group,
     "a copy of a volume that was never used is not formatted" => never_used,
+    "an xfs of which the log was half written when it got its UUID is mounted by the repeated call" => half_renewed,
     "a source that is missing, elsewhere or too large is refused" => bad_sources,
     "a copy that a crash cut off is whole after the repeated call" => crashed,
     "a repeated call for another size leaves a copy as it is" => other_size,
@@ -290,6 +294,67 @@ async fn raw_then_mounted(ground: &Ground) -> Result<()> {
     ensure!(digest(&made.publish("user").await?)? == held);
     made.remove().await?;
     end(group)
+}
+
+async fn half_renewed(ground: &Ground) -> Result<()> {
+    for class in LAYOUTS {
+        let group = ground.group("own", 1_500)?;
+        let source = ground.volume_in(class, "own", "source", comfortable("xfs"), mounted("xfs")).await?;
+        source.stage().await?;
+        let folder = source.publish("user").await?;
+        fs::write(folder.join("before"), "before")?;
+        let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+        let bytes = comfortable("xfs") * MIB;
+        let mut tries = 0;
+        let made = loop {
+            tries += 1;
+            ensure!(tries <= 5, "{class}: in {tries} tries xfs_db was never killed half-way");
+            let made = copy(ground, class, of_snapshot(&taken), bytes, &source).await?;
+            // Else it is over in a moment.
+            group.slice()?.slow_down(5)?;
+            let (staged, killed) = tokio::join!(made.stage(), kill_renewing());
+            group.slice()?.repair()?;
+            killed?;
+            if staged.is_err() && made.tags()?.contains("renewing-uuid") && !mounts_as_it_is(&made)? {
+                break made;
+            }
+            made.remove().await?;
+        };
+        made.stage().await.context(class)?;
+        ensure!(!made.tags()?.contains("uuid"), "{class}: {}", made.tags()?);
+        let copied = made.publish("user").await?;
+        ensure!(fs::read(copied.join("before"))? == b"before", "{class}");
+        fs::write(copied.join("after"), "after")?;
+        made.remove().await?;
+        forget(ground, &taken).await?;
+        source.remove().await?;
+        end(group)?;
+    }
+    Ok(())
+}
+
+/// Kills what gives an xfs another UUID, a moment after it has begun.
+async fn kill_renewing() -> Result<()> {
+    let command = "xfs_db -x -c uuid generate";
+    crate::inside::check::eventually("the UUID is renewed", || async {
+        Ok(run(&["pgrep", "--full", command]).is_ok())
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    // It may have ended by itself.
+    run(&["pkill", "-KILL", "--full", command]).ok();
+    Ok(())
+}
+
+/// Whether the kernel mounts it beside its source; then it is unmounted again.
+fn mounts_as_it_is(volume: &Volume<'_>) -> Result<bool> {
+    let (device, folder) = (format!("/dev/{}", volume.full_name()), "/run/check-half-renewed");
+    fs::create_dir_all(folder)?;
+    let is_mounted = run(&["mount", "-o", "nouuid", &device, folder]).is_ok();
+    if is_mounted {
+        run(&["umount", folder])?;
+    }
+    Ok(is_mounted)
 }
 
 async fn no_room(ground: &Ground) -> Result<()> {
