@@ -8,10 +8,27 @@ use crate::host::file_system::FileSystem;
 use crate::host::kernel::{MappedDevice, Mount, Stretch};
 use crate::host::probe::{Content, probe};
 use crate::host::superblock::{Log, Superblock};
+use crate::lvm::model::{LogicalVolume, VolumeGroup};
 use crate::lvm::tags::{RENEWING_FROM, SAME_UUID, renewing_from};
 use crate::node::Node;
 use crate::node::device::{mounted_at, mounts_of, shows_file_system};
 use crate::node::volume::{Volume, device_path};
+
+/// That a snapshot of it can be mounted: one of which the log is half written has not the tag that says so.
+pub(in crate::node) fn ensure_log_is_whole(group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
+    if renewing_from(&logical.tags).is_none() {
+        return Ok(());
+    }
+    Err(Error::precondition(format!(
+        "the file system of {}/{} was being given a UUID of its own when that was cut off; stage it once, then try again",
+        group.name, logical.name
+    )))
+}
+
+/// The tags that say that it was being given a UUID of its own.
+pub(in crate::node) fn renewing_tags(logical: &LogicalVolume) -> impl Iterator<Item = String> {
+    logical.tags.iter().filter(|tag| tag.starts_with(RENEWING_FROM)).cloned()
+}
 
 impl Node {
     /// Gives the file system of a copy a new UUID and takes the tag away that says that it has not. The device is held by the
@@ -72,8 +89,7 @@ impl Node {
             }
         }
         let now = self.volume(&volume.logical.name).await?;
-        let renewing = now.logical.tags.iter().filter(|tag| tag.starts_with(RENEWING_FROM)).cloned();
-        let over: Vec<String> = [String::from(SAME_UUID)].into_iter().chain(renewing).collect();
+        let over: Vec<String> = [String::from(SAME_UUID)].into_iter().chain(renewing_tags(&now.logical)).collect();
         self.change_tags(volume, &[], &over).await
     }
 

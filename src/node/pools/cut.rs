@@ -9,6 +9,7 @@ use crate::lvm::names::fits_device_mapper;
 use crate::lvm::pool;
 use crate::lvm::writer::{Activation, NewSnapshot, Turn};
 use crate::node::Node;
+use crate::node::copy::ensure_log_is_whole;
 use crate::node::placement::why_closed_to_new;
 
 /// What a thin snapshot is made of: a volume or another snapshot.
@@ -58,6 +59,7 @@ impl Node {
             view = self.groups.read().await?;
         }
         let (now, logical) = origin.now(&view)?;
+        ensure_log_is_whole(now, logical)?;
         let Some(rules) = self.pool_rules(group, logical) else {
             return Err(Error::precondition(format!(
                 "{group}/{} is not in a thin pool; only thin volumes have snapshots and clones yet",

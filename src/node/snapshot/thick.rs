@@ -13,6 +13,7 @@ use crate::lvm::tags::snapshot::{LOST, SnapshotTags};
 use crate::lvm::tags::{KIND_VOLUME, deleting_tag, name_tag};
 use crate::lvm::wipe::Wipe;
 use crate::lvm::writer::NewSnapshot;
+use crate::node::copy::ensure_log_is_whole;
 use crate::node::placement::{Room, room_to_grow, why_closed_to_new};
 use crate::node::pools::cut::Origin;
 use crate::node::volume::Volume;
@@ -36,6 +37,7 @@ impl Node {
             return Err(self.missing(&view, origin).await);
         };
         volume.ensure_writable()?;
+        ensure_log_is_whole(&volume.group, &volume.logical)?;
         let class = self.class(&volume.tags.class);
         let reserve = class.as_ref().map_or_else(Default::default, |class| class.snapshot_reserve);
         let extents = reserve.extents(volume.logical.extents, volume.group.extent_bytes).max(1);

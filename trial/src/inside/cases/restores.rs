@@ -8,7 +8,9 @@ use quarry::csi::v1;
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type};
 use tonic::Code::{Aborted, AlreadyExists, FailedPrecondition, NotFound, OutOfRange, ResourceExhausted};
 
-use super::sources::{LAYOUTS, copy, copy_into, end, forget, of_snapshot, of_volume, request, snapshot};
+use super::sources::{
+    LAYOUTS, copy, copy_into, end, forget, of_snapshot, of_volume, request, snapshot, snapshot_request,
+};
 use crate::client::{block, mounted};
 use crate::inside::check::{
     Ground, MIB, Volume, comfortable, digest, digest_of_first, fill, lvm, refused, run, write_at,
@@ -320,6 +322,9 @@ async fn half_renewed(ground: &Ground) -> Result<()> {
             }
             made.remove().await?;
         };
+        let of_half = snapshot_request(&made, &ground.name("snap"));
+        let answer = ground.client().controller.create_snapshot(of_half).await;
+        refused(answer, FailedPrecondition, &[&made.name, "stage it once"])?;
         made.stage().await.context(class)?;
         ensure!(!made.tags()?.contains("uuid"), "{class}: {}", made.tags()?);
         let copied = made.publish("user").await?;
