@@ -238,8 +238,8 @@ impl Machine {
 
     pub fn open_count(&self, minor: u32) -> u32 {
         // What a dead driver had open is closed.
-        let holds = self.holds.iter().filter(|hold| hold.minor == minor && !hold.dead.is_cancelled());
-        self.user_count(minor) + u32::from(holds.filter(|hold| hold.by.strong_count() > 0).count() > 0)
+        let holds = |hold: &Hold| hold.minor == minor && !hold.dead.is_cancelled() && hold.by.strong_count() > 0;
+        self.user_count(minor) + u32::from(self.holds.iter().any(holds))
     }
 
     /// How many have it open, the driver itself not counted.

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, fchmod};
 use tokio::net::{UnixSocket, UnixStream};
@@ -15,6 +16,10 @@ const BACKLOG: u32 = 128;
 
 /// Bytes of the longest path that fits in a socket's address (`sun_path`, its final zero left out).
 const PATH_LIMIT: usize = 107;
+
+/// How long a socket that somebody holds is waited for: a program that a killed process was just starting has its
+/// sockets until it begins (between `fork` and `execve`).
+const HELD_AT_MOST: Duration = Duration::from_secs(2);
 
 /// A socket's absolute path, written `unix:///path/x.sock`, `unix:/path/x.sock` or `/path/x.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +63,13 @@ impl Endpoint {
     ///
     /// Nothing else is made in the directory, and nobody removes the socket at exit: the next start does.
     pub async fn bind(&self) -> Result<UnixListenerStream, BindError> {
-        self.remove_stale().await?;
+        let begun = Instant::now();
+        while let Err(error) = self.remove_stale().await {
+            if !matches!(error, BindError::InUse(_)) || begun.elapsed() > HELD_AT_MOST {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let socket = UnixSocket::new_stream().map_err(self.failed("make a socket for"))?;
         // Linux takes the mode of the file from the socket. Set before the bind, there is no moment in which others
         // may connect, and the umask, which all threads share, stays as it is.
@@ -176,6 +187,20 @@ mod tests {
         let endpoint = endpoint_in(directory.path());
         drop(UnixListener::bind(endpoint.path()).unwrap());
         let _listener = endpoint.bind().await.unwrap();
+        UnixStream::connect(endpoint.path()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_held_for_a_moment_only_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let endpoint = endpoint_in(directory.path());
+        let holder = UnixListener::bind(endpoint.path()).unwrap();
+        let held = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(holder);
+        });
+        let _listener = endpoint.bind().await.unwrap();
+        held.await.unwrap();
         UnixStream::connect(endpoint.path()).await.unwrap();
     }
 

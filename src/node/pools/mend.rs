@@ -134,13 +134,14 @@ impl Node {
 
     async fn take_out_unsent(&self, turn: &Turn, group: &VolumeGroup, logical: &LogicalVolume) -> Result<()> {
         let Some(pool) = &logical.pool else { return Ok(()) };
-        let is_active = self.pool_status(group, logical).await?.is_some();
-        if !is_active && self.was_activated(&logical.pool_mapper_uuid(group)) {
+        let status = match self.pool_status(group, logical).await? {
             // An administrator deactivated it.
-            return Ok(());
-        }
-        // After a power cut it may not be active yet; activating it tells it nothing.
-        let Some(status) = self.active_pool_status(turn, group, logical).await? else { return Ok(()) };
+            None if self.was_activated(&logical.pool_mapper_uuid(group)) => return Ok(()),
+            // After a power cut it may not be active yet; activating it tells it nothing.
+            None => self.activated_pool_status(turn, group, logical).await?,
+            active => active,
+        };
+        let Some(status) = status else { return Ok(()) };
         if status.transaction_id.checked_add(1) != Some(pool.transaction_id) {
             return Ok(());
         }

@@ -110,6 +110,16 @@ impl Node {
         if let Some(status) = self.pool_status(group, pool).await? {
             return Ok(Some(status));
         }
+        self.activated_pool_status(turn, group, pool).await
+    }
+
+    /// What the kernel says of a pool that was not active and is activated for it.
+    pub(super) async fn activated_pool_status(
+        &self,
+        turn: &Turn,
+        group: &VolumeGroup,
+        pool: &LogicalVolume,
+    ) -> Result<Option<PoolStatus>> {
         let activation = self.activation(group, pool).await?;
         self.writer.activate(turn, group, &pool.name, activation).await?;
         self.pool_status(group, pool).await

@@ -69,7 +69,7 @@ pub async fn check(wanted: &[String], results: &str) -> Result<()> {
             }
             Err(problem) => {
                 println!("FAILED  {name} ({seconds:.2} s): {problem:#}");
-                failed.push(name);
+                failed.push(format!("{name}: {problem:#}"));
                 ground.sweep().await.context("could not tidy up after the case that failed")?;
             }
         }
