@@ -128,9 +128,10 @@ fn describe_volume(text: &mut String, volume: &LogicalVolume) {
     let tags: Vec<String> = volume.tags.iter().map(|tag| format!("{tag:?}")).collect();
     let is_visible = matches!(volume.kind, Kind::Plain | Kind::Pool(_) | Kind::Thin(_));
     let visible = if is_visible { ", \"VISIBLE\"" } else { "" };
+    let flags = if matches!(volume.kind, Kind::Pool(_)) { "\"ERROR_WHEN_FULL\"" } else { "" };
     write!(
         text,
-        "\n{} {{\nid = \"{}\"\nstatus = [\"READ\", \"WRITE\"{visible}]\nflags = []\n",
+        "\n{} {{\nid = \"{}\"\nstatus = [\"READ\", \"WRITE\"{visible}]\nflags = [{flags}]\n",
         volume.name,
         uuid(volume.number)
     )

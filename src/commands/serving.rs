@@ -1,21 +1,31 @@
 //! What both modes do to serve.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::csi::endpoint::{HELD_AT_MOST, HELD_PAUSE};
 use crate::telemetry::http::{self, Pages};
 
 /// How often the files of certificates are looked at.
 pub(super) const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 
-/// Listens at an address.
+/// Listens at an address; waits a moment for one that is held.
 pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("could not listen on {address}"))
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < HELD_AT_MOST => {
+                tokio::time::sleep(HELD_PAUSE).await;
+            }
+            bound => return bound.with_context(|| format!("could not listen on {address}")),
+        }
+    }
 }
 
 /// Serves what is told of the process until the stop.
@@ -41,4 +51,21 @@ pub(super) fn end_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
         stop.cancel();
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_held_for_a_moment_only_is_waited_for() {
+        let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        let held = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(holder);
+        });
+        assert_eq!(listen(address).await.unwrap().local_addr().unwrap(), address);
+        held.await.unwrap();
+    }
 }

@@ -18,8 +18,10 @@ const BACKLOG: u32 = 128;
 const PATH_LIMIT: usize = 107;
 
 /// How long a socket that somebody holds is waited for: a program that a killed process was just starting has its
-/// sockets until it begins (between `fork` and `execve`).
-const HELD_AT_MOST: Duration = Duration::from_secs(2);
+/// sockets until it begins (between `fork` and `execve`), which includes clearing away all memory of the dead one.
+pub const HELD_AT_MOST: Duration = Duration::from_secs(2);
+/// How long between two looks at it.
+pub const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// A socket's absolute path, written `unix:///path/x.sock`, `unix:/path/x.sock` or `/path/x.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Endpoint {
             if !matches!(error, BindError::InUse(_)) || begun.elapsed() > HELD_AT_MOST {
                 return Err(error);
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(HELD_PAUSE).await;
         }
         let socket = UnixSocket::new_stream().map_err(self.failed("make a socket for"))?;
         // Linux takes the mode of the file from the socket. Set before the bind, there is no moment in which others

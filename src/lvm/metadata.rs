@@ -109,7 +109,7 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             volume.segment_types.push(kind.to_owned());
             match kind {
                 "thin-pool" => {
-                    volume.pool = Some(thin_pool(&segment)?);
+                    volume.pool = Some(thin_pool(&segment, &volume.status)?);
                     // lvm commits what it is going to tell the kernel (`message1 { create = "a" }`), and that it has.
                     let messages = segment.all_children();
                     unsent.extend(messages.filter_map(|told| Some((volume.name.clone(), told.string("create").ok()?))));
@@ -147,13 +147,14 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
     Ok(volumes)
 }
 
-fn thin_pool(segment: &Place<'_>) -> Result<Pool, MetadataError> {
+fn thin_pool(segment: &Place<'_>, status: &[String]) -> Result<Pool, MetadataError> {
     let chunk_bytes = segment.number("chunk_size")?.checked_mul(SECTOR as u64).filter(|bytes| *bytes > 0);
     Ok(Pool {
         metadata: segment.string("metadata")?.to_owned(),
         data: segment.string("pool")?.to_owned(),
         chunk_bytes: chunk_bytes.ok_or_else(|| segment.malformed("chunk_size is not a size"))?,
         zeroes: segment.number("zero_new_blocks").is_ok_and(|zeroes| zeroes != 0),
+        fails_when_full: status.iter().any(|word| word == "ERROR_WHEN_FULL"),
         transaction_id: segment.number("transaction_id")?,
         is_pending: segment.all_children().any(|child| child.name().starts_with("message")),
     })

@@ -90,6 +90,8 @@ pub struct Pool {
     pub chunk_bytes: u64,
     /// Whether a piece is zeroed before it is handed out, so that nobody reads what it held before.
     pub zeroes: bool,
+    /// Whether writes that need room fail at once when it is full. Else they wait for a minute, and whoever wrote hangs.
+    pub fails_when_full: bool,
     /// Counts lvm's changes of it. The pool itself counts, too, and is behind by one while lvm is about to make a change; lvm refuses it
     /// when the two differ otherwise.
     pub transaction_id: u64,

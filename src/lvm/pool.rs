@@ -173,6 +173,13 @@ pub fn room(group: &VolumeGroup, rules: &PoolRules, usable: u64) -> Result<u64, 
             group.name
         ));
     }
+    if !pool.fails_when_full {
+        return Err(format!(
+            "thin pool {name} holds writes up when it is full, so that whoever writes hangs; run \
+             lvchange --errorwhenfull y {}/{name}",
+            group.name
+        ));
+    }
     let step = step(pool.chunk_bytes, group.extent_bytes);
     let left = rules.limit(there.extents).saturating_sub(promised(group, name, pool.chunk_bytes));
     Ok(whole(left, step))

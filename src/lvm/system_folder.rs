@@ -4,6 +4,7 @@
 //! `--config` would do the same with less, but at a price: it makes lvm read the whole of `lvm.conf` three times
 //! (60 system calls, natively 2 ms of 6 for a change of tags), and `use_aio` in it comes too late to have any effect.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -28,10 +29,15 @@ const BEFORE: &str = "backup{backup_dir=\"/etc/lvm/backup\" archive_dir=\"/etc/l
 /// - `retry_deactivation`: udev may still be looking at a device that is to go.
 /// - `thin_pool_autoextend_threshold=100`: lvm neither grows pools nor refuses volumes in one that fills; where a pool's table is
 ///   loaded, [`Writer`](super::writer::Writer) says otherwise.
-/// - `error_when_full`: a full pool fails writes at once instead of holding them for a minute. `lvcreate` has no option for it.
+/// - `error_when_full`: a full pool fails writes at once instead of holding them for a minute. `lvcreate` lists an option for it, and refuses it.
 const AFTER: &str = "global{use_aio=0 notify_dbus=0} backup{backup=0 archive=0} \
      activation{udev_sync=0 monitoring=0 retry_deactivation=1 thin_pool_autoextend_threshold=100 error_when_full=1} devices{hints=\"none\"} \
      log{command_names=0 prefix=\"\"}";
+
+/// With nothing for its value lvm activates pools unchecked.
+const POOL_CHECK: &str = "thin_check_executable";
+/// lvm's own default for it (lvm.conf(5)).
+const CHECKED_BY: &str = "/usr/sbin/thin_check";
 
 /// The folder and what it was made from.
 #[derive(Debug, Clone)]
@@ -95,12 +101,22 @@ fn read(file: &Path) -> io::Result<String> {
     }
 }
 
+/// A line that has pools checked, whatever it said: one that is damaged loses data with every write.
+fn with_pool_check(line: &str) -> Cow<'_, str> {
+    let Some((before, after)) = line.split_once(POOL_CHECK) else { return Cow::Borrowed(line) };
+    let value = after.trim_start().strip_prefix('=').map(str::trim_start);
+    match value.and_then(|value| value.strip_prefix("\"\"")) {
+        Some(rest) => Cow::Owned(format!("{before}{POOL_CHECK}=\"{CHECKED_BY}\"{rest}")),
+        None => Cow::Borrowed(line),
+    }
+}
+
 /// The machine's settings without the comments, of which Debian's file has 115 KB and nothing else, and ours.
 fn composed(machine: &str) -> String {
     let mut text = format!("{BEFORE}\n");
     let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#');
     for line in machine.lines().map(str::trim).filter(is_said) {
-        text.push_str(line);
+        text.push_str(&with_pool_check(line));
         text.push('\n');
     }
     text.push_str(AFTER);
@@ -121,6 +137,21 @@ mod tests {
         // What the driver relies on: see the reasons at AFTER.
         for setting in ["use_aio=0", "backup=0 archive=0", "udev_sync=0", "hints=\"none\""] {
             assert!(AFTER.contains(setting), "{setting}");
+        }
+    }
+
+    #[test]
+    fn pools_are_checked_whatever_the_machine_says() {
+        for off in [
+            "thin_check_executable = \"\"",
+            "global { thin_check_executable=\"\" }",
+            "global/thin_check_executable =\"\"",
+        ] {
+            let text = composed(off);
+            assert!(text.contains("thin_check_executable=\"/usr/sbin/thin_check\""), "{off}: {text}");
+        }
+        for own in ["thin_check_executable = \"/opt/thin_check\"", "thin_check_options = [ \"\" ]"] {
+            assert!(composed(own).contains(own));
         }
     }
 

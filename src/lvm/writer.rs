@@ -223,7 +223,8 @@ impl Writer {
         let activation = Activation { mark: Some(rules.grow_at), waits: true };
         let command = lvm("lvcreate", group)
             .arguments(activation.arguments(None))
-            .arguments(["--yes", "--type", "thin-pool", "--zero", "y", "--poolmetadataspare", "y"])
+            .arguments(["--yes", "--type", "thin-pool", "--zero", "y", "--discards", "passdown"])
+            .arguments(["--poolmetadataspare", "y"])
             .argument("--extents")
             .argument(size.data.to_string())
             .argument("--poolmetadatasize")

@@ -109,7 +109,7 @@ impl ControllerService {
 
     async fn create_snapshot(&self, request: &v1::CreateSnapshotRequest) -> Result<v1::CreateSnapshotResponse> {
         let create = CreateSnapshot::parse(request)?;
-        self.ensure_wanted_here(&create.topologies)?;
+        self.ensure_wanted_here(&create.topologies).map_err(Error::of_snapshot)?;
         let snapshot = self.node.create_snapshot(create.name, &create.source_volume_id).await?;
         Ok(v1::CreateSnapshotResponse { snapshot: Some(self.snapshot(&snapshot).await?) })
     }

@@ -53,6 +53,8 @@ impl Machine {
                 "thin-pool",
                 "--zero",
                 "y",
+                "--discards",
+                "passdown",
                 "--poolmetadataspare",
                 "y",
                 "--extents",

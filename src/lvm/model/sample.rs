@@ -53,6 +53,7 @@ pub(crate) fn pool(name: &str, extents: u64) -> LogicalVolume {
         data: format!("{name}_tdata"),
         chunk_bytes: 65_536,
         zeroes: true,
+        fails_when_full: true,
         transaction_id: 0,
         is_pending: false,
     };

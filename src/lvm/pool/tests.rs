@@ -74,13 +74,16 @@ fn pieces_larger_than_an_extent_count_as_a_whole() {
 }
 
 #[test]
-fn a_pool_that_is_none_or_shows_old_data_has_no_room() {
+fn a_pool_that_is_none_or_shows_old_data_or_hangs_when_full_has_no_room() {
     let mut group = with_pool(GIB, &[]);
     assert!(
         room(&group, &PoolRules { name: String::from("thick"), ..rules() }, 9).unwrap_err().contains("no thin pool")
     );
     Arc::make_mut(&mut group.logical_volumes[0]).pool.as_mut().unwrap().zeroes = false;
     assert!(room(&group, &rules(), 9).unwrap_err().contains("lvchange --zero y vg/quarry-thin"));
+    let mut group = with_pool(GIB, &[]);
+    Arc::make_mut(&mut group.logical_volumes[0]).pool.as_mut().unwrap().fails_when_full = false;
+    assert!(room(&group, &rules(), 9).unwrap_err().contains("lvchange --errorwhenfull y vg/quarry-thin"));
     let empty = sample::group("vg", &[(1, 1)]);
     assert!(room(&empty, &rules(), 1).unwrap_err().contains("not made yet"));
 }

@@ -13,7 +13,7 @@ use tonic::{Response, Status};
 
 use crate::client::{block, mounted};
 use crate::inside::check::{
-    Ground, Group, MIB, StandIn, Volume, answered, digest, eventually, fill, lvm, refused, run, write_at,
+    Ground, Group, MIB, StandIn, Volume, answered, comfortable, digest, eventually, fill, lvm, refused, run, write_at,
 };
 
 /// The tags of a snapshot of a group, and of one that is not whole.
@@ -22,6 +22,7 @@ const INCOMPLETE: &str = "quarry.kind=incomplete-snapshot";
 
 cases! {
     "a group never shows a later write without an earlier one" => in_order,
+    "nor does one of an xfs and a btrfs" => in_order_otherwise,
     "raw volumes of a group, also one that is not in use, are as they were" => raw,
     "a group is told by its snapshots, which go only with it" => facts,
     "a group of other volumes, of missing ones, of several nodes or of thick ones is refused" => bad_sources,
@@ -115,9 +116,14 @@ struct Pair<'g> {
 
 impl<'g> Pair<'g> {
     async fn mounted(ground: &'g Ground, mib: u64) -> Result<Self> {
+        Self::mounted_as(ground, mib, ["ext4", "ext4"]).await
+    }
+
+    async fn mounted_as(ground: &'g Ground, mib: u64, file_systems: [&str; 2]) -> Result<Self> {
         let groups = [ground.group("own", mib)?, ground.group("second", mib)?];
-        let first = ground.volume_in("thin", "own", "first", 16, mounted("ext4")).await?;
-        let second = ground.volume_in("other-thin", "second", "second", 16, mounted("ext4")).await?;
+        let [one, other] = file_systems;
+        let first = ground.volume_in("thin", "own", "first", comfortable(one), mounted(one)).await?;
+        let second = ground.volume_in("other-thin", "second", "second", comfortable(other), mounted(other)).await?;
         first.stage().await?;
         second.stage().await?;
         let folders = [first.publish("user").await?, second.publish("user").await?];
@@ -169,13 +175,8 @@ async fn in_order(ground: &Ground) -> Result<()> {
     writer.goes_on().await?;
     let last_written = writer.end()?;
     for (before, group) in &taken {
-        let [earlier, later] = numbers_held([("own", of(group, &pair.first)?), ("second", of(group, &pair.second)?)])?;
-        ensure!(
-            later <= earlier,
-            "{later} was written after {earlier}, and the group shows it without the one between"
-        );
-        ensure!(earlier - later <= 1, "the second one lacks what the first one has since long: {earlier}, {later}");
-        ensure!(*before <= later, "the group shows an older state than that of its moment: {later}, {before}");
+        let held = numbers_held([("own", of(group, &pair.first)?), ("second", of(group, &pair.second)?)])?;
+        ensure_of_one_moment(held, *before)?;
         forget(ground, group).await?;
     }
     let last = take(ground, &ground.name("group"), &pair.both()).await?;
@@ -184,6 +185,31 @@ async fn in_order(ground: &Ground) -> Result<()> {
     ensure!(first == last_written && second == last_written, "{first}, {second} of {last_written}");
     forget(ground, &last).await?;
     pair.no_snapshot_is_left().await?;
+    pair.end().await
+}
+
+/// That these are what a writer of both had written last at one moment, after it had written that number to both.
+fn ensure_of_one_moment([earlier, later]: [u64; 2], before: u64) -> Result<()> {
+    ensure!(later <= earlier, "{later} was written after {earlier}, and the group shows it without the one between");
+    ensure!(earlier - later <= 1, "the second one lacks what the first one has since long: {earlier}, {later}");
+    ensure!(before <= later, "the group shows an older state than that of its moment: {later}, {before}");
+    Ok(())
+}
+
+async fn in_order_otherwise(ground: &Ground) -> Result<()> {
+    let pair = Pair::mounted_as(ground, 1_200, ["xfs", "btrfs"]).await?;
+    let writer = Writer::start(&pair.files())?;
+    writer.goes_on().await?;
+    for _ in 0..3 {
+        let before = writer.written();
+        let group = take(ground, &ground.name("group"), &pair.both()).await?;
+        writer.goes_on().await?;
+        let first = number_restored(ground, "thin", &group, &pair.first).await?;
+        let second = number_restored(ground, "other-thin", &group, &pair.second).await?;
+        ensure_of_one_moment([first, second], before)?;
+        forget(ground, &group).await?;
+    }
+    writer.end()?;
     pair.end().await
 }
 

@@ -285,8 +285,15 @@ async fn another_disk(ground: &Ground) -> Result<()> {
 async fn out_of_step(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 400)?;
     let volume = ground.volume_in("growing", "own", "first", 40, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    let held = write_and_flush(&device, 4)?;
     lvm(&["vgcfgbackup", "--file", "/run/older", "own"])?;
     let second = ground.volume_in("growing", "own", "second", 40, block()).await?;
+    second.stage().await?;
+    let held_by_second = write_and_flush(&second.publish("user").await?, 3)?;
+    second.unpublish(&second.target("user")?).await?;
+    second.unstage().await?;
     let is_newest = || {
         let backup = fs::read_to_string("/etc/lvm/backup/own").unwrap_or_default();
         backup.contains(second.logical_name())
@@ -303,8 +310,13 @@ async fn out_of_step(ground: &Ground) -> Result<()> {
     other.remove().await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     ensure!(is_newest(), "the newest metadata is nowhere any more");
+    ensure!(digest_of_first(&device, 4 << 20)? == held, "what was flushed is not there");
     follow("Out of step", 0, &[])?;
     told_as_well(ground, &volume).await?;
+    ensure!(digest_of_first(&device, 4 << 20)? == held, "what was flushed is not there any more");
+    second.stage().await?;
+    let seen = second.publish("user").await?;
+    ensure!(digest_of_first(&seen, 3 << 20)? == held_by_second, "what was flushed to the second one is not there");
     second.remove().await?;
     volume.remove().await?;
     group.remove()

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ cases! {
     "a pool in which a power cut left room to nobody is set right when the node starts" => leaked,
     "a new file system takes of its pool what must be written of it, and not its size" => made_in_pool,
     "what a file system does not use any more goes back to the pool, and so does a deleted volume" => given_back,
+    "what a volume does not use any more is given back to the disk below its pool" => passed_down,
     "the reserve of a thick snapshot grows before it is full" => reserve_grows,
     "a thick snapshot whose reserve cannot grow is told as lost at its volume" => reserve_lost,
     "a pool whose disk hangs is told, has no room, and holds up no other" => silent,
@@ -100,8 +102,12 @@ async fn grows(ground: &Ground) -> Result<()> {
 async fn untended(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 400)?;
     let (make, name) = (["lvcreate", "--yes", "--type", "thin-pool", "--zero", "y"], ["--name", "growing", "own"]);
-    lvm(&[&make[..], &["--size", "64m", "--chunksize", "64k", "--config", "activation/error_when_full=1"], &name]
-        .concat())?;
+    lvm(&[&make[..], &["--size", "64m", "--chunksize", "64k"], &name].concat())?;
+    let request = ground.request("growing", &ground.name("hangs"), 4 * MIB, block());
+    let advice = "lvchange --errorwhenfull y own/growing";
+    refused(ground.client().controller.create_volume(request).await, ResourceExhausted, &[advice])?;
+    ensure!(capacity_of(ground, "growing").await? == (0, 0));
+    lvm(&advice.split(' ').collect::<Vec<_>>())?;
     let volume = ground.volume_in("growing", "own", "filling", 60, block()).await?;
     volume.stage().await?;
     let device = volume.publish("user").await?;
@@ -170,7 +176,6 @@ async fn full(ground: &Ground) -> Result<()> {
     ensure!(capacity_of(ground, "fixed").await? == (0, 0));
     let request = ground.request("fixed", &ground.name("late"), 4 * MIB, block());
     refused(ground.client().controller.create_volume(request).await, ResourceExhausted, &["no room for data"])?;
-    run(&["blockdev", "--flushbufs", "/dev/own/fixed"]).ok();
     ensure!(digest(&folder.join("flushed"))? == held, "what was flushed is not there");
     follow("Filling or full", 1, &[])?;
     write_mib(&device, 60, 30)?;
@@ -178,6 +183,10 @@ async fn full(ground: &Ground) -> Result<()> {
     fs::File::open(&folder)?.sync_all()?;
     ensure!(storage_reasons(ground).await?.is_empty());
     ensure!(capacity_of(ground, "fixed").await?.0 > 0);
+    kept.unpublish(&folder).await?;
+    kept.unstage().await?;
+    kept.stage().await?;
+    ensure!(digest(&kept.publish("user").await?.join("flushed"))? == held, "what was flushed is not there any more");
     kept.remove().await?;
     writer.remove().await?;
     group.remove()
@@ -302,6 +311,28 @@ async fn given_back(ground: &Ground) -> Result<()> {
     eventually("so has it of the deleted volume", || async { Ok(data("growing")?.0 < empty + 64) }).await?;
     volume.remove().await?;
     group.remove()
+}
+
+async fn passed_down(ground: &Ground) -> Result<()> {
+    // The disk of the other cases discards less at once than a pool's piece, so that the kernel passes nothing down to it.
+    let file = "/run/passed-down";
+    run(&["truncate", "--size", "300M", file])?;
+    let disk = run(&["losetup", "--find", "--show", file])?;
+    lvm(&["vgcreate", "own", disk.trim()])?;
+    let taken = || -> Result<u64> { Ok(fs::metadata(file)?.blocks() / 2048) };
+    let volume = ground.volume_in("growing", "own", "written", 60, block()).await?;
+    volume.stage().await?;
+    let device = volume.publish("user").await?;
+    write_mib(&device, 0, 40)?;
+    let full = taken()?;
+    ensure!(full >= 40, "{full} MiB");
+    run(&["blkdiscard", "--force", &device.to_string_lossy()])?;
+    let left = taken()?;
+    ensure!(left + 35 < full, "{left} MiB of {full} are left");
+    volume.remove().await?;
+    lvm(&["vgremove", "--yes", "--force", "own"])?;
+    run(&["losetup", "--detach", disk.trim()])?;
+    Ok(fs::remove_file(file)?)
 }
 
 async fn reserve_grows(ground: &Ground) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Volumes made of snapshots and of volumes, thick and thin.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -106,24 +107,34 @@ async fn raw(ground: &Ground) -> Result<()> {
 
 async fn larger(ground: &Ground) -> Result<()> {
     for class in LAYOUTS {
-        let group = ground.group("own", 600)?;
-        let source = ground.volume_in(class, "own", "source", 64, mounted("ext4")).await?;
-        source.stage().await?;
-        fs::write(source.publish("user").await?.join("f"), "data")?;
-        let taken = snapshot(ground, &source, &ground.name("snap")).await?;
-        let made = copy(ground, class, of_snapshot(&taken), 200 * MIB, &source).await?;
-        made.stage().await?;
-        let seen = made.publish("user").await?;
-        let blocks: i64 = run(&["stat", "-f", "-c", "%b", &seen.to_string_lossy()])?.parse()?;
-        let size: i64 = run(&["stat", "-f", "-c", "%S", &seen.to_string_lossy()])?.parse()?;
-        ensure!(blocks * size > 170 * MIB, "{class}: {blocks} blocks of {size} bytes");
-        ensure!(fs::read_to_string(seen.join("f"))? == "data");
-        made.remove().await?;
-        forget(ground, &taken).await?;
-        source.remove().await?;
-        end(group)?;
+        for file_system in ["ext4", "xfs", "btrfs"] {
+            let group = ground.group("own", 1_500)?;
+            let mib = comfortable(file_system).max(64);
+            let source = ground.volume_in(class, "own", "source", mib, mounted(file_system)).await?;
+            source.stage().await?;
+            let folder = source.publish("user").await?;
+            fs::write(folder.join("f"), "data")?;
+            let taken = snapshot(ground, &source, &ground.name("snap")).await?;
+            let made = copy(ground, class, of_snapshot(&taken), (mib + 136) * MIB, &source).await?;
+            made.stage().await.context(format!("{class} {file_system}"))?;
+            let seen = made.publish("user").await?;
+            let grown_by = size_of_file_system(&seen)? - size_of_file_system(&folder)?;
+            ensure!(grown_by > 110 * MIB, "{class} {file_system}: larger by {grown_by} bytes");
+            ensure!(fs::read_to_string(seen.join("f"))? == "data");
+            made.remove().await?;
+            forget(ground, &taken).await?;
+            source.remove().await?;
+            end(group)?;
+        }
     }
     Ok(())
+}
+
+/// Bytes of the file system that is mounted there.
+fn size_of_file_system(folder: &Path) -> Result<i64> {
+    let printed = run(&["stat", "--file-system", "--format", "%b %S", &folder.to_string_lossy()])?;
+    let (blocks, bytes) = printed.trim().split_once(' ').context("two numbers")?;
+    Ok(blocks.parse::<i64>()? * bytes.parse::<i64>()?)
 }
 
 async fn other_layout(ground: &Ground) -> Result<()> {

@@ -148,15 +148,23 @@ async fn facts(ground: &Ground) -> Result<()> {
         let group = ground.group("own", 200)?;
         let source = ground.volume_in(class, "own", "source", 40, block()).await?;
         let name = ground.name("snap");
-        let wanted = v1::TopologyRequirement { requisite: here.clone().into_iter().collect(), preferred: Vec::new() };
-        let request = v1::CreateSnapshotRequest {
+        let wanted = |topology| v1::CreateSnapshotRequest {
             name: name.clone(),
             source_volume_id: source.id.clone(),
-            accessibility_requirements: Some(wanted),
+            accessibility_requirements: Some(v1::TopologyRequirement {
+                requisite: vec![topology],
+                preferred: Vec::new(),
+            }),
             ..v1::CreateSnapshotRequest::default()
         };
+        let here = here.clone().context("the node is nowhere")?;
+        let mut elsewhere = here.clone();
+        elsewhere.segments.values_mut().for_each(|node| *node = String::from("other-node"));
+        let refusal = ground.client().controller.create_snapshot(wanted(elsewhere)).await;
+        refused(refusal, FailedPrecondition, &["accessibility_requirements", "lab-node"])?;
+        let request = wanted(here.clone());
         let taken = answered(ground.client().controller.create_snapshot(request).await)?.snapshot.context("none")?;
-        ensure!(taken.accessible_topology.first() == here.as_ref() && taken.accessible_topology.len() == 1);
+        ensure!(taken.accessible_topology == [here], "{class}: {taken:?}");
         ensure!(taken.size_bytes == 40 * MIB && taken.source_volume_id == source.id, "{class}: {taken:?}");
         ensure!(snapshot(ground, &source, &name).await? == taken, "{class}: the same once more");
         let get = v1::GetSnapshotRequest { snapshot_id: taken.snapshot_id.clone(), ..Default::default() };

@@ -45,7 +45,7 @@ fn write_pattern(file: &mut File, length: u64) -> Result<()> {
     Ok(())
 }
 
-/// A number for the whole content of a device or file, read from the device itself.
+/// A number for the whole content of a device or file, read from the device itself and not from memory.
 pub fn digest(path: &Path) -> Result<u64> {
     digest_of_first(path, u64::MAX)
 }
@@ -72,8 +72,11 @@ pub fn are_zero(device: &Path) -> Result<bool> {
 }
 
 fn each_block(path: &Path, bytes: u64, mut look: impl FnMut(&[u8]) -> bool) -> Result<()> {
+    let name = path.to_string_lossy();
     if path.starts_with("/dev") {
-        run(&["blockdev", "--flushbufs", &path.to_string_lossy()])?;
+        run(&["blockdev", "--flushbufs", &name])?;
+    } else {
+        run(&["dd", &format!("if={name}"), "iflag=nocache", "count=0", "status=none"])?;
     }
     let mut file = File::open(path).with_context(|| path.display().to_string())?.take(bytes);
     let mut block = vec![0_u8; STEP];

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -24,13 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct NodeProcess {
     child: Child,
+    log: PathBuf,
 }
 
 impl NodeProcess {
     /// Starts it, with further arguments; it does not serve yet.
     pub(super) fn start(program: &Path, classes: &Path, log: &Path, further: &[String]) -> Result<Self> {
         std::fs::create_dir_all("/run/quarry")?;
-        let log = File::options().create(true).append(true).open(log)?;
+        let written = File::options().create(true).append(true).open(log)?;
         let child = Command::new(program)
             .args(["node", "--node-name", NODE_NAME, "--csi-endpoint", &format!("unix://{SOCKET}")])
             .args(["--metrics", METRICS, "--grace", "4", "--classes"])
@@ -38,11 +39,11 @@ impl NodeProcess {
             .args(further)
             .env("QUARRY_LOG", "debug")
             .stdin(std::process::Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(written.try_clone()?)
+            .stderr(written)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Self { child })
+        Ok(Self { child, log: log.to_owned() })
     }
 
     /// Waits until it answers.
@@ -50,7 +51,8 @@ impl NodeProcess {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("quarry node ended at once: {status}");
+                let last = run(&["tail", "-n", "3", &self.log.to_string_lossy()])?;
+                bail!("quarry node ended at once: {status}: {last}");
             }
             match answering().await {
                 Ok(client) => return Ok(client),
