@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// This node cannot make the snapshot now. Guarantees that nothing was left behind. Not `RESOURCE_EXHAUSTED`: after that
     /// csi-snapshotter takes the snapshot for one that may still come to be, and does not let it be deleted.
-    #[error("no room for a snapshot on this node: {reason}")]
+    #[error("no snapshot can be made on this node: {reason}")]
     NoRoomForSnapshot {
         /// Which volume group or pool was looked at and what it lacks.
         reason: String,

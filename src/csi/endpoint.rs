@@ -61,7 +61,7 @@ impl Endpoint {
         &self.0
     }
 
-    /// Binds the socket, for its owner only, and answers with the connections to come.
+    /// Binds the socket, for its owner only, and answers with the connections to come. Waits a moment for one that is held.
     ///
     /// Nothing else is made in the directory, and nobody removes the socket at exit: the next start does.
     pub async fn bind(&self) -> Result<UnixListenerStream, BindError> {

@@ -17,6 +17,8 @@ pub const VARIABLE: &str = "LVM_SYSTEM_DIR";
 /// The machine's own.
 const MACHINE: &str = "/etc/lvm";
 const CONFIGURATION: &str = "lvm.conf";
+/// What it says counts more than what the configuration says (lvm.conf(5)).
+const LOCAL: &str = "lvmlocal.conf";
 
 /// Where lvm would otherwise look beside its configuration; the machine's own settings may say otherwise.
 const BEFORE: &str = "backup{backup_dir=\"/etc/lvm/backup\" archive_dir=\"/etc/lvm/archive\"}";
@@ -36,7 +38,7 @@ const AFTER: &str = "global{use_aio=0 notify_dbus=0} backup{backup=0 archive=0} 
 
 /// With nothing for its value lvm activates pools unchecked.
 const POOL_CHECK: &str = "thin_check_executable";
-/// lvm's own default for it (lvm.conf(5)).
+/// The default of Debian's lvm for it.
 const CHECKED_BY: &str = "/usr/sbin/thin_check";
 
 /// The folder and what it was made from.
@@ -62,14 +64,8 @@ impl SystemFolder {
     /// Takes over what the machine's administrator changed.
     pub fn refresh(&self) -> io::Result<()> {
         fs::create_dir_all(&self.own)?;
-        let text = composed(&read(&self.machine.join(CONFIGURATION))?);
-        let configuration = self.own.join(CONFIGURATION);
-        if read(&configuration)? != text {
-            // In one step: a command that starts now must not meet half of it.
-            let new = self.own.join("lvm.conf.new");
-            fs::write(&new, text)?;
-            fs::rename(new, configuration)?;
-        }
+        self.compose(CONFIGURATION, BEFORE)?;
+        self.compose(LOCAL, "")?;
         let (there, here) = (others(&self.machine)?, others(&self.own)?);
         for gone in here.difference(&there) {
             fs::remove_file(self.own.join(gone))?;
@@ -79,9 +75,22 @@ impl SystemFolder {
         }
         Ok(())
     }
+
+    /// Brings one of the files up to date that say more than the machine's.
+    fn compose(&self, name: &str, before: &str) -> io::Result<()> {
+        let text = composed(before, &read(&self.machine.join(name))?);
+        let own = self.own.join(name);
+        if read(&own)? != text {
+            // In one step: a command that starts now must not meet half of it.
+            let new = self.own.join(format!("{name}.new"));
+            fs::write(&new, text)?;
+            fs::rename(new, own)?;
+        }
+        Ok(())
+    }
 }
 
-/// Everything beside the configuration: `lvmlocal.conf`, `devices`, `profile`, …
+/// Everything beside the configuration: `devices`, `profile`, …
 fn others(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
@@ -89,7 +98,8 @@ fn others(folder: &Path) -> io::Result<BTreeSet<OsString>> {
     };
     let names = entries.map(|entry| Ok(entry?.file_name()));
     let mut names = names.collect::<io::Result<BTreeSet<OsString>>>()?;
-    names.retain(|name| !name.to_string_lossy().starts_with(CONFIGURATION));
+    let is_composed = |name: &str| [CONFIGURATION, LOCAL].iter().any(|file| name.starts_with(file));
+    names.retain(|name| !is_composed(&name.to_string_lossy()));
     Ok(names)
 }
 
@@ -105,15 +115,15 @@ fn read(file: &Path) -> io::Result<String> {
 fn with_pool_check(line: &str) -> Cow<'_, str> {
     let Some((before, after)) = line.split_once(POOL_CHECK) else { return Cow::Borrowed(line) };
     let value = after.trim_start().strip_prefix('=').map(str::trim_start);
-    match value.and_then(|value| value.strip_prefix("\"\"")) {
+    match value.and_then(|value| value.strip_prefix("\"\"").or_else(|| value.strip_prefix("''"))) {
         Some(rest) => Cow::Owned(format!("{before}{POOL_CHECK}=\"{CHECKED_BY}\"{rest}")),
         None => Cow::Borrowed(line),
     }
 }
 
 /// The machine's settings without the comments, of which Debian's file has 115 KB and nothing else, and ours.
-fn composed(machine: &str) -> String {
-    let mut text = format!("{BEFORE}\n");
+fn composed(before: &str, machine: &str) -> String {
+    let mut text = format!("{before}\n");
     let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#');
     for line in machine.lines().map(str::trim).filter(is_said) {
         text.push_str(&with_pool_check(line));
@@ -130,10 +140,11 @@ mod tests {
 
     #[test]
     fn the_machines_settings_stay_between_ours() {
-        let text = composed("# a comment\ndevices {\n\t# filter = [ \"no\" ]\n\tfilter = [ \"a|/dev/sd.*|\" ]\n}\n\n");
+        let text =
+            composed(BEFORE, "# a comment\ndevices {\n\t# filter = [ \"no\" ]\n\tfilter = [ \"a|/dev/sd.*|\" ]\n}\n\n");
         let middle = text.strip_prefix(BEFORE).and_then(|text| text.trim_end().strip_suffix(AFTER));
         assert_eq!(middle, Some("\ndevices {\nfilter = [ \"a|/dev/sd.*|\" ]\n}\n"));
-        assert_eq!(composed(""), format!("{BEFORE}\n{AFTER}\n"));
+        assert_eq!(composed(BEFORE, ""), format!("{BEFORE}\n{AFTER}\n"));
         // What the driver relies on: see the reasons at AFTER.
         for setting in ["use_aio=0", "backup=0 archive=0", "udev_sync=0", "hints=\"none\""] {
             assert!(AFTER.contains(setting), "{setting}");
@@ -146,12 +157,13 @@ mod tests {
             "thin_check_executable = \"\"",
             "global { thin_check_executable=\"\" }",
             "global/thin_check_executable =\"\"",
+            "thin_check_executable = ''",
         ] {
-            let text = composed(off);
+            let text = composed("", off);
             assert!(text.contains("thin_check_executable=\"/usr/sbin/thin_check\""), "{off}: {text}");
         }
         for own in ["thin_check_executable = \"/opt/thin_check\"", "thin_check_options = [ \"\" ]"] {
-            assert!(composed(own).contains(own));
+            assert!(composed("", own).contains(own));
         }
     }
 
@@ -160,7 +172,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = SystemFolder { machine: root.path().join("etc"), own: root.path().join("run/lvm") };
         folder.refresh().unwrap();
-        assert_eq!(fs::read_to_string(folder.own.join("lvm.conf")).unwrap(), composed(""));
+        assert_eq!(fs::read_to_string(folder.own.join("lvm.conf")).unwrap(), composed(BEFORE, ""));
 
         fs::create_dir_all(folder.machine.join("devices")).unwrap();
         fs::write(folder.machine.join("lvmlocal.conf"), "local{system_id=\"a\"}").unwrap();
@@ -173,6 +185,7 @@ mod tests {
         fs::remove_file(folder.machine.join("lvmlocal.conf")).unwrap();
         folder.refresh().unwrap();
         folder.refresh().unwrap();
+        assert!(!fs::read_to_string(folder.own.join("lvmlocal.conf")).unwrap().contains("system_id"));
         assert_eq!(others(&folder.own).unwrap(), BTreeSet::from([OsString::from("devices")]));
     }
 }

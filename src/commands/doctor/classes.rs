@@ -87,7 +87,8 @@ fn group_findings(group: &VolumeGroup, classes: &[&Class]) -> Vec<Finding> {
         return vec![Finding::ok(GROUPS, found), metadata];
     }
     let has_extents = classes.iter().any(|class| class.largest_extents(group).is_ok_and(|extents| extents > 0));
-    let advice = if has_extents { MORE_METADATA } else { "vgextend it, delete volumes, or lower the reserve" };
+    let more_room = "do what is said of a pool, else vgextend it, delete volumes, or lower the reserve";
+    let advice = if has_extents { MORE_METADATA } else { more_room };
     vec![Finding::warn(GROUPS, found, advice), metadata]
 }
 

@@ -43,7 +43,7 @@ fn every_kind_of_segment_takes_what_it_lies_on_and_nothing_else() {
         data: String::from("pool_tdata"),
         chunk_bytes: 64 << 10,
         zeroes: true,
-        fails_when_full: false,
+        fails_when_full: true,
         transaction_id: 1,
         is_pending: false,
     };

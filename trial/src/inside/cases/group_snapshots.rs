@@ -22,7 +22,7 @@ const INCOMPLETE: &str = "quarry.kind=incomplete-snapshot";
 
 cases! {
     "a group never shows a later write without an earlier one" => in_order,
-    "nor does one of an xfs and a btrfs" => in_order_otherwise,
+    "a group of an xfs and a btrfs never shows a later write without an earlier one" => in_order_otherwise,
     "raw volumes of a group, also one that is not in use, are as they were" => raw,
     "a group is told by its snapshots, which go only with it" => facts,
     "a group of other volumes, of missing ones, of several nodes or of thick ones is refused" => bad_sources,
@@ -210,6 +210,7 @@ async fn in_order_otherwise(ground: &Ground) -> Result<()> {
         forget(ground, &group).await?;
     }
     writer.end()?;
+    pair.no_snapshot_is_left().await?;
     pair.end().await
 }
 

@@ -7,7 +7,7 @@ use quarry::csi::v1;
 use tonic::Code::{FailedPrecondition, NotFound, ResourceExhausted, Unavailable};
 
 use crate::client::{block, mounted};
-use crate::inside::check::{Ground, Group, MIB, MachineState, answered, lvm, refused, run};
+use crate::inside::check::{Ground, Group, LocalSettings, MIB, MachineState, answered, lvm, refused, run};
 
 use super::capacity_of;
 
@@ -165,9 +165,8 @@ async fn foreign_system(ground: &Ground) -> Result<()> {
 }
 
 async fn own_system(ground: &Ground) -> Result<()> {
-    let settings = "/etc/lvm/lvmlocal.conf";
-    let before = fs::read(settings).ok();
-    fs::write(settings, "global { system_id_source = \"lvmlocal\" }\nlocal { system_id = \"here\" }\n")?;
+    let settings = "global { system_id_source = \"lvmlocal\" }\nlocal { system_id = \"here\" }\n";
+    let settings = LocalSettings::say(settings)?;
     ground.crash().await?;
     let group = ground.group("own", 32)?;
     ensure!(lvm(&["vgs", "--noheadings", "-o", "systemid", "own"])?.trim() == "here", "the group has no system id");
@@ -177,10 +176,7 @@ async fn own_system(ground: &Ground) -> Result<()> {
     volume.unstage().await?;
     volume.remove().await?;
     group.remove()?;
-    match before {
-        Some(before) => fs::write(settings, before)?,
-        None => fs::remove_file(settings)?,
-    }
+    drop(settings);
     ground.crash().await
 }
 

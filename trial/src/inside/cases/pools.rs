@@ -16,7 +16,8 @@ use super::sources::{forget, logical_name, snapshot};
 use super::{capacity_of, reasons, storage_reasons};
 use crate::client::{block, mounted};
 use crate::inside::check::{
-    Ground, MIB, answered, digest, digest_of_first, eventually, file_with, fill, lvm, metrics, refused, run,
+    Ground, Group, LocalSettings, MIB, answered, digest, digest_of_first, eventually, file_with, fill, lvm, metrics,
+    refused, run,
 };
 
 cases! {
@@ -314,13 +315,17 @@ async fn given_back(ground: &Ground) -> Result<()> {
 }
 
 async fn passed_down(ground: &Ground) -> Result<()> {
+    // What the machine's settings say does not count.
+    let settings = LocalSettings::say("allocation/thin_pool_discards = \"nopassdown\"\n")?;
     // The disk of the other cases discards less at once than a pool's piece, so that the kernel passes nothing down to it.
     let file = "/run/passed-down";
     run(&["truncate", "--size", "300M", file])?;
     let disk = run(&["losetup", "--find", "--show", file])?;
     lvm(&["vgcreate", "own", disk.trim()])?;
     let taken = || -> Result<u64> { Ok(fs::metadata(file)?.blocks() / 2048) };
+    ground.crash().await?;
     let volume = ground.volume_in("growing", "own", "written", 60, block()).await?;
+    drop(settings);
     volume.stage().await?;
     let device = volume.publish("user").await?;
     write_mib(&device, 0, 40)?;
@@ -330,7 +335,7 @@ async fn passed_down(ground: &Ground) -> Result<()> {
     let left = taken()?;
     ensure!(left + 35 < full, "{left} MiB of {full} are left");
     volume.remove().await?;
-    lvm(&["vgremove", "--yes", "--force", "own"])?;
+    Group { name: String::from("own"), slices: Vec::new() }.remove()?;
     run(&["losetup", "--detach", disk.trim()])?;
     Ok(fs::remove_file(file)?)
 }

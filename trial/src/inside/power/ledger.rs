@@ -278,6 +278,10 @@ impl Volume {
                     self.pending = Some((call, before));
                 }
             }
+            // Its deleted snapshot is not parted from it yet. One that stays so is told where the call is insisted on.
+            (Call::Grow { .. }, Answer::Refused { code, .. }) if code == "Aborted" => {
+                self.pending = Some((call, before));
+            }
             // A disk that does not answer in time: not known whether it was done, so it is tried again.
             (_, Answer::Refused { code, .. }) if code == "Unavailable" => self.pending = Some((call, before)),
             (Call::Delete, Answer::Done) => *self = Self { kind: self.kind, ..Self::default() },
@@ -346,6 +350,16 @@ mod tests {
         let wait = Answer::Refused { code: String::from("Aborted"), message: String::new() };
         let (volume, problems) = folded(&[(create(), Some(wait))]);
         assert_eq!((volume.existence, problems.len()), (Existence::Absent, 0));
+    }
+
+    #[test]
+    fn a_growth_that_is_told_to_wait_is_still_to_be_done() {
+        let grow = || Call::Grow { bytes: 8 << 20 };
+        let wait = Answer::Refused { code: String::from("Aborted"), message: String::new() };
+        let entries = [(create(), Some(made())), (grow(), Some(wait)), (grow(), Some(Answer::Bytes(8 << 20)))];
+        let (waiting, problems) = folded(&entries[..2]);
+        assert_eq!((waiting.bytes, waiting.pending.is_some(), problems.len()), (4 << 20, true, 0));
+        assert_eq!((folded(&entries).0.bytes, folded(&entries).1.len()), (8 << 20, 0));
     }
 
     #[test]
