@@ -28,10 +28,16 @@ const REMEMBER_COPIES_EVERY: &str = "--remember-copies-every=1MiB";
 const CUTS_OF_A_DISK: u64 = 10;
 /// How long it may take until killed writers are gone: not while what they write to is held back.
 const WRITERS_LIMIT: Duration = Duration::from_mins(1);
-/// Cuts in which all that is to be cut off is, so that a run without it proves too little.
+/// Cuts in which most of what is to be cut off is, so that a run without it proves too little.
 const ENOUGH: u64 = 50;
-/// What so many cuts meet. The new UUID of a copy is over too soon for that.
-const MET: [Event; 4] = [Event::GrowthOfPool, Event::GrowthOfReserve, Event::Group, Event::Copy];
+/// What so many cuts meet. The room of a snapshot grows seldom, and a copy has its new UUID soon.
+const MET: [(Event, u64); 5] = [
+    (Event::GrowthOfPool, ENOUGH),
+    (Event::Group, ENOUGH),
+    (Event::Copy, ENOUGH),
+    (Event::NewUuid, 3 * ENOUGH),
+    (Event::GrowthOfReserve, 6 * ENOUGH),
+];
 const WORKLOAD_LOG: &str = "results/workload.log";
 const CHECK_LIMIT: Duration = Duration::from_mins(5);
 
@@ -141,7 +147,8 @@ impl Report {
         if self.cuts < ENOUGH {
             return Ok(());
         }
-        let missed: Vec<Event> = MET.into_iter().filter(|event| !self.cuts_of.contains_key(event)).collect();
+        let is_missed = |(event, cuts): &(Event, u64)| self.cuts >= *cuts && !self.cuts_of.contains_key(event);
+        let missed: Vec<Event> = MET.into_iter().filter(is_missed).map(|(event, _)| event).collect();
         ensure!(missed.is_empty(), "{} cuts, and none while this was under way: {missed:?}", self.cuts);
         ensure!(self.growths > 0, "the thin pool never grew");
         ensure!(self.reserve_growths > 0, "the room of no thick snapshot ever grew");
@@ -380,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_long_run_proves_nothing_without_what_it_is_to_cut_off() {
-        let cuts_of = || MET.into_iter().map(|event| (event, 1)).collect();
+        let cuts_of = || MET.into_iter().map(|(event, _)| (event, 1)).collect::<BTreeMap<_, _>>();
         let whole = || Report {
             cuts: ENOUGH,
             cuts_of: cuts_of(),
@@ -390,16 +397,19 @@ mod tests {
             ..Report::default()
         };
         assert!(whole().judge().is_ok());
-        let mut without_group = cuts_of();
-        without_group.remove(&Event::Group);
         for poor in [
-            Report { cuts_of: without_group, ..whole() },
             Report { growths: 0, ..whole() },
             Report { reserve_growths: 0, ..whole() },
             Report { copies_gone_on: 0, ..whole() },
         ] {
             assert!(poor.judge().is_err(), "{poor:?}");
             assert!(Report { cuts: ENOUGH - 1, ..poor }.judge().is_ok());
+        }
+        for (seldom, cuts) in MET {
+            let mut without = cuts_of();
+            without.remove(&seldom);
+            let run = |cuts| Report { cuts, cuts_of: without.clone(), ..whole() }.judge();
+            assert!(run(cuts - 1).is_ok() && run(cuts).is_err(), "{seldom:?}");
         }
         assert!(Report { cuts: 1, violations: 1, ..Report::default() }.judge().is_err());
     }

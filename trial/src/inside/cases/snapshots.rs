@@ -293,7 +293,7 @@ async fn promised(ground: &Ground) -> Result<()> {
     refused(
         ground.client().controller.create_snapshot(more).await,
         FailedPrecondition,
-        &["no room for a snapshot", "quarry-thin"],
+        &["no snapshot can be made", "quarry-thin"],
     )?;
     let grow = v1::ControllerExpandVolumeRequest {
         volume_id: small.id.clone(),
