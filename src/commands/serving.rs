@@ -2,14 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::csi::endpoint::{HELD_AT_MOST, HELD_PAUSE};
+use crate::csi::endpoint::once_free;
 use crate::telemetry::http::{self, Pages};
 
 /// How often the files of certificates are looked at.
@@ -17,15 +17,8 @@ pub(super) const CERTIFICATES_EVERY: Duration = Duration::from_secs(1);
 
 /// Listens at an address; waits a moment for one that is held.
 pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let begun = Instant::now();
-    loop {
-        match TcpListener::bind(address).await {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < HELD_AT_MOST => {
-                tokio::time::sleep(HELD_PAUSE).await;
-            }
-            bound => return bound.with_context(|| format!("could not listen on {address}")),
-        }
-    }
+    let bound = once_free(|| TcpListener::bind(address), |error| error.kind() == ErrorKind::AddrInUse).await;
+    bound.with_context(|| format!("could not listen on {address}"))
 }
 
 /// Serves what is told of the process until the stop.

@@ -19,9 +19,23 @@ const PATH_LIMIT: usize = 107;
 
 /// How long a socket that somebody holds is waited for: a program that a killed process was just starting has its
 /// sockets until it begins (between `fork` and `execve`), which includes clearing away all memory of the dead one.
-pub const HELD_AT_MOST: Duration = Duration::from_secs(2);
+const HELD_AT_MOST: Duration = Duration::from_secs(2);
 /// How long between two looks at it.
-pub const HELD_PAUSE: Duration = Duration::from_millis(20);
+const HELD_PAUSE: Duration = Duration::from_millis(20);
+
+/// Tries again for a moment while that fails because somebody holds what it wants.
+pub async fn once_free<T, E, F: Future<Output = Result<T, E>>>(
+    attempt: impl Fn() -> F,
+    is_held: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let begun = Instant::now();
+    loop {
+        match attempt().await {
+            Err(error) if is_held(&error) && begun.elapsed() < HELD_AT_MOST => tokio::time::sleep(HELD_PAUSE).await,
+            ended => return ended,
+        }
+    }
+}
 
 /// A socket's absolute path, written `unix:///path/x.sock`, `unix:/path/x.sock` or `/path/x.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +79,7 @@ impl Endpoint {
     ///
     /// Nothing else is made in the directory, and nobody removes the socket at exit: the next start does.
     pub async fn bind(&self) -> Result<UnixListenerStream, BindError> {
-        let begun = Instant::now();
-        while let Err(error) = self.remove_stale().await {
-            if !matches!(error, BindError::InUse(_)) || begun.elapsed() > HELD_AT_MOST {
-                return Err(error);
-            }
-            tokio::time::sleep(HELD_PAUSE).await;
-        }
+        once_free(|| self.remove_stale(), |error| matches!(error, BindError::InUse(_))).await?;
         let socket = UnixSocket::new_stream().map_err(self.failed("make a socket for"))?;
         // Linux takes the mode of the file from the socket. Set before the bind, there is no moment in which others
         // may connect, and the umask, which all threads share, stays as it is.

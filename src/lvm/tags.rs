@@ -75,6 +75,11 @@ pub fn renewing_from(tags: &[String]) -> Option<u32> {
     tags.iter().find_map(|tag| tag.strip_prefix(RENEWING_FROM)?.parse().ok())
 }
 
+/// All the tags that say so, also one of a cycle that is not understood.
+pub fn renewing_tags(tags: &[String]) -> impl Iterator<Item = &String> {
+    tags.iter().filter(|tag| tag.starts_with(RENEWING_FROM))
+}
+
 /// Longest tag that LVM takes, bytes.
 pub const TAG_LIMIT: usize = 1_024;
 

@@ -9,7 +9,7 @@ mod used;
 mod uuid;
 
 pub use self::copies::{Copies, Progress};
-pub(in crate::node) use self::uuid::{ensure_log_is_whole, renewing_tags};
+pub(in crate::node) use self::uuid::ensure_log_is_whole;
 
 use crate::csi::request::size::SizeRange;
 use crate::error::{Error, Result};

@@ -14,9 +14,8 @@ use crate::host::file_system::FileSystem;
 use crate::host::kernel::{MappedDevice, Mount, MountEntry};
 use crate::host::mount_options;
 use crate::host::probe::{Content, probe};
-use crate::lvm::tags::{BLOCK, FRESH, SAME_UUID};
+use crate::lvm::tags::{BLOCK, FRESH, SAME_UUID, renewing_tags};
 use crate::node::Node;
-use crate::node::copy::renewing_tags;
 use crate::node::device::{is_read_only, mounted_at, resolved, shows_file_system};
 use crate::node::volume::{Volume, device_path};
 
@@ -79,7 +78,7 @@ impl Node {
         if volume.tags.fresh || !volume.tags.block {
             // From now on its user's: nothing of it is written to any more.
             let over = [FRESH, SAME_UUID].into_iter().map(String::from);
-            let remove: Vec<String> = over.chain(renewing_tags(&volume.logical)).collect();
+            let remove: Vec<String> = over.chain(renewing_tags(&volume.logical.tags).cloned()).collect();
             return self.change_tags(volume, &[String::from(BLOCK)], &remove).await;
         }
         // The tags may be those of a try that ended before they were flushed.

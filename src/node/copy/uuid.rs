@@ -9,7 +9,7 @@ use crate::host::kernel::{MappedDevice, Mount, Stretch};
 use crate::host::probe::{Content, probe};
 use crate::host::superblock::{Log, Superblock};
 use crate::lvm::model::{LogicalVolume, VolumeGroup};
-use crate::lvm::tags::{RENEWING_FROM, SAME_UUID, renewing_from};
+use crate::lvm::tags::{RENEWING_FROM, SAME_UUID, renewing_from, renewing_tags};
 use crate::node::Node;
 use crate::node::device::{mounted_at, mounts_of, shows_file_system};
 use crate::node::volume::{Volume, device_path};
@@ -23,11 +23,6 @@ pub(in crate::node) fn ensure_log_is_whole(group: &VolumeGroup, logical: &Logica
         "the file system of {}/{} was being given a UUID of its own when that was cut off; stage it once, then try again",
         group.name, logical.name
     )))
-}
-
-/// The tags that say that it was being given a UUID of its own.
-pub(in crate::node) fn renewing_tags(logical: &LogicalVolume) -> impl Iterator<Item = String> {
-    logical.tags.iter().filter(|tag| tag.starts_with(RENEWING_FROM)).cloned()
 }
 
 impl Node {
@@ -55,6 +50,8 @@ impl Node {
             }
             self.kernel.unmount(folder).await.map_err(failed)?;
         }
+        let mut over = vec![String::from(SAME_UUID)];
+        over.extend(renewing_tags(&volume.logical.tags).cloned());
         if found.file_system.needs_own_uuid() {
             let path = device_path(device);
             // A log is that of a file system in use, or that was cut off; the kernel empties it. xfs_db refuses while there is
@@ -73,7 +70,7 @@ impl Node {
                 self.kernel.mount(&mount).await.map_err(failed)?;
                 self.kernel.unmount(folder).await.map_err(failed)?;
                 if let Some(log) = found.log {
-                    self.note_renewing(volume, &path, log).await?;
+                    over.push(self.note_renewing(volume, &path, log).await?);
                 }
             }
             let renew = found.file_system.renew_uuid(&path);
@@ -88,21 +85,21 @@ impl Node {
                 }
             }
         }
-        let now = self.volume(&volume.logical.name).await?;
-        let over: Vec<String> = [String::from(SAME_UUID)].into_iter().chain(renewing_tags(&now.logical)).collect();
         self.change_tags(volume, &[], &over).await
     }
 
     /// Notes that the log holds nothing and may be cut off while it is written anew: `xfs_db` writes all of it before the UUID, and
-    /// what it has written half the kernel does not mount, nor does `xfs_db` take it up.
-    async fn note_renewing(&self, volume: &Volume, device: &Path, log: Log) -> Result<()> {
+    /// what it has written half the kernel does not mount, nor does `xfs_db` take it up. Answers with the tag that says so.
+    async fn note_renewing(&self, volume: &Volume, device: &Path, log: Log) -> Result<String> {
         let stretch = Stretch { device: device.to_owned(), offset: log.offset, length: Log::HEAD_BYTES };
         let read = self.kernel.read(vec![stretch]).await.into_iter().next();
         let head = read.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
         let failed = |source| Error::kernel(format!("could not read the log of {}", volume.full_name()), source);
         let unknown = || Error::Internal { problem: format!("the log of {} is not understood", volume.full_name()) };
         let cycle = Log::cycle_after(&head.map_err(failed)?).ok_or_else(unknown)?;
-        self.change_tags(volume, &[format!("{RENEWING_FROM}{cycle}")], &[]).await
+        let tag = format!("{RENEWING_FROM}{cycle}");
+        self.change_tags(volume, std::slice::from_ref(&tag), &[]).await?;
+        Ok(tag)
     }
 
     /// Makes a log anew that held nothing when it was begun to be written anew.

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use nix_free_space::total_bytes;
 use quarry::csi::v1;
 use tonic::Code::{FailedPrecondition, NotFound, OutOfRange};
 
 use crate::client::{block, mounted};
 use crate::inside::check::{
-    Ground, MIB, answered, comfortable, digest, digest_of_first, file_with, fill, lvm, refused, run,
+    Ground, MIB, answered, bytes_of_file_system, comfortable, digest, digest_of_first, file_with, fill, lvm, refused,
+    run,
 };
 
 use super::{capacity_of, with_flags};
@@ -35,21 +35,6 @@ cases! {
     "growth at a path where the volume is not is refused" => wrong_path,
 }
 
-/// The size of a file system by statvfs, without a crate for it.
-mod nix_free_space {
-    use std::path::Path;
-
-    use anyhow::Result;
-
-    use crate::inside::check::run;
-
-    pub(super) fn total_bytes(path: &Path) -> Result<i64> {
-        let answer = run(&["stat", "--file-system", "--format", "%b %S", &path.to_string_lossy()])?;
-        let numbers: Vec<i64> = answer.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-        Ok(numbers.iter().product())
-    }
-}
-
 async fn ext4_mounted(ground: &Ground) -> Result<()> {
     grows_while_written(ground, "ext4").await
 }
@@ -68,7 +53,7 @@ async fn grows_while_written(ground: &Ground, file_system: &str) -> Result<()> {
     volume.stage().await?;
     let target = volume.publish("user").await?;
     file_with(&target.join("before"), 2 << 20)?;
-    let before = (digest(&target.join("before"))?, total_bytes(&target)?);
+    let before = (digest(&target.join("before"))?, bytes_of_file_system(&target)?);
     let stop = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
         let (stop, file) = (Arc::clone(&stop), target.join("during"));
@@ -84,7 +69,7 @@ async fn grows_while_written(ground: &Ground, file_system: &str) -> Result<()> {
     let grown = grown?;
     ensure!(grown.node_expansion_required && grown.capacity_bytes == (mib + 64) * MIB, "{grown:?}");
     ensure!(on_the_node? == (mib + 64) * MIB);
-    let after = total_bytes(&target)?;
+    let after = bytes_of_file_system(&target)?;
     ensure!(after >= before.1 + 48 * MIB, "the file system had {} bytes and has {after}", before.1);
     ensure!(digest(&target.join("before"))? == before.0, "the data changed");
     ensure!(fs::metadata(target.join("during"))?.len() == written, "what was written meanwhile is not there");
@@ -172,11 +157,11 @@ async fn grows_unmounted(ground: &Ground, file_system: &str) -> Result<()> {
     let volume = ground.volume("grows", mib, mounted(file_system)).await?;
     let staging = volume.stage().await?;
     file_with(&staging.join("f"), 2 << 20)?;
-    let (data, before) = (digest(&staging.join("f"))?, total_bytes(&staging)?);
+    let (data, before) = (digest(&staging.join("f"))?, bytes_of_file_system(&staging)?);
     volume.unstage().await?;
     volume.grow((mib + 64) * MIB).await?;
     volume.stage().await?;
-    let after = total_bytes(&staging)?;
+    let after = bytes_of_file_system(&staging)?;
     ensure!(after >= before + 48 * MIB, "the file system had {before} bytes and has {after}");
     ensure!(digest(&staging.join("f"))? == data, "the data changed");
     volume.remove().await
@@ -186,7 +171,7 @@ async fn before_the_first_stage(ground: &Ground) -> Result<()> {
     let volume = ground.volume("grows", 8, mounted("ext4")).await?;
     volume.grow(64 * MIB).await?;
     let staging = volume.stage().await?;
-    ensure!(total_bytes(&staging)? > 40 * MIB, "it has {} bytes", total_bytes(&staging)?);
+    ensure!(bytes_of_file_system(&staging)? > 40 * MIB, "it has {} bytes", bytes_of_file_system(&staging)?);
     volume.remove().await
 }
 
@@ -209,7 +194,7 @@ async fn block_grows(ground: &Ground) -> Result<()> {
 async fn by_the_node(ground: &Ground) -> Result<()> {
     let volume = ground.volume("grows", 8, mounted("ext4")).await?;
     let staging = volume.stage().await?;
-    let before = total_bytes(&staging)?;
+    let before = bytes_of_file_system(&staging)?;
     let request = v1::NodeExpandVolumeRequest {
         volume_id: volume.id.clone(),
         volume_path: staging.to_string_lossy().into_owned(),
@@ -218,7 +203,7 @@ async fn by_the_node(ground: &Ground) -> Result<()> {
     };
     let answer = answered(ground.client().node.node_expand_volume(request).await)?;
     ensure!(answer.capacity_bytes == 40 * MIB && volume.size().await? == 40 * MIB, "{answer:?}");
-    ensure!(total_bytes(&staging)? > before + 16 * MIB, "the file system did not grow");
+    ensure!(bytes_of_file_system(&staging)? > before + 16 * MIB, "the file system did not grow");
     volume.remove().await
 }
 
@@ -245,7 +230,7 @@ async fn no_room(ground: &Ground) -> Result<()> {
 async fn read_only(ground: &Ground) -> Result<()> {
     let volume = ground.volume("grows", 8, mounted("ext4")).await?;
     let staging = volume.stage().await?;
-    let before = total_bytes(&staging)?;
+    let before = bytes_of_file_system(&staging)?;
     volume.unstage().await?;
     let stage =
         v1::NodeStageVolumeRequest { volume_capability: Some(with_flags("ext4", &["ro"])), ..volume.stage_request()? };
@@ -259,7 +244,7 @@ async fn read_only(ground: &Ground) -> Result<()> {
     refused(ground.client().node.node_expand_volume(request).await, FailedPrecondition, &["read-only"])?;
     volume.unstage().await?;
     volume.stage().await?;
-    ensure!(total_bytes(&staging)? > before + 16 * MIB, "it did not grow at the writable stage");
+    ensure!(bytes_of_file_system(&staging)? > before + 16 * MIB, "it did not grow at the writable stage");
     volume.remove().await
 }
 

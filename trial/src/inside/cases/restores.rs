@@ -1,7 +1,6 @@
 //! Volumes made of snapshots and of volumes, thick and thin.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +13,7 @@ use super::sources::{
 };
 use crate::client::{block, mounted};
 use crate::inside::check::{
-    Ground, MIB, Volume, comfortable, digest, digest_of_first, fill, lvm, refused, run, write_at,
+    Ground, MIB, Volume, bytes_of_file_system, comfortable, digest, digest_of_first, fill, lvm, refused, run, write_at,
 };
 
 cases! {
@@ -118,7 +117,7 @@ async fn larger(ground: &Ground) -> Result<()> {
             let made = copy(ground, class, of_snapshot(&taken), (mib + 136) * MIB, &source).await?;
             made.stage().await.context(format!("{class} {file_system}"))?;
             let seen = made.publish("user").await?;
-            let grown_by = size_of_file_system(&seen)? - size_of_file_system(&folder)?;
+            let grown_by = bytes_of_file_system(&seen)? - bytes_of_file_system(&folder)?;
             ensure!(grown_by > 110 * MIB, "{class} {file_system}: larger by {grown_by} bytes");
             ensure!(fs::read_to_string(seen.join("f"))? == "data");
             made.remove().await?;
@@ -128,13 +127,6 @@ async fn larger(ground: &Ground) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Bytes of the file system that is mounted there.
-fn size_of_file_system(folder: &Path) -> Result<i64> {
-    let printed = run(&["stat", "--file-system", "--format", "%b %S", &folder.to_string_lossy()])?;
-    let (blocks, bytes) = printed.trim().split_once(' ').context("two numbers")?;
-    Ok(blocks.parse::<i64>()? * bytes.parse::<i64>()?)
 }
 
 async fn other_layout(ground: &Ground) -> Result<()> {

@@ -26,7 +26,7 @@ pub use self::local_settings::LocalSettings;
 pub use self::lvm_stand_in::{StandIn, hidden};
 pub use self::machine_state::MachineState;
 pub use self::node_process::metrics;
-pub use self::tools::{answered, eventually, lvm, mount_options_at, refused, run, within};
+pub use self::tools::{answered, bytes_of_file_system, eventually, lvm, mount_options_at, refused, run, within};
 pub use self::volume::{Volume, comfortable};
 
 use super::cases::{self, at_random};

@@ -55,6 +55,13 @@ pub async fn eventually<F: Future<Output = Result<bool>>>(what: &str, holds: imp
     Ok(())
 }
 
+/// Bytes of the file system that is mounted at a path.
+pub fn bytes_of_file_system(path: &Path) -> Result<i64> {
+    let answer = run(&["stat", "--file-system", "--format", "%b %S", &path.to_string_lossy()])?;
+    let numbers: Vec<i64> = answer.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    Ok(numbers.iter().product())
+}
+
 /// Options of the topmost mount at a path: of the mount and of its file system; `None` when nothing is mounted there.
 pub fn mount_options_at(path: &Path) -> Result<Option<(String, String)>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
