@@ -27,11 +27,17 @@ impl VolumeId {
         let is_ours = is_topology_value(node) && text.len() <= ID_LIMIT && is_legal_logical_volume_name(logical_volume);
         is_ours.then(|| Self { node: node.to_owned(), logical_volume: logical_volume.to_owned() })
     }
+
+    /// The id that these parts make.
+    pub fn text(node: &str, logical_volume: &str) -> String {
+        // Lists are made of these: one allocation each.
+        [node, "/", logical_volume].concat()
+    }
 }
 
 impl fmt::Display for VolumeId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.node, self.logical_volume)
+        formatter.write_str(&Self::text(&self.node, &self.logical_volume))
     }
 }
 

@@ -116,17 +116,18 @@ impl ControllerService {
 
     async fn list_snapshots(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
         let wanted = Wanted { source_volume_id: &request.source_volume_id, snapshot_id: &request.snapshot_id };
-        let (page, next_token) = self.node.list_snapshots(wanted, request.max_entries, &request.starting_token).await?;
-        let mut entries = Vec::with_capacity(page.len());
-        for snapshot in &page {
-            entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(snapshot).await?) });
+        let (most, mut rest) = self.node.list_snapshots(wanted, request.max_entries, &request.starting_token).await?;
+        let (mut entries, mut listed) = (Vec::new(), Vec::new());
+        for snapshot in rest.by_ref().take(most) {
+            entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(&snapshot).await?) });
+            listed.push(snapshot.logical);
         }
-        let fitting = fitting(&entries);
-        if fitting == entries.len() {
-            return Ok(v1::ListSnapshotsResponse { entries, next_token });
-        }
-        entries.truncate(fitting);
-        Ok(v1::ListSnapshotsResponse { entries, next_token: token_after(&page[fitting - 1]) })
+        entries.truncate(fitting(&entries));
+        let next_token = match listed.get(..entries.len()).and_then(<[_]>::last) {
+            Some(last) if entries.len() < listed.len() || rest.next().is_some() => token_after(last),
+            _ => String::new(),
+        };
+        Ok(v1::ListSnapshotsResponse { entries, next_token })
     }
 
     async fn known(&self, volume_id: &str) -> Result<Volume> {

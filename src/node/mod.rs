@@ -175,7 +175,7 @@ impl Node {
 
     /// The id of a volume of this node.
     fn volume_id(&self, logical_name: &str) -> String {
-        VolumeId { node: self.identity.topology.clone(), logical_volume: logical_name.to_owned() }.to_string()
+        VolumeId::text(&self.identity.topology, logical_name)
     }
 
     /// The logical volume's name in an id of this node; `None` for ids that this node never gave out.

@@ -38,15 +38,15 @@ impl VolumeSnapshot {
         Some(Self { group: Arc::clone(group), logical: Arc::clone(logical), tags })
     }
 
-    /// All of them, by name.
-    pub fn all(view: &View) -> Vec<Self> {
-        let mut snapshots: Vec<Self> = view.groups.iter().flat_map(Self::in_group).collect();
-        snapshots.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
-        snapshots
-    }
-
-    fn in_group(group: &Arc<VolumeGroup>) -> impl Iterator<Item = Self> {
-        group.logical_volumes.iter().filter_map(|logical| Self::of(group, logical))
+    /// All of them, by name. There are thousands, so the tags of each are read in its turn only.
+    pub fn all(view: &View) -> impl Iterator<Item = Self> + use<> {
+        let of_group = |group: &Arc<VolumeGroup>| {
+            let group = Arc::clone(group);
+            group.logical_volumes.clone().into_iter().map(move |logical| (Arc::clone(&group), logical))
+        };
+        let mut volumes: Vec<(Arc<VolumeGroup>, Arc<LogicalVolume>)> = view.groups.iter().flat_map(of_group).collect();
+        volumes.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
+        volumes.into_iter().filter_map(|(group, logical)| Self::of(&group, &logical))
     }
 
     /// The one of that logical name. Two cannot be told apart by an id, so nothing is done to either.

@@ -44,10 +44,9 @@ pub(super) enum Sight {
 /// What one look at a device brought.
 pub(super) struct Look {
     pub(super) sight: Sight,
-    /// Whether lvm may just have been writing, so that another look may bring more.
-    pub(super) torn: bool,
-    /// Differs when what was read differed.
-    pub(super) fingerprint: u32,
+    /// Where lvm may just have been writing, so that another look may bring more: a number that differs when what was read
+    /// differed.
+    pub(super) torn: Option<u32>,
 }
 
 impl Look {
@@ -98,7 +97,7 @@ impl Look {
                 Ok(label) => volume(index, label, &pages, known.entry(device.clone()).or_default(), &mut texts),
                 Err(other) => other,
             };
-            Self { sight, torn, fingerprint: pages.fingerprint(index) }
+            Self { sight, torn: torn.then(|| pages.fingerprint(index)) }
         });
         looks.collect()
     }

@@ -54,12 +54,12 @@ impl Scanner {
             for (device, look) in waiting.into_iter().zip(looks) {
                 let known = self.known.entry(device.clone()).or_default();
                 // What is damaged for good costs its repetitions once, not at every scan.
-                if !look.torn {
+                if look.torn.is_none() {
                     known.damaged = None;
-                } else if known.damaged != Some(look.fingerprint) {
+                } else if known.damaged != look.torn {
                     torn.push(device.clone());
                     if attempt + 1 == ATTEMPTS {
-                        known.damaged = Some(look.fingerprint);
+                        known.damaged = look.torn;
                     }
                 }
                 sights.insert(device, look.sight);

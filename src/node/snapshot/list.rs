@@ -3,6 +3,7 @@
 use super::VolumeSnapshot;
 use crate::csi::page::{most, start};
 use crate::error::{Error, Result};
+use crate::lvm::model::LogicalVolume;
 use crate::node::Node;
 
 /// Begins every token, so that one that was not given out here is told apart.
@@ -20,31 +21,30 @@ pub struct Wanted<'w> {
 }
 
 impl Node {
-    /// A page of those that are asked for, and the token of the next one.
-    pub async fn list_snapshots(
+    /// Those that are asked for, from where the token says, and how many of them a page has at most.
+    pub async fn list_snapshots<'r>(
         &self,
         wanted: Wanted<'_>,
         max_entries: i32,
-        starting_token: &str,
-    ) -> Result<(Vec<VolumeSnapshot>, String)> {
+        starting_token: &'r str,
+    ) -> Result<(usize, impl Iterator<Item = VolumeSnapshot> + use<'r>)> {
         let most = match most(max_entries)? {
             0 => AT_ONCE,
             most => most.min(AT_ONCE),
         };
         let after = start(starting_token, |token| token.strip_prefix(TOKEN_PREFIX).filter(|name| !name.is_empty()))?;
+        let named = |id: &str| (!id.is_empty()).then(|| self.logical_name(id));
+        let (one, source) = (named(wanted.snapshot_id), named(wanted.source_volume_id));
+        let is_named = |named: &Option<Option<String>>, name: &str| {
+            named.as_ref().is_none_or(|named| named.as_deref() == Some(name))
+        };
         let view = self.groups.read().await?;
-        let is_named = |id: &str, name: &str| id.is_empty() || self.logical_name(id).is_some_and(|of_id| of_id == name);
-        let mut rest = VolumeSnapshot::all(&view).into_iter().filter(|snapshot| {
-            is_named(wanted.snapshot_id, &snapshot.logical.name)
-                && is_named(wanted.source_volume_id, &snapshot.tags.source)
+        let rest = VolumeSnapshot::all(&view).filter(move |snapshot| {
+            is_named(&one, &snapshot.logical.name)
+                && is_named(&source, &snapshot.tags.source)
                 && after.is_none_or(|after| snapshot.logical.name.as_str() > after)
         });
-        let page: Vec<VolumeSnapshot> = rest.by_ref().take(most).collect();
-        let next_token = match (rest.next(), page.last()) {
-            (Some(_), Some(last)) => token_after(last),
-            _ => String::new(),
-        };
-        Ok((page, next_token))
+        Ok((most, rest))
     }
 
     /// The one with that id.
@@ -54,7 +54,7 @@ impl Node {
     }
 }
 
-/// The token of the page after that snapshot.
-pub(in crate::node) fn token_after(snapshot: &VolumeSnapshot) -> String {
-    format!("{TOKEN_PREFIX}{}", snapshot.logical.name)
+/// The token of the page after the snapshot that is this logical volume.
+pub(in crate::node) fn token_after(snapshot: &LogicalVolume) -> String {
+    format!("{TOKEN_PREFIX}{}", snapshot.name)
 }

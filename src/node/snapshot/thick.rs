@@ -110,7 +110,7 @@ impl Node {
     /// Whether the snapshot holds what its volume held. One that is not active, and of which nothing else is noted, was whole
     /// when it was last.
     pub(in crate::node) async fn is_whole(&self, snapshot: &VolumeSnapshot) -> Result<bool> {
-        self.is_kept(&snapshot.group, &snapshot.logical).await
+        Ok(!snapshot.tags.lost && self.shows_no_loss(&snapshot.group, &snapshot.logical).await?)
     }
 
     /// That a snapshot is whole, as far as can be told while it is not active.
@@ -183,6 +183,11 @@ impl Node {
         if SnapshotTags::parse(&logical.tags).is_some_and(|tags| tags.lost) {
             return Ok(false);
         }
+        self.shows_no_loss(group, logical).await
+    }
+
+    /// Whether device-mapper says that it is whole, or nothing.
+    async fn shows_no_loss(&self, group: &VolumeGroup, logical: &LogicalVolume) -> Result<bool> {
         Ok(self.snapshot_status(group, logical).await?.is_none_or(SnapshotStatus::is_whole))
     }
 }
