@@ -29,7 +29,7 @@ powercut: prepare programs
 races: prepare programs
 	target/debug/quarry-trial races
 
-## 200 snapshots of each file system while it is written to, each restored and checked; target/under-load.json
+## 200 snapshots of each file system, thin and thick, while it is written to, each restored and checked; target/under-load.json
 snapshots-under-load: prepare programs
 	target/debug/quarry-trial snapshots-under-load --output target/under-load.json
 

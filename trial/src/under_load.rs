@@ -1,4 +1,4 @@
-//! Snapshots under load, from outside: boots a machine for each file system and lets the inside half run on it.
+//! Snapshots under load, from outside: boots a machine and lets the inside half run on it for each file system and layout.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ const GROUP: &str = "vg";
 const DISK: &str = "pv0";
 const DISK_BYTES: u64 = 4 << 30;
 const LIMIT: Duration = Duration::from_hours(4);
+/// There is a class of each, and of its name.
+pub const LAYOUTS: [&str; 2] = ["thin", "thick"];
 
 /// What to do.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,9 +27,22 @@ pub struct Options {
     /// File systems of the source
     #[arg(long, value_delimiter = ',', default_values = ["ext4", "xfs", "btrfs"])]
     pub file_systems: Vec<String>,
+    /// Layouts of the source and its copies
+    #[arg(long, value_delimiter = ',', default_values = LAYOUTS, value_parser = LAYOUTS)]
+    pub layouts: Vec<String>,
     /// Where the result is written
     #[arg(long)]
     pub output: Option<PathBuf>,
+}
+
+impl Options {
+    /// The file system and the layout of each source.
+    fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        let layouts = || self.layouts.iter().map(String::as_str);
+        self.file_systems
+            .iter()
+            .flat_map(move |file_system| layouts().map(move |layout| (file_system.as_str(), layout)))
+    }
 }
 
 /// Runs it; violations are in the reports.
@@ -37,30 +52,15 @@ pub fn run(options: &Options) -> Result<Vec<Report>> {
     let mut site = Site::boot(&plan)?;
     site.make_group(GROUP, DISK)?;
     let pool = format!("{{name: {POOL}, size: 2GiB, overcommit: 10}}");
-    let class = format!("- {{name: thin, volumeGroups: [{GROUP}], layout: thin, thinPool: {pool}}}");
-    fs::write(folder.join("classes.yaml"), format!("classes:\n{class}\n"))?;
+    let thin = format!("- {{name: thin, volumeGroups: [{GROUP}], layout: thin, thinPool: {pool}}}");
+    // Zeroes over each copy would be most of the time.
+    let thick = format!("- {{name: thick, volumeGroups: [{GROUP}], wipe: none}}");
+    fs::write(folder.join("classes.yaml"), format!("classes:\n{thin}\n{thick}\n"))?;
     let classes = site.shared("classes.yaml")?;
     site.start_node(&["--classes", &classes])?;
     let mut reports = Vec::new();
-    for file_system in &options.file_systems {
-        let kubelet = format!("/run/kubelet-{file_system}");
-        site.shell(&format!("mkdir -p {kubelet}"))?;
-        let snapshots = options.snapshots.to_string();
-        let arguments = ["under-load", "--kubelet", &kubelet, "--group", GROUP, "--file-system", file_system];
-        let command = site.inside(&arguments)?.args(["--snapshots", &snapshots]).limit(LIMIT);
-        let report: Report =
-            serde_json::from_str(&site.run(&command)?.checked()?.text()).context("it printed nonsense")?;
-        println!(
-            "{file_system}: {} snapshots restored and checked, fio verified {} times, {} numbered writes, {} violations ({:.1} s)",
-            report.snapshots,
-            report.verified,
-            report.writes,
-            report.violations.len(),
-            report.seconds
-        );
-        for violation in &report.violations {
-            println!("  violation: {violation}");
-        }
+    for (file_system, layout) in options.sources() {
+        let report = inside(&site, file_system, layout, options.snapshots)?;
         let is_good = report.violations.is_empty();
         reports.push(report);
         if !is_good {
@@ -81,4 +81,26 @@ pub fn run(options: &Options) -> Result<Vec<Report>> {
         fs::remove_dir_all(&folder).context("cannot clear up")?;
     }
     Ok(reports)
+}
+
+/// One source: what came of it, told as well.
+fn inside(site: &Site, file_system: &str, layout: &str, snapshots: u64) -> Result<Report> {
+    let kubelet = format!("/run/kubelet-{layout}-{file_system}");
+    site.shell(&format!("mkdir -p {kubelet}"))?;
+    let snapshots = snapshots.to_string();
+    let arguments = ["under-load", "--kubelet", &kubelet, "--group", GROUP, "--file-system", file_system];
+    let command = site.inside(&arguments)?.args(["--class", layout, "--snapshots", &snapshots]).limit(LIMIT);
+    let report: Report = serde_json::from_str(&site.run(&command)?.checked()?.text()).context("it printed nonsense")?;
+    println!(
+        "{layout} {file_system}: {} snapshots restored and checked, fio verified {} times, {} numbered writes, {} violations ({:.1} s)",
+        report.snapshots,
+        report.verified,
+        report.writes,
+        report.violations.len(),
+        report.seconds
+    );
+    for violation in &report.violations {
+        println!("  violation: {violation}");
+    }
+    Ok(report)
 }

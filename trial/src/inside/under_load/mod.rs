@@ -3,6 +3,7 @@
 
 mod numbers;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -44,6 +45,9 @@ pub struct Options {
     /// The file system of the source
     #[arg(long)]
     file_system: String,
+    /// The class of the source and its copies
+    #[arg(long)]
+    class: String,
     /// How many snapshots are made
     #[arg(long)]
     snapshots: u64,
@@ -53,6 +57,7 @@ pub struct Options {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     pub file_system: String,
+    pub class: String,
     /// Snapshots that were made, restored and found whole.
     pub snapshots: u64,
     /// How often fio wrote its file and read it back.
@@ -71,7 +76,8 @@ pub struct Report {
 pub async fn run(options: &Options) -> Result<()> {
     let trial = Trial { client: Client::connect(&options.place.socket).await?, options };
     let begun = Instant::now();
-    let mut report = Report { file_system: options.file_system.clone(), ..Report::default() };
+    let (file_system, class) = (options.file_system.clone(), options.class.clone());
+    let mut report = Report { file_system, class, ..Report::default() };
     if let Err(error) = trial.all(&mut report).await {
         report.violations.push(format!("after {} snapshots: {error:#}", report.snapshots));
     }
@@ -132,7 +138,7 @@ impl Trial<'_> {
         let answer = self.client.controller.clone().create_snapshot(request).await;
         let begun = numbers.begun();
         let snapshot = answer.context("a snapshot")?.into_inner().snapshot.context("no snapshot in the answer")?;
-        ensure!(snapshot.ready_to_use, "a thin snapshot is ready at once");
+        ensure!(snapshot.ready_to_use, "a snapshot is ready at once");
         Ok(Taken { id: snapshot.snapshot_id, written, begun })
     }
 
@@ -178,6 +184,7 @@ impl Trial<'_> {
             _ => 320 << 20,
         };
         let mut request = client::create(name, bytes, client::mounted(&self.options.file_system));
+        request.parameters = HashMap::from([(String::from("class"), self.options.class.clone())]);
         request.volume_content_source = snapshot.map(|id| client::source(id, true));
         let begun = Instant::now();
         loop {
