@@ -144,6 +144,8 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             thin.is_unsent = true;
         }
     }
+    // Once here, not for every list.
+    volumes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(volumes)
 }
 

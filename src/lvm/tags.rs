@@ -135,6 +135,14 @@ pub struct Claim {
     pub name: String,
 }
 
+impl CopiedFrom {
+    fn parse(source: String, tags: &[String]) -> Self {
+        let has = |word: &str| tags.iter().any(|tag| tag == word);
+        let [same_uuid, unfinished, ungrown] = [SAME_UUID, UNFINISHED, UNGROWN].map(has);
+        Self { source, same_uuid, unfinished, ungrown, progress: CopyProgress::parse(tags) }
+    }
+}
+
 impl VolumeTags {
     /// The tags that say all this. A claim too long for a tag is left out.
     pub fn to_tags(&self) -> Vec<String> {
@@ -178,33 +186,24 @@ impl VolumeTags {
         let mut volume = Self::default();
         let (mut is_ours, mut name) = (false, None);
         for tag in tags {
-            if let Some(value) = tag.strip_prefix(NAME) {
-                name = unescape(value);
-            } else if let Some(value) = tag.strip_prefix(CLASS) {
-                volume.class = unescape(value).unwrap_or_default();
-            } else if let Some(value) = tag.strip_prefix(DELETING) {
+            let (key, value) = split(tag);
+            match key {
+                NAME => name = unescape(value),
+                CLASS => volume.class = unescape(value).unwrap_or_default(),
                 // A word of a later version must not weaken the wipe.
-                volume.deleting = volume.deleting.max(Some(value.parse().unwrap_or(Wipe::Zero)));
-            } else if let Some(value) = tag.strip_prefix(FILE_SYSTEM) {
-                volume.file_system = unescape(value);
-            } else if let Some(value) = tag.strip_prefix(MKFS_OPTIONS) {
-                let words = unescape(value).unwrap_or_default();
-                volume.mkfs_options = words.split_whitespace().map(String::from).collect();
-            } else if let Some(value) = tag.strip_prefix(CLAIM) {
-                volume.claim = parse_claim(value);
-            } else if let Some(value) = tag.strip_prefix(DRIVER) {
-                volume.driver = unescape(value);
-            } else if let Some(value) = tag.strip_prefix(SOURCE) {
-                let has = |word: &str| tags.iter().any(|tag| tag == word);
-                let [same_uuid, unfinished, ungrown] = [SAME_UUID, UNFINISHED, UNGROWN].map(has);
-                let progress = CopyProgress::parse(tags);
-                volume.copied =
-                    unescape(value).map(|source| CopiedFrom { source, same_uuid, unfinished, ungrown, progress });
-            } else {
-                is_ours |= tag == KIND_VOLUME;
-                volume.fresh |= tag == FRESH;
-                volume.block |= tag == BLOCK;
-                volume.single_user |= tag == SINGLE_USER;
+                DELETING => volume.deleting = volume.deleting.max(Some(value.parse().unwrap_or(Wipe::Zero))),
+                FILE_SYSTEM => volume.file_system = unescape(value),
+                MKFS_OPTIONS => {
+                    let words = unescape(value).unwrap_or_default();
+                    volume.mkfs_options = words.split_whitespace().map(String::from).collect();
+                }
+                CLAIM => volume.claim = parse_claim(value),
+                DRIVER => volume.driver = unescape(value),
+                SOURCE => volume.copied = unescape(value).map(|source| CopiedFrom::parse(source, tags)),
+                FRESH => volume.fresh = true,
+                BLOCK => volume.block = true,
+                SINGLE_USER => volume.single_user = true,
+                _ => is_ours |= tag == KIND_VOLUME,
             }
         }
         is_ours.then_some(())?;
@@ -244,6 +243,11 @@ pub fn made_by(tags: &[String], driver: &str) -> bool {
 /// The tag with the name that a CSI request gave.
 pub fn name_tag(name: &str) -> String {
     format!("{NAME}{}", escape(name))
+}
+
+/// What stands before the value of a tag, and that; a tag without one stands for itself.
+fn split(tag: &str) -> (&str, &str) {
+    tag.split_at(tag.find('=').map_or(tag.len(), |end| end + 1))
 }
 
 /// The value of the tag with that prefix.
@@ -289,6 +293,9 @@ fn escape(text: &str) -> String {
 
 /// The text that was escaped; `None` for what [`escape`] cannot have written.
 fn unescape(escaped: &str) -> Option<String> {
+    if !escaped.contains(':') {
+        return Some(escaped.to_owned());
+    }
     let mut pieces = escaped.split(':');
     let mut bytes = pieces.next()?.as_bytes().to_vec();
     for piece in pieces {

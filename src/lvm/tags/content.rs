@@ -1,6 +1,6 @@
 //! What was on a volume at one moment, as its tags told then: remembered with what was made of it, since the volume goes on.
 
-use super::{BLOCK, CopiedFrom, FILE_SYSTEM, VolumeTags, file_system_tag, value_of};
+use super::{BLOCK, CopiedFrom, FILE_SYSTEM, VolumeTags, file_system_tag, split, unescape};
 
 /// Marks what was made of a volume that had never been used.
 const EMPTY: &str = "quarry.empty";
@@ -29,9 +29,23 @@ impl Content {
         file_system.into_iter().chain(words.map(|(_, word)| word.to_owned()))
     }
 
+    /// What all the tags say of it.
     pub(super) fn parse(tags: &[String]) -> Self {
-        let has = |word: &str| tags.iter().any(|tag| tag == word);
-        Self { file_system: value_of(tags, FILE_SYSTEM), block: has(BLOCK), empty: has(EMPTY) }
+        let mut content = Self::default();
+        for (key, value) in tags.iter().map(|tag| split(tag)) {
+            content.read(key, value);
+        }
+        content
+    }
+
+    /// Takes in what one tag says, if that is of the content.
+    pub(super) fn read(&mut self, key: &str, value: &str) {
+        match key {
+            FILE_SYSTEM => self.file_system = unescape(value),
+            BLOCK => self.block = true,
+            EMPTY => self.empty = true,
+            _ => {}
+        }
     }
 
     /// The tags of a volume that is copied from what lies under that name, as far as the content decides: never `fresh`,

@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::{
     BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, is_gone,
-    source_tag, value_of,
+    source_tag, split, unescape,
 };
 
 /// Set on a snapshot of a thick volume of which more was overwritten than its room holds: what it held is gone for good.
@@ -88,21 +88,26 @@ impl SnapshotTags {
     }
 
     fn parse_of(kind: &str, tags: &[String]) -> Option<Self> {
-        let value = |prefix: &str| value_of(tags, prefix);
-        let has = |word: &str| tags.iter().any(|tag| tag == word);
-        (has(kind) && !is_gone(tags)).then_some(())?;
-        Some(Self {
-            name: value(NAME)?,
-            source: value(SOURCE)?,
-            class: value(CLASS).unwrap_or_default(),
-            content: Content::parse(tags),
-            driver: value(DRIVER),
-            bytes: value(BYTES).and_then(|bytes| bytes.parse().ok()),
-            group: value(GROUP),
-            beside: tags.iter().filter_map(|tag| tag.strip_prefix(BESIDE)).map(str::to_owned).collect(),
-            taken: value(TAKEN).and_then(|seconds| seconds.parse().ok()),
-            lost: has(LOST),
-        })
+        (tags.iter().any(|tag| tag == kind) && !is_gone(tags)).then_some(())?;
+        // Lists read thousands of these: each tag is looked at once.
+        let mut snapshot = Self::default();
+        let (mut name, mut source) = (None, None);
+        for tag in tags {
+            let (key, value) = split(tag);
+            match key {
+                NAME => name = unescape(value),
+                SOURCE => source = unescape(value),
+                CLASS => snapshot.class = unescape(value).unwrap_or_default(),
+                DRIVER => snapshot.driver = unescape(value),
+                BYTES => snapshot.bytes = value.parse().ok(),
+                GROUP => snapshot.group = unescape(value),
+                BESIDE => snapshot.beside.push(value.to_owned()),
+                TAKEN => snapshot.taken = value.parse().ok(),
+                LOST => snapshot.lost = true,
+                _ => snapshot.content.read(key, value),
+            }
+        }
+        Some(Self { name: name?, source: source?, ..snapshot })
     }
 }
 
