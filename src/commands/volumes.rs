@@ -161,7 +161,7 @@ fn row(node: &str, volume: &Volume, devices: &[MappedDevice], mounts: &[MountEnt
         State::Ready
     };
     Row {
-        id: VolumeId { node: node.to_owned(), logical_volume: volume.logical.name.clone() }.to_string(),
+        id: VolumeId::text(node, &volume.logical.name),
         name: tags.name.clone(),
         claim: tags.claim.as_ref().map(|claim| format!("{}/{}", claim.namespace, claim.name)),
         class: tags.class.clone(),

@@ -1,5 +1,6 @@
 //! A CSI client with the few requests that trials make all the time.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -53,6 +54,11 @@ pub fn block() -> v1::VolumeCapability {
 /// A capability.
 pub fn capability(access: AccessType, mode: Mode) -> v1::VolumeCapability {
     v1::VolumeCapability { access_type: Some(access), access_mode: Some(AccessMode { mode: mode.into() }) }
+}
+
+/// The parameters of a request for something of a class.
+pub fn class(name: &str) -> HashMap<String, String> {
+    HashMap::from([(String::from("class"), name.to_owned())])
 }
 
 /// A request for a new volume of at least so many bytes.

@@ -1,7 +1,5 @@
 //! The kinds of volumes that trials use, and what is asked for them.
 
-use std::collections::HashMap;
-
 use quarry::csi::v1;
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +94,7 @@ impl Kind {
     pub fn create(self, name: &str, bytes: u64, limit: u64) -> v1::CreateVolumeRequest {
         let mut request = client::create(name, signed(bytes), self.capability());
         request.capacity_range = range(bytes, limit);
-        request.parameters = HashMap::from([(String::from("class"), String::from(self.class()))]);
+        request.parameters = client::class(self.class());
         request
     }
 }

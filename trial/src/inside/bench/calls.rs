@@ -1,6 +1,5 @@
 //! The node's calls as the phases make them.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -192,8 +191,7 @@ impl Calls {
 
 /// The request with a class that is not the default.
 pub(super) fn in_class(request: v1::CreateVolumeRequest, class: &str) -> v1::CreateVolumeRequest {
-    let parameters = HashMap::from([(String::from("class"), class.to_owned())]);
-    v1::CreateVolumeRequest { parameters, ..request }
+    v1::CreateVolumeRequest { parameters: client::class(class), ..request }
 }
 
 /// A folder to stage a volume at, made as a caller makes it.

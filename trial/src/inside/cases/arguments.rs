@@ -8,7 +8,7 @@ use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessType, BlockVolume, MountVolume};
 use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, Unimplemented};
 
-use crate::client::{block, capability, create, mounted};
+use crate::client::{block, capability, class, create, mounted};
 use crate::inside::check::{Ground, MIB, answered, refused};
 
 cases! {
@@ -231,7 +231,7 @@ async fn mutable_parameters(ground: &Ground) -> Result<()> {
 async fn too_large(ground: &Ground) -> Result<()> {
     let mut controller = ground.client().controller;
     let mut request = create("large", 4 * MIB, block());
-    request.parameters.insert(String::from("class"), "c".repeat(5000));
+    request.parameters = class(&"c".repeat(5000));
     refused(controller.create_volume(request).await, InvalidArgument, &["parameters", "4096"])?;
     let mount = MountVolume { mount_flags: vec!["noatime".repeat(700)], ..MountVolume::default() };
     let request = create("large", 4 * MIB, capability(AccessType::Mount(mount), Mode::SingleNodeWriter));

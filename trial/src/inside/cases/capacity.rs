@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use quarry::csi::v1;
 use tonic::Code::{InvalidArgument, ResourceExhausted};
 
-use crate::client::{block, mounted};
+use crate::client::{block, class, mounted};
 use crate::inside::check::{Ground, Group, MIB, answered, lvm, refused};
 
 use super::{capacity_of, with_flags};
@@ -106,7 +106,6 @@ async fn none(ground: &Ground) -> Result<()> {
     let segments =
         |key: &str, value: &str| Some(v1::Topology { segments: [(key.to_owned(), value.to_owned())].into() });
     let key = "topology.lvm.quarry.storage/node";
-    let class = |name: &str| [(String::from("class"), name.to_owned())].into();
     let empty = v1::GetCapacityRequest::default;
     for (request, is_some) in [
         (v1::GetCapacityRequest { accessible_topology: segments(key, "lab-node"), ..empty() }, true),
@@ -137,7 +136,7 @@ async fn unknown_parameter(ground: &Ground) -> Result<()> {
 async fn file_system_needs_more(ground: &Ground) -> Result<()> {
     let group = ground.group("own", 64)?;
     let request = |file_system: &str| v1::GetCapacityRequest {
-        parameters: [(String::from("class"), String::from("own"))].into(),
+        parameters: class("own"),
         volume_capabilities: vec![mounted(file_system)],
         ..v1::GetCapacityRequest::default()
     };

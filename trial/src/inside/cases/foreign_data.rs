@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use quarry::csi::v1;
 use tonic::Code::FailedPrecondition;
 
-use crate::client::{block, mounted};
+use crate::client::{block, class, mounted};
 use crate::inside::check::{
     Ground, MIB, Volume, answered, are_zero, digest, digest_of_first, fill, lvm, read_at, refused, run, write_at,
 };
@@ -176,10 +176,7 @@ async fn group_inside(ground: &Ground) -> Result<()> {
     let device = volume.device()?.to_string_lossy().into_owned();
     lvm(&["vgcreate", "-qq", "--config", "devices/scan_lvs=1", "own", &device])?;
     let before = digest(&target)?;
-    let request = v1::GetCapacityRequest {
-        parameters: [(String::from("class"), String::from("own"))].into(),
-        ..v1::GetCapacityRequest::default()
-    };
+    let request = v1::GetCapacityRequest { parameters: class("own"), ..v1::GetCapacityRequest::default() };
     let capacity = answered(ground.client().controller.get_capacity(request).await)?;
     ensure!(capacity.available_capacity == 0, "the guest's group counts as one of the machine");
     let request = ground.request("own", "in-the-guest", 4 * MIB, block());

@@ -111,10 +111,8 @@ fn with_flags(file_system: &str, flags: &[&str]) -> v1::VolumeCapability {
 
 /// What a class has room for: in all, and for one volume.
 async fn capacity_of(ground: &Ground, class: &str) -> Result<(i64, i64)> {
-    let request = v1::GetCapacityRequest {
-        parameters: [(String::from("class"), class.to_owned())].into(),
-        ..v1::GetCapacityRequest::default()
-    };
+    let request =
+        v1::GetCapacityRequest { parameters: crate::client::class(class), ..v1::GetCapacityRequest::default() };
     let answer = answered(ground.client().controller.get_capacity(request).await)?;
     Ok((answer.available_capacity, answer.maximum_volume_size.unwrap_or_default()))
 }

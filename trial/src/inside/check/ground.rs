@@ -149,7 +149,7 @@ impl Ground {
         capability: v1::VolumeCapability,
     ) -> v1::CreateVolumeRequest {
         let mut request = client::create(name, bytes, capability);
-        request.parameters.insert(String::from("class"), class.to_owned());
+        request.parameters = client::class(class);
         request
     }
 

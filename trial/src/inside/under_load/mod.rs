@@ -3,7 +3,6 @@
 
 mod numbers;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -184,7 +183,7 @@ impl Trial<'_> {
             _ => 320 << 20,
         };
         let mut request = client::create(name, bytes, client::mounted(&self.options.file_system));
-        request.parameters = HashMap::from([(String::from("class"), self.options.class.clone())]);
+        request.parameters = client::class(&self.options.class);
         request.volume_content_source = snapshot.map(|id| client::source(id, true));
         let begun = Instant::now();
         loop {
