@@ -1,7 +1,9 @@
 //! `quarry node`: serves CSI until told to end.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -51,7 +53,7 @@ pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
     logs::start(flags.log_format)?;
     hold_little_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(workers())
         .thread_keep_alive(Duration::from_secs(2))
         .enable_all()
         .build()?;
@@ -59,6 +61,12 @@ pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
     // Device calls that hang in the kernel cannot be ended; they must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// Enough that no call waits while another one reads a large group. On a machine with one processor a second one would only wake
+/// with the first, whenever a call comes back from the kernel.
+fn workers() -> usize {
+    available_parallelism().map_or(1, NonZero::get).min(2)
 }
 
 async fn serve(flags: &NodeFlags) -> anyhow::Result<()> {
