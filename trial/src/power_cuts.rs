@@ -39,7 +39,7 @@ const MET: [(Event, u64); 5] = [
     (Event::GrowthOfReserve, 6 * ENOUGH),
 ];
 const WORKLOAD_LOG: &str = "results/workload.log";
-const CHECK_LIMIT: Duration = Duration::from_mins(5);
+const CHECK_LIMIT: Duration = Duration::from_mins(8);
 
 /// What to do.
 #[derive(Debug, Clone, clap::Args)]

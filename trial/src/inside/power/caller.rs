@@ -20,8 +20,9 @@ use crate::inside::power::records::{self, Record};
 
 /// How long any call may take.
 const CALL_LIMIT: Duration = Duration::from_mins(2);
-/// How long a call may be told to come back later.
-const BUSY_LIMIT: Duration = Duration::from_mins(1);
+/// How long a call may be told to come back later. A check restores all snapshots at once, and the copies wait for each other: some
+/// 75 seconds where three other machines work beside it.
+const BUSY_LIMIT: Duration = Duration::from_mins(4);
 pub const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// A client that keeps a journal.
