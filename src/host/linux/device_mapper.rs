@@ -153,12 +153,12 @@ pub(super) struct Request<'r> {
 pub(super) fn ask(control: &File, command: u8, request: Request<'_>, size: usize) -> io::Result<Vec<u8>> {
     let mut buffer = request.packed(size)?;
     system_calls::device_mapper(control, command, &mut buffer)?;
-    Ok(buffer.into_iter().flat_map(u64::to_ne_bytes).collect())
+    Ok(buffer)
 }
 
 impl Request<'_> {
-    fn packed(self, size: usize) -> io::Result<Vec<u64>> {
-        let mut bytes = vec![0_u8; size.next_multiple_of(8)];
+    fn packed(self, size: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; size];
         let mut put = |offset: usize, field: &[u8]| bytes[offset..offset + field.len()].copy_from_slice(field);
         // Version 4.0.0, the oldest of this interface: later ones only add.
         put(0, &4_u32.to_ne_bytes());
@@ -170,8 +170,7 @@ impl Request<'_> {
         put(std::mem::offset_of!(Header, name), self.name.as_bytes());
         put(std::mem::offset_of!(Header, uuid), self.uuid.as_bytes());
         put(MAPPER_HEADER, self.data);
-        let (words, _) = bytes.as_chunks();
-        Ok(words.iter().map(|word| u64::from_ne_bytes(*word)).collect())
+        Ok(bytes)
     }
 }
 

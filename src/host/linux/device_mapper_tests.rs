@@ -6,7 +6,7 @@ fn packed(major: u64, minor: u64) -> u64 {
 }
 
 fn packed_request(request: Request<'_>) -> Vec<u8> {
-    request.packed(MAPPER_HEADER).unwrap().into_iter().flat_map(u64::to_ne_bytes).collect()
+    request.packed(MAPPER_HEADER).unwrap()
 }
 
 fn answer_with(list: &[(u64, &str, Option<&str>)]) -> Vec<u8> {

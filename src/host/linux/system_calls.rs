@@ -97,17 +97,17 @@ pub(super) fn set_read_only(device: &File, read_only: bool) -> io::Result<()> {
 pub(super) const MAPPER_HEADER: usize = 312;
 
 /// Sends one request to device-mapper. `buffer` starts with a `struct dm_ioctl`; the answer takes its place.
-pub(super) fn device_mapper(control: &File, command: u8, buffer: &mut [u64]) -> io::Result<()> {
+pub(super) fn device_mapper(control: &File, command: u8, buffer: &mut [u8]) -> io::Result<()> {
     // `data_size` is the fourth 32-bit word: what the kernel believes the buffer's size to be.
-    let claimed = buffer.iter().flat_map(|word| word.to_ne_bytes()).skip(12).take(4).collect::<Vec<u8>>();
-    let claimed = <[u8; 4]>::try_from(claimed).map(u32::from_ne_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let claimed = buffer.get(12..16).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+    let claimed = claimed.ok_or(io::ErrorKind::InvalidInput)?;
     let claimed = usize::try_from(claimed).map_err(io::Error::other)?;
-    if claimed < MAPPER_HEADER || claimed > size_of_val(buffer) {
+    if claimed < MAPPER_HEADER || claimed > buffer.len() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the request's size is not the buffer's"));
     }
     let request = nix::request_code_readwrite!(0xfd, command, MAPPER_HEADER);
     // SAFETY: device-mapper reads and writes `data_size` bytes from the pointer on, which was checked just
-    // above to lie within the buffer; the buffer is aligned for u64 and borrowed exclusively.
+    // above to lie within the buffer, which is borrowed exclusively; it copies them, and so asks for no alignment.
     let result = unsafe { libc::ioctl(control.as_raw_fd(), request, buffer.as_mut_ptr()) };
     Errno::result(result)?;
     Ok(())
