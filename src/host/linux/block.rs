@@ -62,7 +62,7 @@ pub(super) fn devices(sys: &Path, dev: &Path, volumes: &HashSet<String>) -> io::
     Ok(devices)
 }
 
-/// A device; nothing for one without room: its size is the first question.
+/// A device; nothing for one without room, or that nobody can open. Its size is the first question.
 fn device(folder: &Path, dev: &Path, volumes: &HashSet<String>) -> io::Result<Option<BlockDevice>> {
     if is_idle_loop(folder) {
         return Ok(None);
@@ -76,6 +76,10 @@ fn device(folder: &Path, dev: &Path, volumes: &HashSet<String>) -> io::Result<Op
         return Err(io::ErrorKind::NotFound.into());
     }
     let value = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    if value("MAJOR").is_none() {
+        // A path of an NVMe disk that is reached by several: the kernel hides it, and it has no number.
+        return Ok(None);
+    }
     let number = |name: &str| value(name).and_then(|text| text.parse().ok()).ok_or_else(|| not_understood(folder));
     Ok(Some(BlockDevice {
         path: dev.join(value("DEVNAME").ok_or_else(|| not_understood(folder))?),

@@ -60,6 +60,17 @@ fn volumes_of_lvm_and_devices_without_room_are_left_out() {
 }
 
 #[test]
+fn a_path_of_a_disk_that_the_kernel_hides_is_left_out() {
+    let sys = sys();
+    let block = sys.path().join("class/block");
+    write(&block.join("nvme0c0n1/uevent"), "DEVTYPE=disk\n");
+    write(&block.join("nvme0c0n1/size"), "2097152\n");
+    assert_eq!(devices(sys.path(), Path::new("/dev"), &HashSet::new()).unwrap().len(), 6);
+    write(&block.join("nvme0c0n1/uevent"), "MAJOR=many\n");
+    devices(sys.path(), Path::new("/dev"), &HashSet::new()).unwrap_err();
+}
+
+#[test]
 fn a_loop_device_counts_only_while_it_shows_a_file() {
     let sys = sys();
     let block = sys.path().join("class/block");
