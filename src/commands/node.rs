@@ -63,8 +63,8 @@ pub fn run(flags: &NodeFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Enough that no call waits while another one reads a large group. On a machine with one processor a second one would only wake
-/// with the first, whenever a call comes back from the kernel.
+/// Two, so that a call does not wait while another one reads a large group. With one processor it waits all the same, and a second
+/// worker would only wake with the first whenever a call comes back from the kernel.
 fn workers() -> usize {
     available_parallelism().map_or(1, NonZero::get).min(2)
 }

@@ -144,7 +144,7 @@ fn logical_volumes(group: &Place<'_>, on: &mut [PhysicalVolume]) -> Result<Vec<L
             thin.is_unsent = true;
         }
     }
-    // Once here, not for every list.
+    // Lists are by name, and what is in order already is sorted in one pass.
     volumes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(volumes)
 }

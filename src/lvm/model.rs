@@ -29,7 +29,7 @@ pub struct VolumeGroup {
     pub tags: Vec<String>,
     /// Its physical volumes.
     pub physical_volumes: Vec<PhysicalVolume>,
-    /// All its logical volumes, hidden ones included. There are thousands, which are looked at much more often than they change.
+    /// All its logical volumes by name, hidden ones included. There are thousands, which are looked at much more often than they change.
     pub logical_volumes: Vec<Arc<LogicalVolume>>,
     /// The fullest of its metadata areas.
     pub metadata_area: MetadataArea,

@@ -245,7 +245,7 @@ pub fn name_tag(name: &str) -> String {
     format!("{NAME}{}", escape(name))
 }
 
-/// What stands before the value of a tag, and that; a tag without one stands for itself.
+/// What stands before the value of a tag, its `=` included, and that; a tag without one stands for itself.
 fn split(tag: &str) -> (&str, &str) {
     tag.split_at(tag.find('=').map_or(tag.len(), |end| end + 1))
 }

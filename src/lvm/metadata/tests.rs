@@ -38,6 +38,7 @@ fn every_kind_of_segment_takes_what_it_lies_on_and_nothing_else() {
     assert_eq!((group.name.as_str(), group.seqno, group.extent_bytes), ("kinds", 42, 4 << 20));
     assert_eq!(group.tags, ["rack/7"]);
     assert_eq!(group.logical_volumes.len(), 13);
+    assert!(group.logical_volumes.is_sorted_by(|one, other| one.name < other.name));
     let pool = Pool {
         metadata: String::from("pool_tmeta"),
         data: String::from("pool_tdata"),

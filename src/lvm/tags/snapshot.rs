@@ -89,18 +89,19 @@ impl SnapshotTags {
 
     fn parse_of(kind: &str, tags: &[String]) -> Option<Self> {
         (tags.iter().any(|tag| tag == kind) && !is_gone(tags)).then_some(())?;
-        // Lists read thousands of these: each tag is looked at once.
+        // Lists read thousands of these, so all fields in one pass. Of a tag that stands there twice the first that can be read
+        // counts.
         let mut snapshot = Self::default();
         let (mut name, mut source) = (None, None);
         for tag in tags {
             let (key, value) = split(tag);
             match key {
-                NAME => name = unescape(value),
-                SOURCE => source = unescape(value),
+                NAME => name = name.or_else(|| unescape(value)),
+                SOURCE => source = source.or_else(|| unescape(value)),
                 CLASS => snapshot.class = unescape(value).unwrap_or_default(),
-                DRIVER => snapshot.driver = unescape(value),
+                DRIVER => snapshot.driver = snapshot.driver.or_else(|| unescape(value)),
                 BYTES => snapshot.bytes = value.parse().ok(),
-                GROUP => snapshot.group = unescape(value),
+                GROUP => snapshot.group = snapshot.group.or_else(|| unescape(value)),
                 BESIDE => snapshot.beside.push(value.to_owned()),
                 TAKEN => snapshot.taken = value.parse().ok(),
                 LOST => snapshot.lost = true,
@@ -139,6 +140,14 @@ mod tests {
         assert_eq!(snapshot.content, Content::of(&volume));
         let copy = VolumeTags { name: String::from("c"), ..snapshot.content.of_copy("snap-1") };
         assert_eq!(VolumeTags::parse(&copy.to_tags()), Some(copy));
+    }
+
+    #[test]
+    fn of_a_tag_that_stands_there_twice_the_first_that_can_be_read_counts() {
+        let snapshot = SnapshotTags::of_volume("s", "pvc-1", &VolumeTags::default(), "d");
+        let others = ["quarry.name=b", "quarry.name=:zz", "quarry.source=pvc-2", "quarry.driver=e"].map(String::from);
+        let tags = [vec![String::from("quarry.name=:zz")], snapshot.to_tags(), others.to_vec()].concat();
+        assert_eq!(SnapshotTags::parse(&tags), Some(snapshot));
     }
 
     #[test]
