@@ -145,6 +145,11 @@ impl Lane {
         if oldest > limit {
             return Err(timed_out(&format!("an earlier call to this device has hung for {} s", oldest.as_secs())));
         }
+        // Mostly there are places, and then nobody need ask the clock.
+        let now = (Arc::clone(&self.places).try_acquire_owned(), Arc::clone(all).try_acquire_owned());
+        if let (Ok(place), Ok(of_all)) = now {
+            return Ok((place, of_all));
+        }
         let places = async {
             let place = Arc::clone(&self.places).acquire_owned().await?;
             Ok::<_, AcquireError>((place, Arc::clone(all).acquire_owned().await?))
@@ -178,7 +183,9 @@ impl Lane {
             drop((permits, entry));
         });
         let mut pieces = Vec::with_capacity(missing.len());
-        while let Ok(Some(piece)) = tokio::time::timeout(limit, receiver.recv()).await {
+        while !missing.is_empty()
+            && let Ok(Some(piece)) = tokio::time::timeout(limit, receiver.recv()).await
+        {
             missing.retain(|place| *place != piece.0);
             pieces.push(piece);
         }
