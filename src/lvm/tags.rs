@@ -184,22 +184,19 @@ impl VolumeTags {
             return None;
         }
         let mut volume = Self::default();
-        let (mut is_ours, mut name) = (false, None);
+        let (mut is_ours, mut name, mut class, mut mkfs_options) = (false, None, None, None);
         for tag in tags {
             let (key, value) = split(tag);
             match key {
-                NAME => name = unescape(value),
-                CLASS => volume.class = unescape(value).unwrap_or_default(),
+                NAME => first(&mut name, || unescape(value)),
+                CLASS => first(&mut class, || unescape(value)),
                 // A word of a later version must not weaken the wipe.
                 DELETING => volume.deleting = volume.deleting.max(Some(value.parse().unwrap_or(Wipe::Zero))),
-                FILE_SYSTEM => volume.file_system = unescape(value),
-                MKFS_OPTIONS => {
-                    let words = unescape(value).unwrap_or_default();
-                    volume.mkfs_options = words.split_whitespace().map(String::from).collect();
-                }
-                CLAIM => volume.claim = parse_claim(value),
-                DRIVER => volume.driver = unescape(value),
-                SOURCE => volume.copied = unescape(value).map(|source| CopiedFrom::parse(source, tags)),
+                FILE_SYSTEM => first(&mut volume.file_system, || unescape(value)),
+                MKFS_OPTIONS => first(&mut mkfs_options, || unescape(value)),
+                CLAIM => first(&mut volume.claim, || parse_claim(value)),
+                DRIVER => first(&mut volume.driver, || unescape(value)),
+                SOURCE => first(&mut volume.copied, || Some(CopiedFrom::parse(unescape(value)?, tags))),
                 FRESH => volume.fresh = true,
                 BLOCK => volume.block = true,
                 SINGLE_USER => volume.single_user = true,
@@ -207,7 +204,8 @@ impl VolumeTags {
             }
         }
         is_ours.then_some(())?;
-        Some(Self { name: name?, ..volume })
+        let mkfs_options = mkfs_options.iter().flat_map(|words| words.split_whitespace()).map(String::from).collect();
+        Some(Self { name: name?, class: class.unwrap_or_default(), mkfs_options, ..volume })
     }
 
     /// Whether its file system still has the UUID of what it was copied from.
@@ -250,7 +248,14 @@ fn split(tag: &str) -> (&str, &str) {
     tag.split_at(tag.find('=').map_or(tag.len(), |end| end + 1))
 }
 
-/// The value of the tag with that prefix.
+/// Takes the value of a tag. Only by hand does one stand there twice; then the first that can be read counts.
+fn first<T>(field: &mut Option<T>, read: impl FnOnce() -> Option<T>) {
+    if field.is_none() {
+        *field = read();
+    }
+}
+
+/// The value of the first tag with that prefix that can be read.
 fn value_of(tags: &[String], prefix: &str) -> Option<String> {
     tags.iter().find_map(|tag| unescape(tag.strip_prefix(prefix)?))
 }

@@ -78,6 +78,7 @@ impl Node {
     async fn ensure_unused(&self, volume: &Volume) -> Result<()> {
         volume.ensure_no_snapshot("deleted")?;
         let Some(device) = self.active_device(volume).await? else { return Ok(()) };
+        self.unstage_forgotten(volume, &device).await?;
         // A published block device is a mount of its node, which nobody need have open.
         if let Some(mount) = mounts_of(&self.mounts().await?, &device).first() {
             return Err(Error::precondition(format!(

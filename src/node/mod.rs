@@ -7,7 +7,7 @@
 //! - [`stage`], [`format`](mod@format), [`publish`], [`unstage`]: what shows volumes to their users
 //! - [`list`], [`capacity`], [`stats`], [`health`]: what only looks
 //! - `attended`: what is looked after, each by a task of its own
-//! - `broken_off`: what lvm commands leave that did not come to their end
+//! - `broken_off`: what lvm commands leave that did not come to their end; `forgotten`: what kubelet leaves that ended early
 //! - [`reaper`], [`group_backup`]: in the background, wiping and removing deleted volumes, and lvm's backups
 //! - [`trim`]: in the background, giving back what file systems do not use any more
 //! - [`placement`], [`uses`], [`topology`]: the arithmetic of room, what a class can be used for, where this is
@@ -28,6 +28,7 @@ pub mod create;
 pub mod delete;
 pub mod device;
 pub mod expand;
+mod forgotten;
 pub mod format;
 mod freeze;
 pub mod group_backup;
@@ -62,6 +63,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::copy::Copies;
+use self::forgotten::Forgotten;
 use self::locks::Locks;
 use self::mending::Mending;
 use self::pools::activation::Activations;
@@ -117,6 +119,7 @@ pub struct Node {
     reaper: Reaper,
     mending: Mending,
     copies: Copies,
+    forgotten: Forgotten,
     /// Tell [`pools::watch`] and [`snapshot::reserve`] that there is something new to look after.
     new_pool: Notify,
     new_thick_snapshot: Notify,
@@ -149,6 +152,7 @@ impl Node {
             reaper: Reaper::default(),
             mending: Mending::default(),
             copies: Copies::default(),
+            forgotten: Forgotten::default(),
             new_pool: Notify::default(),
             new_thick_snapshot: Notify::default(),
             metadata: MetadataTurns::default(),

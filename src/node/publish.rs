@@ -33,6 +33,7 @@ impl Node {
     pub async fn publish(self: &Arc<Self>, publish: Publish) -> Result<()> {
         let name = self.known_name(&publish.volume_id)?;
         let node = Arc::clone(self);
+        self.forgotten.end(&name);
         self.mutate(&name.clone(), "publishing", async move { node.publish_locked(&name, &publish).await }).await
     }
 

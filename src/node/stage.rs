@@ -41,6 +41,7 @@ impl Node {
     pub async fn stage(self: &Arc<Self>, stage: Stage) -> Result<()> {
         let name = self.known_name(&stage.volume_id)?;
         let node = Arc::clone(self);
+        self.forgotten.end(&name);
         self.mutate(&name.clone(), "staging", async move { node.stage_locked(&name, &stage).await }).await
     }
 

@@ -14,10 +14,12 @@ impl Node {
     pub async fn unstage(self: &Arc<Self>, volume_id: &str, staging_path: PathBuf) -> Result<()> {
         let Some(name) = self.logical_name(volume_id) else { return Ok(()) };
         let node = Arc::clone(self);
+        self.forgotten.end(&name);
         self.mutate(&name.clone(), "unstaging", async move { node.unstage_locked(&name, &staging_path).await }).await
     }
 
-    async fn unstage_locked(&self, name: &str, staging_path: &Path) -> Result<()> {
+    /// The same by the volume's name, for who has the volume's lock.
+    pub(super) async fn unstage_locked(&self, name: &str, staging_path: &Path) -> Result<()> {
         let path = resolved(staging_path).await;
         let view = self.groups.read().await?;
         // The device of a volume that is being deleted belongs to its wipe.

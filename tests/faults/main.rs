@@ -6,6 +6,7 @@
 mod alone;
 mod call;
 mod enumeration;
+mod forgotten;
 mod growth;
 mod hostile;
 mod known;

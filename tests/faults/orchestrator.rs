@@ -11,6 +11,7 @@ use quarry::config::watch::ClassesInForce;
 use quarry::lvm::backup::Backups;
 use quarry::node::snapshot::reserve;
 use quarry::node::{Identity, Node, pools, reaper};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use tonic::{Code, Status};
 use crate::call::Call;
 use crate::known::Known;
 use crate::lvm::{Kind, LogicalVolume};
+use crate::requests::id;
 use crate::seat::{Bench, Seat};
 
 /// How often a call is repeated. One thing goes wrong, so more than a few means that it never gets right.
@@ -104,8 +106,11 @@ impl Orchestrator {
         self.folder.path()
     }
 
+    /// As kubelet names it.
     pub(crate) fn staging(&self, name: &str) -> PathBuf {
-        self.root().join(format!("staging-{name}"))
+        let digest = Sha256::digest(id(name));
+        let folder: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.root().join("plugins/kubernetes.io/csi/lvm.quarry.storage").join(folder).join("globalmount")
     }
 
     pub(crate) fn target(&self, target: &str) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use super::content::Content;
 use super::{
-    BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, is_gone,
+    BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, first, is_gone,
     source_tag, split, unescape,
 };
 
@@ -89,26 +89,25 @@ impl SnapshotTags {
 
     fn parse_of(kind: &str, tags: &[String]) -> Option<Self> {
         (tags.iter().any(|tag| tag == kind) && !is_gone(tags)).then_some(())?;
-        // Lists read thousands of these, so all fields in one pass. Of a tag that stands there twice the first that can be read
-        // counts.
+        // Lists read thousands of these, so all fields in one pass.
         let mut snapshot = Self::default();
-        let (mut name, mut source) = (None, None);
+        let (mut name, mut source, mut class) = (None, None, None);
         for tag in tags {
             let (key, value) = split(tag);
             match key {
-                NAME => name = name.or_else(|| unescape(value)),
-                SOURCE => source = source.or_else(|| unescape(value)),
-                CLASS => snapshot.class = unescape(value).unwrap_or_default(),
-                DRIVER => snapshot.driver = snapshot.driver.or_else(|| unescape(value)),
-                BYTES => snapshot.bytes = value.parse().ok(),
-                GROUP => snapshot.group = snapshot.group.or_else(|| unescape(value)),
+                NAME => first(&mut name, || unescape(value)),
+                SOURCE => first(&mut source, || unescape(value)),
+                CLASS => first(&mut class, || unescape(value)),
+                DRIVER => first(&mut snapshot.driver, || unescape(value)),
+                BYTES => first(&mut snapshot.bytes, || value.parse().ok()),
+                GROUP => first(&mut snapshot.group, || unescape(value)),
                 BESIDE => snapshot.beside.push(value.to_owned()),
-                TAKEN => snapshot.taken = value.parse().ok(),
+                TAKEN => first(&mut snapshot.taken, || value.parse().ok()),
                 LOST => snapshot.lost = true,
                 _ => snapshot.content.read(key, value),
             }
         }
-        Some(Self { name: name?, source: source?, ..snapshot })
+        Some(Self { name: name?, source: source?, class: class.unwrap_or_default(), ..snapshot })
     }
 }
 
@@ -119,7 +118,7 @@ pub fn taken_tag(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Claim, TAG_LIMIT};
+    use super::super::{Claim, CopiedFrom, TAG_LIMIT};
     use super::*;
 
     #[test]
@@ -144,10 +143,23 @@ mod tests {
 
     #[test]
     fn of_a_tag_that_stands_there_twice_the_first_that_can_be_read_counts() {
-        let snapshot = SnapshotTags::of_volume("s", "pvc-1", &VolumeTags::default(), "d");
-        let others = ["quarry.name=b", "quarry.name=:zz", "quarry.source=pvc-2", "quarry.driver=e"].map(String::from);
-        let tags = [vec![String::from("quarry.name=:zz")], snapshot.to_tags(), others.to_vec()].concat();
-        assert_eq!(SnapshotTags::parse(&tags), Some(snapshot));
+        let volume = VolumeTags {
+            name: String::from("n"),
+            class: String::from("c"),
+            file_system: Some(String::from("xfs")),
+            mkfs_options: vec![String::from("-i")],
+            claim: Some(Claim { namespace: String::from("n"), name: String::from("c") }),
+            driver: Some(String::from("d")),
+            copied: Some(CopiedFrom { source: String::from("s"), ..CopiedFrom::default() }),
+            ..VolumeTags::default()
+        };
+        let (bytes, taken, group) = (Some(1), Some(2), Some(String::from("g")));
+        let snapshot = SnapshotTags { bytes, taken, group, ..SnapshotTags::of_volume("s", "pvc-1", &volume, "d") };
+        let keys = ["name", "source", "class", "driver", "bytes", "taken", "group", "fs", "mkfs", "pvc"];
+        let with = |value: &str| keys.map(|key| format!("quarry.{key}={value}")).to_vec();
+        let around = |tags: Vec<String>| [with(":zz"), tags, with("other"), with("7/7")].concat();
+        assert_eq!(SnapshotTags::parse(&around(snapshot.to_tags())), Some(snapshot));
+        assert_eq!(VolumeTags::parse(&around(volume.to_tags())), Some(volume));
     }
 
     #[test]

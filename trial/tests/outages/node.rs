@@ -1,5 +1,6 @@
 //! The node plugin dies, and kubelet.
 
+use std::path::Path;
 use std::time::Duration;
 
 use quarry_lab::Command;
@@ -74,5 +75,25 @@ fn a_restart_of_kubelet_harms_no_pod_and_loses_no_mount() {
     });
     turn.tell(&format!("{done} pods came and went meanwhile"));
     writers.unharmed();
+    turn.end();
+}
+
+/// The kubelet's part of it is kubernetes/kubernetes#121937.
+#[test]
+fn a_volume_that_kubelet_forgot_to_unstage_is_deleted_all_the_same() {
+    let turn = turn("kubelet-forgot");
+    let pod = on_node(plain_pod("forgotten", "forgotten", "echo mine >/data/f"), "worker-2");
+    turn.space.apply(&[claim("forgotten", "quarry", "64Mi"), pod]).unwrap();
+    turn.space.running(&["forgotten"]).unwrap();
+    let worker = installed().worker("worker-2").unwrap();
+    // Whoever is in the folder keeps kubelet from unstaging until it ends.
+    let stays = "cd $(findmnt --raw --noheadings --output TARGET | grep /globalmount$); exec sleep infinity";
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubelet-forgot.log");
+    let mut stays = worker.spawn(&Command::shell(stays), &log).unwrap();
+    turn.space.delete(&["pod/forgotten"]).unwrap();
+    worker.restart_kubelet().unwrap();
+    stays.kill().unwrap();
+    turn.tell("kubelet was started again after it had unpublished, before it could unstage");
+    installed().on("worker-2", "findmnt --raw --noheadings --output TARGET | grep /globalmount$").unwrap();
     turn.end();
 }
