@@ -188,15 +188,15 @@ impl VolumeTags {
         for tag in tags {
             let (key, value) = split(tag);
             match key {
-                NAME => first(&mut name, || unescape(value)),
-                CLASS => first(&mut class, || unescape(value)),
+                NAME => take(&mut name, unescape(value)),
+                CLASS => take(&mut class, unescape(value)),
                 // A word of a later version must not weaken the wipe.
                 DELETING => volume.deleting = volume.deleting.max(Some(value.parse().unwrap_or(Wipe::Zero))),
-                FILE_SYSTEM => first(&mut volume.file_system, || unescape(value)),
-                MKFS_OPTIONS => first(&mut mkfs_options, || unescape(value)),
-                CLAIM => first(&mut volume.claim, || parse_claim(value)),
-                DRIVER => first(&mut volume.driver, || unescape(value)),
-                SOURCE => first(&mut volume.copied, || Some(CopiedFrom::parse(unescape(value)?, tags))),
+                FILE_SYSTEM => take(&mut volume.file_system, unescape(value)),
+                MKFS_OPTIONS => take(&mut mkfs_options, unescape(value)),
+                CLAIM => take(&mut volume.claim, parse_claim(value)),
+                DRIVER => take(&mut volume.driver, unescape(value)),
+                SOURCE => take(&mut volume.copied, unescape(value).map(|source| CopiedFrom::parse(source, tags))),
                 FRESH => volume.fresh = true,
                 BLOCK => volume.block = true,
                 SINGLE_USER => volume.single_user = true,
@@ -248,16 +248,16 @@ fn split(tag: &str) -> (&str, &str) {
     tag.split_at(tag.find('=').map_or(tag.len(), |end| end + 1))
 }
 
-/// Takes the value of a tag. Only by hand does one stand there twice; then the first that can be read counts.
-fn first<T>(field: &mut Option<T>, read: impl FnOnce() -> Option<T>) {
-    if field.is_none() {
-        *field = read();
+/// Takes the value of a tag. Of one that stands there twice the last that can be read counts: lvm puts new ones at the end.
+fn take<T>(field: &mut Option<T>, value: Option<T>) {
+    if value.is_some() {
+        *field = value;
     }
 }
 
-/// The value of the first tag with that prefix that can be read.
+/// The value of the last tag with that prefix that can be read.
 fn value_of(tags: &[String], prefix: &str) -> Option<String> {
-    tags.iter().find_map(|tag| unescape(tag.strip_prefix(prefix)?))
+    tags.iter().rev().find_map(|tag| unescape(tag.strip_prefix(prefix)?))
 }
 
 fn source_tag(source: &str) -> String {

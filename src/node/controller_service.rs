@@ -9,7 +9,6 @@ use crate::config::classes::Class;
 use crate::csi::capabilities::controller_capabilities;
 use crate::csi::condition::Deletable;
 use crate::csi::observe::subject;
-use crate::csi::page::fitting;
 use crate::csi::request::capability::{Access, Capability};
 use crate::csi::request::create::{ContentSource, CreateVolume, Parameters};
 use crate::csi::request::size::SizeRange;
@@ -25,9 +24,9 @@ use crate::node::capacity::Capacity;
 use crate::node::copy::Source;
 use crate::node::create::{NewVolume, chosen_class};
 use crate::node::health::{Condition, Severity};
-use crate::node::list::answerable;
+use crate::node::list::{AT_ONCE, Asked, answerable, next_token};
 use crate::node::snapshot::VolumeSnapshot;
-use crate::node::snapshot::list::{Wanted, token_after};
+use crate::node::snapshot::list::Wanted;
 use crate::node::uses::{check_least_size, check_uses, check_volume, least_bytes};
 use crate::node::volume::Volume;
 
@@ -116,17 +115,14 @@ impl ControllerService {
 
     async fn list_snapshots(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
         let wanted = Wanted { source_volume_id: &request.source_volume_id, snapshot_id: &request.snapshot_id };
-        let (most, mut rest) = self.node.list_snapshots(wanted, request.max_entries, &request.starting_token).await?;
-        let (mut entries, mut listed) = (Vec::new(), Vec::new());
-        for snapshot in rest.by_ref().take(most) {
-            entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(&snapshot).await?) });
-            listed.push(snapshot.logical);
+        let asked = Asked::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
+        let (mut entries, mut rest) = (Vec::new(), self.node.list_snapshots(wanted, asked).await?);
+        for snapshot in rest.by_ref().take(asked.most) {
+            let entry = v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(&snapshot).await?) };
+            entries.push((snapshot.logical, entry));
         }
-        entries.truncate(fitting(&entries));
-        let next_token = match listed.get(..entries.len()).and_then(<[_]>::last) {
-            Some(last) if entries.len() < listed.len() || rest.next().is_some() => token_after(last),
-            _ => String::new(),
-        };
+        let next_token = next_token(entries.last().map(|(last, _)| &**last), rest);
+        let (entries, next_token) = answerable(entries, next_token);
         Ok(v1::ListSnapshotsResponse { entries, next_token })
     }
 
@@ -168,14 +164,16 @@ impl ControllerService {
     }
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
-        let page = self.node.list(request.max_entries, &request.starting_token).await?;
-        let (classes, mut entries) = (self.node.classes.current(), Vec::with_capacity(page.volumes.len()));
-        for volume in page.volumes {
+        let asked = Asked::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
+        let (classes, mut entries) = (self.node.classes.current(), Vec::new());
+        let mut rest = self.node.list(asked).await?;
+        for volume in rest.by_ref().take(asked.most) {
             let told = v1::Volume { volume_context: volume.facts(&classes).to_context(), ..self.volume(&volume)? };
             let entry = v1::list_volumes_response::Entry { volume: Some(told), status: None };
-            entries.push((volume, entry));
+            entries.push((volume.logical, entry));
         }
-        let (entries, next_token) = answerable(entries, page.next_token);
+        let next_token = next_token(entries.last().map(|(last, _)| &**last), rest);
+        let (entries, next_token) = answerable(entries, next_token);
         Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
@@ -303,7 +301,7 @@ impl Controller for ControllerService {
         let (unhealthy, next_token) = self.node.unhealthy(request.max_entries, &request.starting_token).await?;
         let entry = |(volume, conditions): (Volume, Vec<Condition>)| {
             let health = volume_health(self.node.volume_id(&volume.logical.name), conditions);
-            (volume, health)
+            (volume.logical, health)
         };
         let (entries, next_token) = answerable(unhealthy.into_iter().map(entry).collect(), next_token);
         Ok(Response::new(v1::ControllerListVolumeHealthResponse { entries, next_token }))

@@ -8,7 +8,6 @@ use crate::lvm::tags::deleting_tag;
 use crate::lvm::volume_id::VolumeId;
 use crate::lvm::wipe::Wipe;
 use crate::node::Node;
-use crate::node::device::mounts_of;
 use crate::node::volume::Volume;
 
 impl Node {
@@ -35,6 +34,7 @@ impl Node {
     async fn delete_locked(&self, name: &str, deletable: Deletable) -> Result<()> {
         let view = self.without_broken_off(self.groups.read().await?, name).await?;
         let Some(volume) = Volume::find(&view, name)? else {
+            self.forgotten.end(name);
             return self.why_unknown(&view, name).await.map_or(Ok(()), Err);
         };
         if volume.tags.deleting.is_some() {
@@ -77,16 +77,12 @@ impl Node {
     /// An open or mounted volume is never removed.
     async fn ensure_unused(&self, volume: &Volume) -> Result<()> {
         volume.ensure_no_snapshot("deleted")?;
-        let Some(device) = self.active_device(volume).await? else { return Ok(()) };
-        self.unstage_forgotten(volume, &device).await?;
+        let Some(device) = self.active_device(volume).await? else {
+            self.forgotten.end(&volume.logical.name);
+            return Ok(());
+        };
         // A published block device is a mount of its node, which nobody need have open.
-        if let Some(mount) = mounts_of(&self.mounts().await?, &device).first() {
-            return Err(Error::precondition(format!(
-                "volume {} is mounted at {}; unpublish and unstage it first",
-                volume.full_name(),
-                mount.target.display()
-            )));
-        }
+        self.ensure_unmounted(volume, &device).await?;
         if self.stays_open(volume).await? {
             return Err(Error::precondition(format!(
                 "volume {} is in use: something has its device {} open; unpublish and unstage it first",

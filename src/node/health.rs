@@ -9,7 +9,7 @@ use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
 use crate::host::superblock;
 use crate::node::Node;
 use crate::node::device::{is_read_only, mounts_of};
-use crate::node::list::Page;
+use crate::node::list::{Asked, next_token};
 use crate::node::placement::why_unwritable;
 use crate::node::volume::{Volume, device_path};
 
@@ -86,17 +86,21 @@ impl Node {
         let view = self.groups.read().await?;
         let (here, away) = (Volume::all(&view), Volume::out_of_reach(&view));
         let is_away = |volume: &Volume| away.iter().any(|away| Arc::ptr_eq(&away.group, &volume.group));
-        let all = here.into_iter().chain(away.clone()).collect();
-        let page = Page::of(all, AT_ONCE, max_entries, starting_token)?;
+        let asked = Asked::parse(max_entries, starting_token, AT_ONCE)?;
+        let mut all: Vec<Volume> = here.into_iter().chain(away.clone()).collect();
+        all.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
+        let is_asked = |volume: &Volume| volume.tags.deleting.is_none() && asked.takes(&volume.logical);
+        let mut rest = all.into_iter().filter(is_asked);
+        let volumes: Vec<Volume> = rest.by_ref().take(asked.most).collect();
         let mut devices = self.mapped_devices().await?;
-        if page.volumes.iter().filter_map(|volume| volume.device(&devices)).any(|device| device.suspended) {
+        if volumes.iter().filter_map(|volume| volume.device(&devices)).any(|device| device.suspended) {
             tokio::time::sleep(SUSPENSION).await;
             devices = self.mapped_devices().await?;
         }
         let mounts = self.mounts().await?;
-        let looked_at: Vec<_> = page.volumes.iter().map(|volume| (volume, volume.device(&devices))).collect();
+        let looked_at: Vec<_> = volumes.iter().map(|volume| (volume, volume.device(&devices))).collect();
         let heads = self.recorded_errors(&looked_at).await;
-        let pools = self.health_of_pools(&page.volumes).await?;
+        let pools = self.health_of_pools(&volumes).await?;
         let mut unhealthy = Vec::new();
         for ((volume, device), head) in looked_at.into_iter().zip(heads) {
             let mut conditions = if is_away(volume) {
@@ -111,7 +115,7 @@ impl Node {
                 unhealthy.push((volume.clone(), conditions));
             }
         }
-        Ok((unhealthy, page.next_token))
+        Ok((unhealthy, next_token(volumes.last().map(|last| &*last.logical), rest)))
     }
 
     /// What is wrong with the groups that the classes use.

@@ -1,73 +1,79 @@
-//! `ListVolumes`: what is on this node, in the order of the names, page by page.
+//! Lists: what is on this node, in the order of the names, page by page.
 
 use prost::Message;
 
 use crate::csi::page::{fitting, most, start};
 use crate::error::Result;
+use crate::lvm::model::LogicalVolume;
 use crate::node::Node;
 use crate::node::volume::Volume;
 
 /// Begins every token, so that one that was not given out here is told apart.
 const TOKEN_PREFIX: &str = "after:";
 
-/// Most volumes that one request looks at, whatever it asks for.
-const AT_ONCE: usize = 10_000;
+/// Most that one request looks at, whatever it asks for.
+pub const AT_ONCE: usize = 10_000;
 
-/// One page of a list.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The volumes of this page.
-    pub volumes: Vec<Volume>,
-    /// Where the next page starts; empty at the end.
-    pub next_token: String,
+/// What of a list a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'t> {
+    /// How many it looks at, at most.
+    pub most: usize,
+    after: Option<&'t str>,
 }
 
-impl Node {
-    /// The volumes that exist for a caller: those being deleted are gone for it already.
-    pub async fn list(&self, max_entries: i32, starting_token: &str) -> Result<Page> {
-        Page::of(Volume::all(&*self.groups.read().await?), AT_ONCE, max_entries, starting_token)
-    }
-}
-
-impl Page {
-    /// The page that a request asks for, of so many volumes at most.
-    pub(super) fn of(volumes: Vec<Volume>, at_once: usize, max_entries: i32, starting_token: &str) -> Result<Self> {
+impl<'t> Asked<'t> {
+    /// What these fields of a request say, where it may look at no more than so many.
+    pub fn parse(max_entries: i32, starting_token: &'t str, at_once: usize) -> Result<Self> {
         let most = match most(max_entries)? {
             0 => at_once,
             most => most.min(at_once),
         };
         let after = start(starting_token, |token| token.strip_prefix(TOKEN_PREFIX).filter(|name| !name.is_empty()))?;
-        Ok(page(volumes, most, after))
+        Ok(Self { most, after })
+    }
+
+    /// Whether no earlier page held it. The token is the last name, not a number, so it stays right when volumes come and go
+    /// meanwhile.
+    pub fn takes(&self, logical: &LogicalVolume) -> bool {
+        self.after.is_none_or(|after| logical.name.as_str() > after)
     }
 }
 
-/// The token is the last name, not a number, so it stays right when volumes come and go meanwhile.
-fn page(mut volumes: Vec<Volume>, most: usize, after: Option<&str>) -> Page {
-    volumes.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
-    let mut rest = volumes.into_iter().filter(|volume| {
-        volume.tags.deleting.is_none() && after.is_none_or(|after| volume.logical.name.as_str() > after)
-    });
-    let volumes: Vec<Volume> = rest.by_ref().take(most).collect();
-    let next_token = match (rest.next(), volumes.last()) {
-        (Some(_), Some(last)) => token_after(last),
+impl Node {
+    /// The volumes that exist for a caller, from where it asks on: those being deleted are gone for it already.
+    pub async fn list<'t>(&self, asked: Asked<'t>) -> Result<impl Iterator<Item = Volume> + use<'t>> {
+        let all = Volume::all(&*self.groups.read().await?).into_iter();
+        Ok(all.filter(move |volume| volume.tags.deleting.is_none() && asked.takes(&volume.logical)))
+    }
+}
+
+/// The token of the page after what was looked at last, if there is more.
+pub(super) fn next_token<T>(last: Option<&LogicalVolume>, mut rest: impl Iterator<Item = T>) -> String {
+    match (last, rest.next()) {
+        (Some(last), Some(_)) => token_after(last),
         _ => String::new(),
-    };
-    Page { volumes, next_token }
+    }
 }
 
-fn token_after(volume: &Volume) -> String {
-    format!("{TOKEN_PREFIX}{}", volume.logical.name)
+fn token_after(logical: &LogicalVolume) -> String {
+    format!("{TOKEN_PREFIX}{}", logical.name)
 }
 
-/// As many entries, in the order of the names of their volumes, as one answer holds, and the token of the next page.
-pub(super) fn answerable<E: Message>(entries: Vec<(Volume, E)>, next_token: String) -> (Vec<E>, String) {
-    let (volumes, mut entries): (Vec<Volume>, Vec<E>) = entries.into_iter().unzip();
+/// As many entries as one answer holds, and the token of the next page. `entries` have beside them what they are of, in the order of
+/// the names; `next_token` is that of the page after what was looked at.
+pub(super) fn answerable<L, E>(entries: Vec<(L, E)>, next_token: String) -> (Vec<E>, String)
+where
+    L: AsRef<LogicalVolume>,
+    E: Message,
+{
+    let (logical, mut entries): (Vec<L>, Vec<E>) = entries.into_iter().unzip();
     let fitting = fitting(&entries);
     if fitting == entries.len() {
         return (entries, next_token);
     }
     entries.truncate(fitting);
-    (entries, token_after(&volumes[fitting - 1]))
+    (entries, token_after(logical[fitting - 1].as_ref()))
 }
 
 #[cfg(test)]
@@ -95,16 +101,22 @@ mod tests {
         Entry { volume: Some(v1::Volume { volume_id, ..v1::Volume::default() }), status: None }
     }
 
+    /// As the service does it.
+    fn page(all: &[Volume], asked: Asked<'_>) -> (Vec<Entry>, String) {
+        let mut rest = all.iter().filter(|volume| asked.takes(&volume.logical));
+        let looked_at: Vec<&Volume> = rest.by_ref().take(asked.most).collect();
+        let next_token = next_token(looked_at.last().map(|volume| &*volume.logical), rest);
+        answerable(looked_at.into_iter().map(|volume| (&volume.logical, entry(volume))).collect(), next_token)
+    }
+
     #[test]
     fn a_list_of_many_comes_in_pages_that_callers_take_and_each_volume_once() {
         let all = volumes(100_000);
         for max_entries in [0, 90_000] {
             let (mut token, mut found) = (String::new(), Vec::new());
             loop {
-                // As the service does it, but that a page may be larger than it would look at.
-                let page = Page::of(all.clone(), 50_000, max_entries, &token).unwrap();
-                let entries = page.volumes.into_iter().map(|volume| (volume.clone(), entry(&volume))).collect();
-                let (entries, next) = answerable(entries, page.next_token);
+                // A page may be larger than the service would look at.
+                let (entries, next) = page(&all, Asked::parse(max_entries, &token, 50_000).unwrap());
                 assert!(!entries.is_empty() && bytes(&entries) <= LIMIT);
                 found.extend(entries);
                 if next.is_empty() {
@@ -120,9 +132,9 @@ mod tests {
     fn no_request_looks_at_more_than_it_may() {
         let all = volumes(5);
         for (max_entries, count) in [(0, 3), (4, 3), (2, 2)] {
-            let page = Page::of(all.clone(), 3, max_entries, "").unwrap();
-            assert_eq!(page.volumes.len(), count);
-            assert_eq!(page.next_token, token_after(&all[count - 1]));
+            let (entries, next) = page(&all, Asked::parse(max_entries, "", 3).unwrap());
+            assert_eq!((entries.len(), next), (count, token_after(&all[count - 1].logical)));
         }
+        assert_eq!(page(&all, Asked::parse(5, "", 5).unwrap()).1, "");
     }
 }

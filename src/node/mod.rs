@@ -16,7 +16,7 @@
 //! - [`volume`], [`device`], [`locks`]: a volume as it is now, its device and mounts, one operation at a time
 //! - `units`: parts of a volume
 //!
-//! Nothing is remembered between calls but caches: what a volume is lies in its tags, where it is
+//! Nothing that matters is remembered between calls: what a volume is lies in its tags, where it is
 //! mounted in the kernel's mount table.
 
 mod attended;

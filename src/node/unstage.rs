@@ -1,5 +1,6 @@
 //! `NodeUnstageVolume`: from a mounted file system back to a logical volume that nobody can write by mistake.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,10 +89,13 @@ impl Node {
                     mount.source
                 )));
             }
-            self.kernel
-                .unmount(path)
-                .await
-                .map_err(|source| Error::kernel(format!("could not unmount {}", path.display()), source))?;
+            self.kernel.unmount(path).await.map_err(|source| match source.kind() {
+                ErrorKind::ResourceBusy => Error::precondition(format!(
+                    "volume {name} cannot be unmounted from {}: a process has a file of it open or works in it",
+                    path.display()
+                )),
+                _ => Error::kernel(format!("could not unmount {}", path.display()), source),
+            })?;
         }
     }
 }

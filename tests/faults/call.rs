@@ -55,6 +55,8 @@ pub(crate) enum Call {
     Unpublish(&'static str, &'static str),
     Unstage(&'static str),
     Delete(&'static str),
+    /// The same, of what kubelet has staged and knows nothing of any more.
+    DeleteForgotten(&'static str),
     /// Where it is not allowed now.
     DeleteRefused(&'static str),
 }
@@ -98,6 +100,7 @@ impl Call {
             | Self::Unpublish(name, _)
             | Self::Unstage(name)
             | Self::Delete(name)
+            | Self::DeleteForgotten(name)
             | Self::DeleteRefused(name) => name.to_owned(),
             Self::Snapshot(name, _) | Self::DeleteSnapshot(name) => snapshot_name(name),
             Self::GroupSnapshot(name, _) | Self::DeleteGroupSnapshot(name) => group_snapshot_name(name),

@@ -37,6 +37,9 @@ impl Known {
         if let Call::DeleteGroupSnapshot(name) = call {
             self.groups.remove(name);
         }
+        if let Call::DeleteForgotten(name) = call {
+            self.staged.remove(name);
+        }
     }
 
     pub(crate) fn note(&mut self, call: Call, machine: &Machine) {
@@ -79,7 +82,7 @@ impl Known {
             Call::Unpublish(_, target) => self.published.retain(|(_, other, _)| *other != target),
             Call::Write(target) => self.note_text(target, Text::First),
             Call::Overwrite(target) => self.note_text(target, Text::Later),
-            Call::Delete(name) => {
+            Call::Delete(name) | Call::DeleteForgotten(name) => {
                 self.volumes.remove(name);
                 self.texts.remove(name);
                 self.note_deleted(name);

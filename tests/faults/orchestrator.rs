@@ -108,8 +108,7 @@ impl Orchestrator {
 
     /// As kubelet names it.
     pub(crate) fn staging(&self, name: &str) -> PathBuf {
-        let digest = Sha256::digest(id(name));
-        let folder: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = Sha256::digest(id(name)).iter().fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
         self.root().join("plugins/kubernetes.io/csi/lvm.quarry.storage").join(folder).join("globalmount")
     }
 

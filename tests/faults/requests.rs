@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quarry::csi::v1;
 use quarry::csi::v1::controller_server::Controller as _;
@@ -13,7 +14,8 @@ use quarry::lvm::names::{group_snapshot_name, member_name, snapshot_name};
 use quarry::node::controller_service::ControllerService;
 use quarry::node::group_controller_service::GroupControllerService;
 use quarry::node::node_service::NodeService;
-use tonic::{Request, Status};
+use tokio::time::sleep;
+use tonic::{Code, Request, Status};
 
 use crate::call::{Call, From, Use};
 use crate::disk_format::EXTENT;
@@ -50,10 +52,14 @@ impl Orchestrator {
                 };
                 self.group_controller().delete_volume_group_snapshot(Request::new(request)).await.map(drop)
             }
-            Call::Delete(name) | Call::DeleteRefused(name) => {
-                let request = v1::DeleteVolumeRequest { volume_id: id(name), ..v1::DeleteVolumeRequest::default() };
-                self.controller().delete_volume(Request::new(request)).await.map(drop)
-            }
+            Call::Delete(name) | Call::DeleteRefused(name) => self.delete(name).await,
+            Call::DeleteForgotten(name) => match self.delete(name).await {
+                Err(refused) if refused.code() == Code::FailedPrecondition => {
+                    sleep(Duration::from_secs(26)).await;
+                    self.delete(name).await
+                }
+                answer => answer,
+            },
             Call::Grow(name, extents) => {
                 let request = v1::ControllerExpandVolumeRequest {
                     volume_id: id(name),
@@ -165,6 +171,11 @@ impl Orchestrator {
         all.sort();
         assert_eq!(told, all, "a part of group snapshot {name} is answered");
         Ok(())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Status> {
+        let request = v1::DeleteVolumeRequest { volume_id: id(name), ..v1::DeleteVolumeRequest::default() };
+        self.controller().delete_volume(Request::new(request)).await.map(drop)
     }
 
     async fn stage(&self, name: &str, how: Use) -> Result<(), Status> {

@@ -1,7 +1,7 @@
 //! The lives of volumes, in pieces and as a whole.
 
 use crate::call::Call::{
-    self, Create, CreateTooLarge, Delete, Grow, GrowMounted, Publish, Stage, Unpublish, Unstage, Write,
+    self, Create, CreateTooLarge, Delete, DeleteForgotten, Grow, GrowMounted, Publish, Stage, Unpublish, Unstage, Write,
 };
 use crate::call::Use::{Block, Mount, MountReadOnly};
 use crate::enumeration::Scenario;
@@ -112,6 +112,11 @@ fn a_new_volume_is_deleted() {
 #[test]
 fn a_volume_with_data_is_deleted_and_its_data_is_gone() {
     enumerate("delete", AT_REST, &[Delete(PVC)]);
+}
+
+#[test]
+fn a_volume_that_kubelet_has_forgotten_is_unstaged_and_deleted() {
+    enumerate("delete forgotten", &[Create(PVC, "fast", 2), Stage(PVC, Mount)], &[DeleteForgotten(PVC)]);
 }
 
 #[test]

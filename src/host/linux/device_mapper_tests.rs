@@ -5,12 +5,8 @@ fn packed(major: u64, minor: u64) -> u64 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
-fn packed_request(request: Request<'_>) -> Vec<u8> {
-    request.packed(MAPPER_HEADER).unwrap()
-}
-
 fn answer_with(list: &[(u64, &str, Option<&str>)]) -> Vec<u8> {
-    let mut answer = packed_request(Request::default());
+    let mut answer = Request::default().packed(MAPPER_HEADER).unwrap();
     answer[4..8].copy_from_slice(&VERSION_WITH_UUIDS.to_ne_bytes());
     for (index, (device, name, uuid)) in list.iter().enumerate() {
         let mut entry = device.to_ne_bytes().to_vec();
@@ -60,7 +56,7 @@ fn an_older_kernel_tells_no_uuids() {
 
 #[test]
 fn a_device_is_asked_for_by_its_uuid() {
-    let request = packed_request(Request { uuid: "LVM-x", ..Request::default() });
+    let request = Request { uuid: "LVM-x", ..Request::default() }.packed(MAPPER_HEADER).unwrap();
     assert_eq!((u32_at(&request, 0).unwrap(), usize_at(&request, 12).unwrap()), (4, MAPPER_HEADER));
     assert_eq!(text_at(&request, 176, UUID_SIZE).unwrap(), "LVM-x");
     assert_eq!(device(Path::new("/nonexistent/control"), "LVM-x").unwrap(), None);

@@ -1,6 +1,6 @@
 //! What was on a volume at one moment, as its tags told then: remembered with what was made of it, since the volume goes on.
 
-use super::{BLOCK, CopiedFrom, FILE_SYSTEM, VolumeTags, file_system_tag, first, split, unescape};
+use super::{BLOCK, CopiedFrom, FILE_SYSTEM, VolumeTags, file_system_tag, split, take, unescape};
 
 /// Marks what was made of a volume that had never been used.
 const EMPTY: &str = "quarry.empty";
@@ -41,7 +41,7 @@ impl Content {
     /// Takes in what one tag says, if that is of the content.
     pub(super) fn read(&mut self, key: &str, value: &str) {
         match key {
-            FILE_SYSTEM => first(&mut self.file_system, || unescape(value)),
+            FILE_SYSTEM => take(&mut self.file_system, unescape(value)),
             BLOCK => self.block = true,
             EMPTY => self.empty = true,
             _ => {}

@@ -2,8 +2,8 @@
 
 use super::content::Content;
 use super::{
-    BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, first, is_gone,
-    source_tag, split, unescape,
+    BYTES, CLASS, DRIVER, KIND_INCOMPLETE, KIND_SNAPSHOT, NAME, SOURCE, VolumeTags, driver_tag, escape, is_gone,
+    source_tag, split, take, unescape,
 };
 
 /// Set on a snapshot of a thick volume of which more was overwritten than its room holds: what it held is gone for good.
@@ -95,14 +95,14 @@ impl SnapshotTags {
         for tag in tags {
             let (key, value) = split(tag);
             match key {
-                NAME => first(&mut name, || unescape(value)),
-                SOURCE => first(&mut source, || unescape(value)),
-                CLASS => first(&mut class, || unescape(value)),
-                DRIVER => first(&mut snapshot.driver, || unescape(value)),
-                BYTES => first(&mut snapshot.bytes, || value.parse().ok()),
-                GROUP => first(&mut snapshot.group, || unescape(value)),
+                NAME => take(&mut name, unescape(value)),
+                SOURCE => take(&mut source, unescape(value)),
+                CLASS => take(&mut class, unescape(value)),
+                DRIVER => take(&mut snapshot.driver, unescape(value)),
+                BYTES => take(&mut snapshot.bytes, value.parse().ok()),
+                GROUP => take(&mut snapshot.group, unescape(value)),
                 BESIDE => snapshot.beside.push(value.to_owned()),
-                TAKEN => first(&mut snapshot.taken, || value.parse().ok()),
+                TAKEN => take(&mut snapshot.taken, value.parse().ok()),
                 LOST => snapshot.lost = true,
                 _ => snapshot.content.read(key, value),
             }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_tag_that_stands_there_twice_the_first_that_can_be_read_counts() {
+    fn of_a_tag_that_stands_there_twice_the_last_that_can_be_read_counts() {
         let volume = VolumeTags {
             name: String::from("n"),
             class: String::from("c"),
@@ -153,11 +153,11 @@ mod tests {
             copied: Some(CopiedFrom { source: String::from("s"), ..CopiedFrom::default() }),
             ..VolumeTags::default()
         };
-        let (bytes, taken, group) = (Some(1), Some(2), Some(String::from("g")));
-        let snapshot = SnapshotTags { bytes, taken, group, ..SnapshotTags::of_volume("s", "pvc-1", &volume, "d") };
+        let (bytes, group, taken) = (Some(1), Some(String::from("g")), Some(2));
+        let snapshot = SnapshotTags { bytes, group, taken, ..SnapshotTags::of_volume("s", "pvc-1", &volume, "d") };
         let keys = ["name", "source", "class", "driver", "bytes", "taken", "group", "fs", "mkfs", "pvc"];
         let with = |value: &str| keys.map(|key| format!("quarry.{key}={value}")).to_vec();
-        let around = |tags: Vec<String>| [with(":zz"), tags, with("other"), with("7/7")].concat();
+        let around = |tags: Vec<String>| [with("other"), with("7/7"), with("8"), tags, with(":zz"), with(":")].concat();
         assert_eq!(SnapshotTags::parse(&around(snapshot.to_tags())), Some(snapshot));
         assert_eq!(VolumeTags::parse(&around(volume.to_tags())), Some(volume));
     }

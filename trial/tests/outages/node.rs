@@ -96,4 +96,7 @@ fn a_volume_that_kubelet_forgot_to_unstage_is_deleted_all_the_same() {
     turn.tell("kubelet was started again after it had unpublished, before it could unstage");
     installed().on("worker-2", "findmnt --raw --noheadings --output TARGET | grep /globalmount$").unwrap();
     turn.end();
+    let pod = installed().node_pod("worker-2").unwrap();
+    let log = installed().kubectl(&["-n", NAMESPACE, "logs", &pod, "--container=quarry"]).unwrap();
+    assert!(log.contains("kubelet did not unstage it"), "kubelet has unstaged it after all");
 }
