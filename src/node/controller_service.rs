@@ -116,13 +116,13 @@ impl ControllerService {
     async fn list_snapshots(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
         let wanted = Wanted { source_volume_id: &request.source_volume_id, snapshot_id: &request.snapshot_id };
         let asked = Asked::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
-        let (mut entries, mut rest) = (Vec::new(), self.node.list_snapshots(wanted, asked).await?);
+        let mut rest = self.node.list_snapshots(wanted, asked).await?;
+        let (mut of, mut entries) = (Vec::new(), Vec::new());
         for snapshot in rest.by_ref().take(asked.most) {
-            let entry = v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(&snapshot).await?) };
-            entries.push((snapshot.logical, entry));
+            entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(&snapshot).await?) });
+            of.push(snapshot.logical);
         }
-        let next_token = next_token(entries.last().map(|(last, _)| &**last), rest);
-        let (entries, next_token) = answerable(entries, next_token);
+        let (entries, next_token) = answerable(&of, entries, next_token(of.last(), rest));
         Ok(v1::ListSnapshotsResponse { entries, next_token })
     }
 
@@ -165,15 +165,14 @@ impl ControllerService {
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
         let asked = Asked::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
-        let (classes, mut entries) = (self.node.classes.current(), Vec::new());
-        let mut rest = self.node.list(asked).await?;
+        let (classes, mut rest) = (self.node.classes.current(), self.node.list(asked).await?);
+        let (mut of, mut entries) = (Vec::new(), Vec::new());
         for volume in rest.by_ref().take(asked.most) {
             let told = v1::Volume { volume_context: volume.facts(&classes).to_context(), ..self.volume(&volume)? };
-            let entry = v1::list_volumes_response::Entry { volume: Some(told), status: None };
-            entries.push((volume.logical, entry));
+            entries.push(v1::list_volumes_response::Entry { volume: Some(told), status: None });
+            of.push(volume.logical);
         }
-        let next_token = next_token(entries.last().map(|(last, _)| &**last), rest);
-        let (entries, next_token) = answerable(entries, next_token);
+        let (entries, next_token) = answerable(&of, entries, next_token(of.last(), rest));
         Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
@@ -303,7 +302,8 @@ impl Controller for ControllerService {
             let health = volume_health(self.node.volume_id(&volume.logical.name), conditions);
             (volume.logical, health)
         };
-        let (entries, next_token) = answerable(unhealthy.into_iter().map(entry).collect(), next_token);
+        let (of, entries): (Vec<_>, Vec<_>) = unhealthy.into_iter().map(entry).unzip();
+        let (entries, next_token) = answerable(&of, entries, next_token);
         Ok(Response::new(v1::ControllerListVolumeHealthResponse { entries, next_token }))
     }
 

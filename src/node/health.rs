@@ -115,7 +115,7 @@ impl Node {
                 unhealthy.push((volume.clone(), conditions));
             }
         }
-        Ok((unhealthy, next_token(volumes.last().map(|last| &*last.logical), rest)))
+        Ok((unhealthy, next_token(volumes.last().map(|last| &last.logical), rest)))
     }
 
     /// What is wrong with the groups that the classes use.

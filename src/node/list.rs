@@ -1,5 +1,7 @@
 //! Lists: what is on this node, in the order of the names, page by page.
 
+use std::sync::Arc;
+
 use prost::Message;
 
 use crate::csi::page::{fitting, most, start};
@@ -49,7 +51,7 @@ impl Node {
 }
 
 /// The token of the page after what was looked at last, if there is more.
-pub(super) fn next_token<T>(last: Option<&LogicalVolume>, mut rest: impl Iterator<Item = T>) -> String {
+pub(super) fn next_token<T>(last: Option<&Arc<LogicalVolume>>, mut rest: impl Iterator<Item = T>) -> String {
     match (last, rest.next()) {
         (Some(last), Some(_)) => token_after(last),
         _ => String::new(),
@@ -60,26 +62,23 @@ fn token_after(logical: &LogicalVolume) -> String {
     format!("{TOKEN_PREFIX}{}", logical.name)
 }
 
-/// As many entries as one answer holds, and the token of the next page. `entries` have beside them what they are of, in the order of
-/// the names; `next_token` is that of the page after what was looked at.
-pub(super) fn answerable<L, E>(entries: Vec<(L, E)>, next_token: String) -> (Vec<E>, String)
-where
-    L: AsRef<LogicalVolume>,
-    E: Message,
-{
-    let (logical, mut entries): (Vec<L>, Vec<E>) = entries.into_iter().unzip();
+/// As many entries as one answer holds, and the token of the next page. `of` is what they are of, in the order of the names;
+/// `next_token` that of the page after what was looked at.
+pub(super) fn answerable<E: Message>(
+    of: &[Arc<LogicalVolume>],
+    mut entries: Vec<E>,
+    next_token: String,
+) -> (Vec<E>, String) {
     let fitting = fitting(&entries);
     if fitting == entries.len() {
         return (entries, next_token);
     }
     entries.truncate(fitting);
-    (entries, token_after(logical[fitting - 1].as_ref()))
+    (entries, token_after(&of[fitting - 1]))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::csi::page::{LIMIT, bytes};
     use crate::csi::v1;
@@ -104,9 +103,12 @@ mod tests {
     /// As the service does it.
     fn page(all: &[Volume], asked: Asked<'_>) -> (Vec<Entry>, String) {
         let mut rest = all.iter().filter(|volume| asked.takes(&volume.logical));
-        let looked_at: Vec<&Volume> = rest.by_ref().take(asked.most).collect();
-        let next_token = next_token(looked_at.last().map(|volume| &*volume.logical), rest);
-        answerable(looked_at.into_iter().map(|volume| (&volume.logical, entry(volume))).collect(), next_token)
+        let (mut of, mut entries) = (Vec::new(), Vec::new());
+        for volume in rest.by_ref().take(asked.most) {
+            entries.push(entry(volume));
+            of.push(Arc::clone(&volume.logical));
+        }
+        answerable(&of, entries, next_token(of.last(), rest))
     }
 
     #[test]
