@@ -14,7 +14,7 @@ use crate::disk::{Disk, DiskKind};
 use crate::guest::Guest;
 
 /// How long a disk may still be held by programs that are about to let it go.
-const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
 /// As many as the kernel has of each kind.
 const PLAIN: usize = 16;
 const VOLATILE: usize = 8;

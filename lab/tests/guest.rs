@@ -51,11 +51,11 @@ fn many_bytes_and_many_programs_pass_at_once() {
     std::thread::scope(|scope| {
         for number in 0..20 {
             let guest = &guest;
-            let script = format!("sleep 0.5; head -c 500K /dev/zero | wc -c; echo {number}");
+            let script = format!("sleep 3; head -c 500K /dev/zero | wc -c; echo {number}");
             scope.spawn(move || assert_eq!(shell(guest, &script), format!("512000\n{number}")));
         }
     });
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
 }
 
 #[test]

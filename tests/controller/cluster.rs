@@ -42,7 +42,7 @@ use quarry_fake::seat::{Bench, Seat};
 
 pub(crate) const DRIVER: &str = "lvm.quarry.storage";
 /// How long a node must be gone before its volumes are.
-pub(crate) const LOST_AFTER: Duration = Duration::from_millis(200);
+pub(crate) const LOST_AFTER: Duration = Duration::from_secs(2);
 
 pub(crate) type Sender = watch::Sender<Option<Arc<Material>>>;
 

@@ -16,7 +16,7 @@ async fn a_volume_that_may_have_been_made_is_not_made_elsewhere() {
     let cluster = Cluster::start(2).await;
     cluster.nodes[0].bench.hang_effects_with(Some("lvcreate"));
     let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
-    create.set_timeout(Duration::from_millis(300));
+    create.set_timeout(Duration::from_secs(3));
     cluster.controller.create_volume(create).await.unwrap_err();
     cluster.end(0).await;
     // Tries that do not go out change nothing of that.
@@ -48,7 +48,7 @@ async fn a_volume_that_is_still_being_made_is_not_made_elsewhere() {
     let cluster = Cluster::start(2).await;
     cluster.nodes[0].bench.hang_effects_with(Some("lvcreate"));
     let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
-    create.set_timeout(Duration::from_millis(300));
+    create.set_timeout(Duration::from_secs(3));
     cluster.controller.create_volume(create).await.unwrap_err();
     // The first has no volume of that name yet, and now the second is preferred.
     let again = cluster.create(request_on("pvc-1", 1, &["node-2", "node-1"])).await.unwrap_err();

@@ -224,10 +224,10 @@ async fn a_deadline_goes_with_the_call() {
     let cluster = Cluster::start(1).await;
     cluster.nodes[0].bench.hang_effects_with(Some("lvcreate"));
     let mut create = Request::new(request_on("pvc-1", 1, &["node-1"]));
-    create.set_timeout(Duration::from_millis(300));
+    create.set_timeout(Duration::from_secs(3));
     let begun = std::time::Instant::now();
     let status = cluster.controller.create_volume(create).await.unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
     // The node goes on with it, and a second try is told so.
     let busy = cluster.create(request_on("pvc-1", 1, &["node-1"])).await.unwrap_err();

@@ -17,6 +17,7 @@ use tonic::{Code, Request};
 use crate::api_server::{Objects, client};
 use crate::cluster::{Cluster, DRIVER, LOST_AFTER, request_on};
 
+const GRACE: Duration = Duration::from_secs(2);
 const UIDS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000001",
     "00000000-0000-4000-8000-000000000002",
@@ -82,7 +83,7 @@ impl Scene {
 
 #[tokio::test]
 async fn an_orphan_is_told_of_once_and_removed_after_the_grace_and_the_others_stay() {
-    let mut scene = Scene::new(Duration::from_millis(100)).await;
+    let mut scene = Scene::new(GRACE).await;
     assert_eq!((scene.look().await, scene.look().await), (1, 1));
     {
         let objects = scene.objects.lock().unwrap();
@@ -92,7 +93,7 @@ async fn an_orphan_is_told_of_once_and_removed_after_the_grace_and_the_others_st
         assert!(events[0]["message"].as_str().unwrap().starts_with("1 volume of lvm.quarry.storage"), "{events:?}");
     }
     assert!(scene.exists("node-2", 2).await);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(GRACE).await;
     assert_eq!(scene.look().await, 0);
     assert!(!scene.exists("node-2", 2).await);
     assert!(scene.exists("node-1", 0).await && scene.exists("node-1", 1).await);

@@ -10,7 +10,7 @@ use crate::inside::cases::at_random;
 use crate::site::{Plan, Site};
 
 /// All cases of a run together take less than this even on a busy machine.
-const LIMIT: Duration = Duration::from_mins(20);
+const LIMIT: Duration = Duration::from_mins(35);
 /// Capacities are tried as long as one likes.
 const CAPACITY_LIMIT: Duration = Duration::from_hours(6);
 

@@ -1,7 +1,9 @@
 //! A CSI client with the few requests that trials make all the time.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use quarry::csi::v1;
@@ -14,6 +16,10 @@ use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status};
+
+/// Between two tries of a call.
+pub const PAUSE: Duration = Duration::from_millis(50);
 
 /// Clients of all services of a node; cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,6 +44,28 @@ impl Client {
             metadata: SnapshotMetadataClient::new(channel),
         })
     }
+}
+
+/// Makes a call again and again as long as it is told to come back later.
+pub async fn patiently<T, F>(limit: Duration, call: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Err(status) if (status.code() == Code::Aborted || is_slow_disk(&status)) && begun.elapsed() < limit => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer => return answer.map(Response::into_inner),
+        }
+    }
+}
+
+/// Whether a call only met a disk that took longer for a read than the node waits: on a machine with much to do it may.
+pub fn is_slow_disk(status: &Status) -> bool {
+    let words = ["did not answer within", "has hung for"];
+    status.code() == Code::Unavailable && words.iter().any(|words| status.message().contains(words))
 }
 
 /// To be mounted, by any number of users of this node.

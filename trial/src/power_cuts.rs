@@ -40,7 +40,7 @@ const MET: [(Event, u64); 5] = [
 ];
 const WORKLOAD_LOG: &str = "results/workload.log";
 /// Longer than a call that never comes to an end is tried again, twice: then the check says which.
-const CHECK_LIMIT: Duration = Duration::from_mins(15);
+const CHECK_LIMIT: Duration = Duration::from_mins(30);
 
 /// What to do.
 #[derive(Debug, Clone, clap::Args)]

@@ -24,7 +24,7 @@ use crate::inside::kind::{EXTENT, POOL};
 /// How long the node may take to wipe and remove what was deleted.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(90);
 /// How long a state of transition may last before it counts.
-const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a logical volume is.

@@ -23,6 +23,8 @@ const BYTES_ALONE: Range<u64> = 0..3_000;
 const BYTES_OF_CHECK: Range<u64> = 0..5_000;
 /// The latest moment; a check may have little to do.
 const LIMIT: Duration = Duration::from_secs(40);
+/// The same where something must be under way.
+const LIMIT_OF_EVENT: Duration = Duration::from_mins(2);
 
 /// A moment.
 #[derive(Debug, Clone)]
@@ -145,7 +147,9 @@ impl Moment {
             self.come(journal, begun)?;
             sleep(pause);
             match self.when {
-                When::UnderWay(event) if begun.elapsed() < LIMIT && !event.is_under_way(&Journal::read(journal)?) => {
+                When::UnderWay(event)
+                    if begun.elapsed() < LIMIT_OF_EVENT && !event.is_under_way(&Journal::read(journal)?) =>
+                {
                     pause /= 2;
                 }
                 _ => return Ok(()),
@@ -157,7 +161,8 @@ impl Moment {
         let length = || fs::metadata(journal).map_or(0, |metadata| metadata.len());
         let mut seen = length();
         let end = seen + self.bytes;
-        while begun.elapsed() < LIMIT {
+        let limit = if matches!(self.when, When::UnderWay(_)) { LIMIT_OF_EVENT } else { LIMIT };
+        while begun.elapsed() < limit {
             let now = length();
             let is_late_enough = now >= end;
             let has_come = || {

@@ -1,7 +1,7 @@
 //! The eleven steps from a claim to a pod that reads what it wrote, each seen, in order.
 
 use std::fmt::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use quarry_trial::kubernetes::audit::{Entry, entries, time};
 use quarry_trial::kubernetes::manifests::{claim, pod};
@@ -54,7 +54,12 @@ fn the_eleven_steps_to_a_volume_are_taken_in_order() {
     let call =
         |method: &str| calls.iter().find(|call| call.method == method && call.subject.contains(&volume)).unwrap();
     let started = space.field("pod/main", "{.status.containerStatuses[0].state.running.startedAt}").unwrap();
-    let read = space.kubectl(&["logs", "main", "--timestamps"]).unwrap();
+    let mut read = String::new();
+    let has_read = || {
+        read = space.kubectl(&["logs", "main", "--timestamps"])?;
+        Ok(!read.is_empty())
+    };
+    installed().wait("the container has read", Duration::from_mins(1), has_read).unwrap();
     let (read_at, read) = read.split_once(' ').unwrap();
     assert_eq!(read, "written");
     assert!(time(&started).unwrap() <= time(read_at).unwrap());
@@ -62,7 +67,7 @@ fn the_eleven_steps_to_a_volume_are_taken_in_order() {
     let step = |what, seen_in, at| Step { what, seen_in, at };
     let steps = [
         step("The claim is there, Pending", "API server's audit log", claim_made.answered),
-        step("The pod is there", "API server's audit log", pod_made.answered),
+        step("The pod is there", "API server's audit log", pod_made.received),
         step(
             "The scheduler has chosen a node, by the room there",
             "its request to write the choice down",
@@ -71,7 +76,7 @@ fn the_eleven_steps_to_a_volume_are_taken_in_order() {
         step("The choice stands at the claim (`selected-node`)", "the answer to it", selected.answered),
         step("`CreateVolume` on that node is done", "the node's log", clock.here(call("CreateVolume").ended)),
         step("The PersistentVolume is there, for this claim", "API server's audit log", volume_made.answered),
-        step("The claim is Bound", "API server's audit log", bound.answered),
+        step("The claim is Bound", "API server's audit log", bound.received),
         step("The scheduler has seen it", "its request to bind the pod", pod_bound.received),
         step("The pod is bound to the node", "the answer to it", pod_bound.answered),
         step("The volume is staged and published", "the node's log", clock.here(call("NodePublishVolume").ended)),
@@ -95,7 +100,7 @@ fn the_eleven_steps_to_a_volume_are_taken_in_order() {
     }
     let staged = call("NodeStageVolume");
     assert!(
-        pod_bound.answered <= clock.here(staged.began) + std::time::Duration::from_millis(50)
+        pod_bound.answered <= clock.here(staged.began) + Duration::from_millis(50)
             && staged.ended <= call("NodePublishVolume").ended
     );
     space.leave().unwrap();

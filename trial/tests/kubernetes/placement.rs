@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quarry_trial::kubernetes::Namespace;
 use quarry_trial::kubernetes::manifests::{claim, on_node, pod, storage_class};
 use serde_json::json;
 
@@ -63,8 +64,7 @@ fn full_nodes_send_pods_on_and_when_all_are_full_they_wait_until_there_is_room()
     assert_eq!(nodes, ["worker-1", "worker-2"]);
 
     space.apply(&[claim("three", SMALL, "700Mi"), pod("three", "three", "true")]).unwrap();
-    let said = space.event("three", "did not have enough free storage").unwrap();
-    println!("{said}");
+    has_no_room(&space, "three");
     assert_eq!(space.left().unwrap().len(), 4, "two volumes, each in the API and on a node");
     space.delete(&["pod/one", "pvc/one"]).unwrap();
     space.running(&["three"]).unwrap();
@@ -94,11 +94,17 @@ fn a_pod_that_may_run_only_where_the_group_is_not_waits_and_leaves_nothing() {
     let _turn = turn();
     let space = namespace("no-group");
     space.apply(&[claim("data", SMALL, "64Mi"), on_node(pod("main", "data", "true"), "worker-3")]).unwrap();
-    let said = space.event("main", "did not have enough free storage").unwrap();
-    println!("{said}");
+    has_no_room(&space, "main");
     assert!(space.left().unwrap().is_empty());
     // The same pod with a class that the node has.
     space.apply(&[claim("other", "quarry", "64Mi"), on_node(pod("second", "other", "true"), "worker-3")]).unwrap();
     space.running(&["second"]).unwrap();
     space.leave().unwrap();
+}
+
+/// Waits until the scheduler says at the pod that no node has room for its volume. Of its events only the first has words.
+fn has_no_room(space: &Namespace<'_>, pod: &str) {
+    let message = "{.status.conditions[?(@.type==\"PodScheduled\")].message}";
+    let says = || Ok(space.field(&format!("pod/{pod}"), message)?.contains("did not have enough free storage"));
+    installed().wait(&format!("{pod} finds no room"), Duration::from_mins(3), says).unwrap();
 }

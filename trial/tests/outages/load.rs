@@ -32,8 +32,9 @@ pub(crate) fn under_load(space: &Namespace<'static>, nodes: &[&str], work: impl 
 }
 
 fn come_and_go(space: &Namespace<'_>, node: &str, name: &str) {
-    let script = "[ ! -e /data/f ]; echo mine >/data/f; sync /data/f";
-    space.apply(&[claim(name, "quarry", "64Mi"), on_node(plain_pod(name, name, script), node)]).unwrap();
+    // A kubelet that is killed may have a second container made after the first has written.
+    let script = format!("[ ! -e /data/f ] || grep -qx {name} /data/f; echo {name} >/data/f; sync /data/f");
+    space.apply(&[claim(name, "quarry", "64Mi"), on_node(plain_pod(name, name, &script), node)]).unwrap();
     space.running(&[name]).unwrap();
     // Not the number of its starts: a kubelet that is killed between making a container and starting it makes another one.
     let ended = "{.status.containerStatuses[0].lastState.terminated.exitCode}";

@@ -1,5 +1,6 @@
 //! The node plugin dies, and kubelet.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use quarry_trial::kubernetes::{NAMESPACE, Program};
 use serde_json::json;
 
 use crate::load::under_load;
-use crate::shared::{WORKERS, installed, plain_pod, turn};
+use crate::shared::{CONVERGED, WORKERS, installed, plain_pod, turn};
 use crate::writers::{Writers, rest};
 
 /// How the node ends in the middle. An upgrade, which lets it finish what it has begun, comes last: then nothing is left to
@@ -87,14 +88,22 @@ fn a_volume_that_kubelet_forgot_to_unstage_is_deleted_all_the_same() {
     turn.space.running(&["forgotten"]).unwrap();
     let worker = installed().worker("worker-2").unwrap();
     // Whoever is in the folder keeps kubelet from unstaging until it ends.
-    let stays = "cd $(findmnt --raw --noheadings --output TARGET | grep /globalmount$); exec sleep infinity";
+    let volume = turn.space.bound("forgotten").unwrap().replace('-', "--");
+    let staged =
+        format!("findmnt --raw --noheadings --output TARGET /dev/mapper/quarry-{volume} | grep -m 1 /globalmount$");
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubelet-forgot.log");
+    fs::remove_file(&log).ok();
+    let stays = format!("cd $({staged}); echo there; exec sleep infinity");
     let mut stays = worker.spawn(&Command::shell(stays), &log).unwrap();
+    let is_there = || Ok(fs::read_to_string(&log).is_ok_and(|log| log.contains("there")));
+    installed().wait("somebody is in the folder", CONVERGED, is_there).unwrap();
     turn.space.delete(&["pod/forgotten"]).unwrap();
     worker.restart_kubelet().unwrap();
+    // What the old one has called is over then.
+    rest(2);
     stays.kill().unwrap();
     turn.tell("kubelet was started again after it had unpublished, before it could unstage");
-    installed().on("worker-2", "findmnt --raw --noheadings --output TARGET | grep /globalmount$").unwrap();
+    installed().on("worker-2", &staged).unwrap();
     turn.end();
     let pod = installed().node_pod("worker-2").unwrap();
     let log = installed().kubectl(&["-n", NAMESPACE, "logs", &pod, "--container=quarry"]).unwrap();

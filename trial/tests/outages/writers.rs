@@ -52,9 +52,15 @@ impl<'s> Writers<'s> {
     /// Waits until it has written more than now.
     pub(crate) fn goes_on(&self, node: &str) {
         let last = || self.space.exec(&name(node), "tail -n 1 /data/log 2>/dev/null || true");
-        let before = last().unwrap();
         let writes = format!("the writer on {node} writes");
-        installed().wait(&writes, CONVERGED, || Ok(last().is_ok_and(|last| last != before))).unwrap();
+        let mut before = None;
+        // A kubelet that has only just been started answers with an error.
+        let goes_on = || {
+            let Ok(now) = last() else { return Ok(false) };
+            let first = before.get_or_insert_with(|| now.clone());
+            Ok(now != *first)
+        };
+        installed().wait(&writes, CONVERGED, goes_on).unwrap();
     }
 
     /// None of them was started again, has failed to write, or has paused; all go on.

@@ -114,7 +114,8 @@ impl Watch {
 /// Whether every thread of the process is traced.
 fn fully_traced(process: u32) -> Result<bool> {
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let status = fs::read_to_string(thread?.path().join("status"))?;
+        // One that has ended meanwhile has none.
+        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
         if status.lines().any(|line| line == "TracerPid:\t0") {
             return Ok(false);
         }

@@ -387,7 +387,7 @@ async fn too_slow(ground: &Ground) -> Result<()> {
         "case \"$*\" in *--snapshot*second/*)
             /run/check-bin/lvm \"$@\" || exit
             set -- $(dmsetup table {device})
-            dmsetup load {device} --table \"0 $2 delay $4 $5 0 $4 $5 13000\"
+            dmsetup load {device} --table \"0 $2 delay $4 $5 0 $4 $5 25000\"
             dmsetup suspend --noflush --nolockfs {device}
             exec dmsetup resume {device};;
         esac"
@@ -405,7 +405,7 @@ async fn too_slow(ground: &Ground) -> Result<()> {
     let held = begun.elapsed();
     slice.repair()?;
     refused(answer.await?, Unavailable, &["within 10 s", "try again"])?;
-    ensure!(held < Duration::from_secs(13), "the first one was held back for {held:?}");
+    ensure!(held < Duration::from_secs(20), "the first one was held back for {held:?}");
     pair.no_snapshot_is_left().await?;
     slow.goes_on().await.context("the slow disk's volume")?;
     ensure!(pair.suspended()? == 0);

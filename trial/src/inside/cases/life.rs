@@ -315,8 +315,15 @@ async fn no_process(ground: &Ground) -> Result<()> {
     volume.stage().await?;
     let target = volume.target("user")?;
     // The backup of the metadata is written when the group has rested for a while.
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    let before = started(&metrics("/metrics")?.1);
+    let mut before = started(&metrics("/metrics")?.1);
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        let now = started(&metrics("/metrics")?.1);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
     for _ in 0..5 {
         volume.publish("user").await?;
         stats(ground, &volume, &target).await?;

@@ -131,7 +131,7 @@ async fn ended(ground: &Ground) -> Result<()> {
     let problem = read.err().context("it counts as read")?.to_string();
     ensure!(problem.starts_with("Unavailable") && problem.contains("the node is ending"), "{problem}");
     // Its patience is 4 s.
-    ensure!(took < Duration::from_secs(3), "it ended after {took:?}");
+    ensure!(took < Duration::from_millis(3_900), "it ended after {took:?}");
     ensure!(!is_held()?, "it stays");
     drop(tools);
     ground.start().await?;

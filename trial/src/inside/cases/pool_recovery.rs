@@ -259,7 +259,7 @@ async fn inactive(ground: &Ground) -> Result<()> {
 
 /// Ten seconds, and what lvm takes on a busy machine.
 fn ensure_in_ten_seconds(since: Instant) -> Result<()> {
-    ensure!(since.elapsed() < Duration::from_secs(20), "it took {:?}", since.elapsed());
+    ensure!(since.elapsed() < Duration::from_secs(40), "it took {:?}", since.elapsed());
     Ok(())
 }
 

@@ -12,18 +12,17 @@ use quarry::csi::v1;
 use quarry::lvm::names::{group_snapshot_name, snapshot_name};
 use tonic::{Code, Response, Status};
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, PAUSE, patiently};
 use crate::inside::kind::{Kind, range, unsigned};
 use crate::inside::power::journal::Journal;
 use crate::inside::power::ledger::{Answer, Call, Entry, Volume, member};
 use crate::inside::power::records::{self, Record};
 
-/// How long any call may take.
-const CALL_LIMIT: Duration = Duration::from_mins(2);
+/// How long any call may take: a restore waits for others before it begins.
+const CALL_LIMIT: Duration = Duration::from_mins(6);
 /// How long a call may be told to come back later. A check restores all snapshots at once, and the copies wait for each other: some
 /// 75 seconds where three other machines work beside it.
-const BUSY_LIMIT: Duration = Duration::from_mins(4);
-pub const BUSY_PAUSE: Duration = Duration::from_millis(50);
+const BUSY_LIMIT: Duration = Duration::from_mins(10);
 
 /// A client that keeps a journal.
 #[derive(Clone)]
@@ -52,7 +51,8 @@ impl Caller {
         let mut starting_token = String::new();
         loop {
             let request = v1::ListVolumesRequest { max_entries: 5, starting_token };
-            let page = self.client.controller.clone().list_volumes(request).await.context("ListVolumes")?.into_inner();
+            let list = || async { self.client.controller.clone().list_volumes(request.clone()).await };
+            let page = patiently(BUSY_LIMIT, list).await.context("ListVolumes")?;
             let volumes = page.entries.into_iter().filter_map(|entry| entry.volume);
             listed.extend(volumes.map(|volume| (volume.volume_id, unsigned(volume.capacity_bytes))));
             if page.next_token.is_empty() {
@@ -64,17 +64,19 @@ impl Caller {
 
     /// The node's snapshots: id and bytes.
     pub async fn list_snapshots(&self) -> Result<Vec<(String, u64)>> {
-        let answer = self.client.controller.clone().list_snapshots(v1::ListSnapshotsRequest::default()).await;
-        let snapshots =
-            answer.context("ListSnapshots")?.into_inner().entries.into_iter().filter_map(|entry| entry.snapshot);
+        let list =
+            || async { self.client.controller.clone().list_snapshots(v1::ListSnapshotsRequest::default()).await };
+        let listed = patiently(BUSY_LIMIT, list).await.context("ListSnapshots")?;
+        let snapshots = listed.entries.into_iter().filter_map(|entry| entry.snapshot);
         Ok(snapshots.map(|snapshot| (snapshot.snapshot_id, unsigned(snapshot.size_bytes))).collect())
     }
 
     /// The ids of the snapshots in a group snapshot.
     pub async fn group(&self, id: &str) -> Result<Vec<String>> {
         let request = v1::GetVolumeGroupSnapshotRequest { group_snapshot_id: id.to_owned(), ..Default::default() };
-        let answer = self.client.groups.clone().get_volume_group_snapshot(request).await;
-        let group = answer.context("GetVolumeGroupSnapshot")?.into_inner().group_snapshot.unwrap_or_default();
+        let get = || async { self.client.groups.clone().get_volume_group_snapshot(request.clone()).await };
+        let found = patiently(BUSY_LIMIT, get).await.context("GetVolumeGroupSnapshot")?;
+        let group = found.group_snapshot.unwrap_or_default();
         Ok(group.snapshots.into_iter().map(|snapshot| snapshot.snapshot_id).collect())
     }
 
@@ -102,7 +104,7 @@ impl Caller {
         loop {
             match self.call(name, call).await? {
                 Answer::Refused { code, .. } if asks_for_patience(&code) && begun.elapsed() < BUSY_LIMIT => {
-                    tokio::time::sleep(BUSY_PAUSE).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
                 Answer::Refused { code, message } => bail!("{name}: {call:?} was refused with {code}: {message}"),
                 _ => return Ok(()),

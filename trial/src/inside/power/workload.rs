@@ -8,9 +8,10 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
+use crate::client::PAUSE;
 use crate::inside::Place;
 use crate::inside::kind::Kind;
-use crate::inside::power::caller::{BUSY_PAUSE, Caller, asks_for_patience};
+use crate::inside::power::caller::{Caller, asks_for_patience};
 use crate::inside::power::churn;
 use crate::inside::power::journal::Journal;
 use crate::inside::power::ledger::{Answer, Call, Content, Existence, Volume, member};
@@ -142,7 +143,7 @@ impl Worker {
     async fn call(&self, name: &str, call: &Call) -> Result<()> {
         let answer = self.caller.call(name, call).await?;
         if matches!(&answer, Answer::Refused { code, .. } if asks_for_patience(code)) {
-            tokio::time::sleep(BUSY_PAUSE).await;
+            tokio::time::sleep(PAUSE).await;
         }
         let is_repeated = !matches!(answer, Answer::Refused { .. }) && fastrand::u8(..10) == 0;
         if is_repeated {

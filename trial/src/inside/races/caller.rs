@@ -13,7 +13,7 @@ use quarry::csi::v1;
 use tokio::sync::RwLock;
 use tonic::{Code, Response, Status};
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, PAUSE, is_slow_disk};
 use crate::inside::kind::{Kind, range, unsigned};
 use crate::inside::races::Report;
 use crate::inside::races::history::{Event, illegal};
@@ -98,7 +98,7 @@ impl Caller {
             _ => (None, None),
         };
         let begin = self.tick();
-        let answer = match self.limited(&subject.name, self.send(subject, call)).await {
+        let answer = match self.limited(&subject.name, || self.send(subject, call)).await {
             Ok(answer) => answer,
             Err(status) => {
                 self.note_unusual(&subject.name, call, &status);
@@ -112,8 +112,8 @@ impl Caller {
     /// A list of all volumes, which is one call about each.
     pub async fn list(&self) {
         let begin = self.tick();
-        let mut controller = self.client.controller.clone();
-        match self.limited("list", controller.list_volumes(v1::ListVolumesRequest::default())).await {
+        let list = || async { self.client.controller.clone().list_volumes(v1::ListVolumesRequest::default()).await };
+        match self.limited("list", list).await {
             Err(status) => locked(&self.problems).push(format!("ListVolumes: {status}")),
             Ok(list) => {
                 let end = self.tick();
@@ -130,16 +130,26 @@ impl Caller {
 
     /// The room there is, which is never refused.
     pub async fn capacity(&self) {
-        let mut controller = self.client.controller.clone();
-        if let Err(status) = self.limited("capacity", controller.get_capacity(v1::GetCapacityRequest::default())).await
-        {
+        let ask = || async { self.client.controller.clone().get_capacity(v1::GetCapacityRequest::default()).await };
+        if let Err(status) = self.limited("capacity", ask).await {
             locked(&self.problems).push(format!("GetCapacity: {status}"));
         }
     }
 
-    async fn limited<T>(&self, what: &str, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    async fn limited<T, F>(&self, what: &str, call: impl Fn() -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
         let begun = Instant::now();
-        let answer = tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
+        let answered = async {
+            loop {
+                match call().await {
+                    Err(status) if is_slow_disk(&status) => tokio::time::sleep(PAUSE).await,
+                    answer => return answer,
+                }
+            }
+        };
+        let answer = tokio::time::timeout(CALL_LIMIT, answered).await.unwrap_or_else(|_| {
             locked(&self.problems).push(format!("a call about {what} did not end within {CALL_LIMIT:?}"));
             Err(Status::new(Code::DeadlineExceeded, "hangs"))
         });

@@ -12,14 +12,13 @@ use quarry::csi::v1;
 use serde::{Deserialize, Serialize};
 
 use self::numbers::{Numbers, state};
-use crate::client::{self, Client};
+use crate::client::{self, Client, patiently};
 use crate::inside::Place;
 use crate::inside::check::run as program;
 use crate::inside::leftovers;
 
 /// How long a call is tried again that is told to wait.
-const PATIENCE: Duration = Duration::from_mins(1);
-const PAUSE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_mins(4);
 /// What fio writes in one go, and verifies.
 const FIO: [&str; 12] = [
     "--name=load",
@@ -134,9 +133,10 @@ impl Trial<'_> {
             ..Default::default()
         };
         let written = numbers.written();
-        let answer = self.client.controller.clone().create_snapshot(request).await;
+        let make = || async { self.client.controller.clone().create_snapshot(request.clone()).await };
+        let answer = patiently(PATIENCE, make).await;
         let begun = numbers.begun();
-        let snapshot = answer.context("a snapshot")?.into_inner().snapshot.context("no snapshot in the answer")?;
+        let snapshot = answer.context("a snapshot")?.snapshot.context("no snapshot in the answer")?;
         ensure!(snapshot.ready_to_use, "a snapshot is ready at once");
         Ok(Taken { id: snapshot.snapshot_id, written, begun })
     }
@@ -156,7 +156,8 @@ impl Trial<'_> {
         self.check(&copy)?;
         self.delete(&copy).await?;
         let request = v1::DeleteSnapshotRequest { snapshot_id: taken.id.clone(), ..Default::default() };
-        self.client.controller.clone().delete_snapshot(request).await.context("deleting the snapshot")?;
+        let delete = || async { self.client.controller.clone().delete_snapshot(request.clone()).await };
+        patiently(PATIENCE, delete).await.context("deleting the snapshot")?;
         Ok(held)
     }
 
@@ -185,16 +186,9 @@ impl Trial<'_> {
         let mut request = client::create(name, bytes, client::mounted(&self.options.file_system));
         request.parameters = client::class(&self.options.class);
         request.volume_content_source = snapshot.map(|id| client::source(id, true));
-        let begun = Instant::now();
-        loop {
-            match self.client.controller.clone().create_volume(request.clone()).await {
-                Ok(answer) => return Ok(answer.into_inner().volume.context("no volume in the answer")?.volume_id),
-                Err(status) if status.code() == tonic::Code::Aborted && begun.elapsed() < PATIENCE => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(status) => return Err(status).with_context(|| format!("creating {name}")),
-            }
-        }
+        let make = || async { self.client.controller.clone().create_volume(request.clone()).await };
+        let made = patiently(PATIENCE, make).await.with_context(|| format!("creating {name}"))?;
+        Ok(made.volume.context("no volume in the answer")?.volume_id)
     }
 
     fn staging(&self, id: &str) -> PathBuf {
@@ -205,19 +199,22 @@ impl Trial<'_> {
         let path = self.staging(id);
         std::fs::create_dir_all(&path)?;
         let request = client::stage(id, &path, client::mounted(&self.options.file_system));
-        self.client.node.clone().node_stage_volume(request).await.context("staging")?;
+        let stage = || async { self.client.node.clone().node_stage_volume(request.clone()).await };
+        patiently(PATIENCE, stage).await.context("staging")?;
         Ok(path)
     }
 
     async fn unmounted(&self, id: &str) -> Result<()> {
         let staging_target_path = self.staging(id).to_string_lossy().into_owned();
         let request = v1::NodeUnstageVolumeRequest { volume_id: id.to_owned(), staging_target_path };
-        self.client.node.clone().node_unstage_volume(request).await.context("unstaging").map(drop)
+        let unstage = || async { self.client.node.clone().node_unstage_volume(request.clone()).await };
+        patiently(PATIENCE, unstage).await.context("unstaging").map(drop)
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
         let request = v1::DeleteVolumeRequest { volume_id: id.to_owned(), ..Default::default() };
-        self.client.controller.clone().delete_volume(request).await.context("deleting").map(drop)
+        let delete = || async { self.client.controller.clone().delete_volume(request.clone()).await };
+        patiently(PATIENCE, delete).await.context("deleting").map(drop)
     }
 
     async fn take_away(&self, id: &str) -> Result<()> {

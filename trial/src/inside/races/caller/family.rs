@@ -107,8 +107,8 @@ impl Caller {
         let source_volume_ids = members.clone().map(Subject::volume_id).collect();
         let name = GROUP.to_owned();
         let request = v1::CreateVolumeGroupSnapshotRequest { name, source_volume_ids, ..Default::default() };
-        let mut groups = self.client.groups.clone();
-        let answer = self.limited("the group", groups.create_volume_group_snapshot(request)).await;
+        let make = || async { self.client.groups.clone().create_volume_group_snapshot(request.clone()).await };
+        let answer = self.limited("the group", make).await;
         let snapshots = answer.map(|answer| answer.into_inner().group_snapshot.unwrap_or_default().snapshots);
         if let Err(status) = &snapshots
             && !matches!(status.code(), Code::Aborted | Code::NotFound)
@@ -133,8 +133,8 @@ impl Caller {
         let begin = self.tick();
         let group_snapshot_id = id(&group_snapshot_name(GROUP));
         let request = v1::DeleteVolumeGroupSnapshotRequest { group_snapshot_id, ..Default::default() };
-        let mut groups = self.client.groups.clone();
-        let answer = match self.limited("the group", groups.delete_volume_group_snapshot(request)).await {
+        let delete = || async { self.client.groups.clone().delete_volume_group_snapshot(request.clone()).await };
+        let answer = match self.limited("the group", delete).await {
             Ok(_) => Answer::Done,
             Err(status) => {
                 if status.code() != Code::Aborted {
