@@ -274,6 +274,11 @@ pub fn file_system_tag(file_system: &str) -> String {
     format!("{FILE_SYSTEM}{}", escape(file_system))
 }
 
+/// All the tags that say so.
+pub fn file_system_tags(tags: &[String]) -> impl Iterator<Item = &String> {
+    tags.iter().filter(|tag| tag.starts_with(FILE_SYSTEM))
+}
+
 fn claim_tag(claim: &Claim) -> String {
     format!("{CLAIM}{}/{}", escape(&claim.namespace), escape(&claim.name))
 }

@@ -24,7 +24,7 @@ use crate::node::capacity::Capacity;
 use crate::node::copy::Source;
 use crate::node::create::{NewVolume, chosen_class};
 use crate::node::health::{Condition, Severity};
-use crate::node::list::{AT_ONCE, Asked, answerable, next_token};
+use crate::node::list::{AT_ONCE, PageRequest, answerable, next_token};
 use crate::node::snapshot::VolumeSnapshot;
 use crate::node::snapshot::list::Wanted;
 use crate::node::uses::{check_least_size, check_uses, check_volume, least_bytes};
@@ -115,14 +115,14 @@ impl ControllerService {
 
     async fn list_snapshots(&self, request: &v1::ListSnapshotsRequest) -> Result<v1::ListSnapshotsResponse> {
         let wanted = Wanted { source_volume_id: &request.source_volume_id, snapshot_id: &request.snapshot_id };
-        let asked = Asked::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
+        let asked = PageRequest::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
         let mut rest = self.node.list_snapshots(wanted, asked).await?;
-        let (mut of, mut entries) = (Vec::new(), Vec::new());
+        let (mut listed, mut entries) = (Vec::new(), Vec::new());
         for snapshot in rest.by_ref().take(asked.most) {
             entries.push(v1::list_snapshots_response::Entry { snapshot: Some(self.snapshot(&snapshot).await?) });
-            of.push(snapshot.logical);
+            listed.push(snapshot.logical);
         }
-        let (entries, next_token) = answerable(&of, entries, next_token(of.last(), rest));
+        let (entries, next_token) = answerable(&listed, entries, next_token(listed.last(), rest));
         Ok(v1::ListSnapshotsResponse { entries, next_token })
     }
 
@@ -164,15 +164,15 @@ impl ControllerService {
     }
 
     async fn list(&self, request: &v1::ListVolumesRequest) -> Result<v1::ListVolumesResponse> {
-        let asked = Asked::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
+        let asked = PageRequest::parse(request.max_entries, &request.starting_token, AT_ONCE)?;
         let (classes, mut rest) = (self.node.classes.current(), self.node.list(asked).await?);
-        let (mut of, mut entries) = (Vec::new(), Vec::new());
+        let (mut listed, mut entries) = (Vec::new(), Vec::new());
         for volume in rest.by_ref().take(asked.most) {
             let told = v1::Volume { volume_context: volume.facts(&classes).to_context(), ..self.volume(&volume)? };
             entries.push(v1::list_volumes_response::Entry { volume: Some(told), status: None });
-            of.push(volume.logical);
+            listed.push(volume.logical);
         }
-        let (entries, next_token) = answerable(&of, entries, next_token(of.last(), rest));
+        let (entries, next_token) = answerable(&listed, entries, next_token(listed.last(), rest));
         Ok(v1::ListVolumesResponse { entries, next_token })
     }
 
@@ -302,8 +302,8 @@ impl Controller for ControllerService {
             let health = volume_health(self.node.volume_id(&volume.logical.name), conditions);
             (volume.logical, health)
         };
-        let (of, entries): (Vec<_>, Vec<_>) = unhealthy.into_iter().map(entry).unzip();
-        let (entries, next_token) = answerable(&of, entries, next_token);
+        let (listed, entries): (Vec<_>, Vec<_>) = unhealthy.into_iter().map(entry).unzip();
+        let (entries, next_token) = answerable(&listed, entries, next_token);
         Ok(Response::new(v1::ControllerListVolumeHealthResponse { entries, next_token }))
     }
 

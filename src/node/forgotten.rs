@@ -18,8 +18,8 @@ use crate::node::device::mounts_of;
 use crate::node::volume::Volume;
 
 /// How long a volume that is to be deleted must have been staged and nothing else. A kubelet that knows of it unstages within a
-/// tenth of a second; if that fails it waits longer and longer between its tries, and finds it unstaged. Below the 30 s after
-/// which external-provisioner tries again at the latest.
+/// tenth of a second; if that fails it waits longer and longer between its tries, and finds it unstaged. Below the 30 s of
+/// external-provisioner's `--retry-interval-max` in deploy/.
 const GRACE: Duration = Duration::from_secs(25);
 
 /// Since when volumes that are to be deleted are staged and nothing else, by name. May be lost: then it is counted anew.

@@ -8,7 +8,7 @@ use crate::host::kernel::{MappedDevice, Stretch};
 use crate::host::mkfs_options;
 use crate::host::probe::{Content, probe};
 use crate::host::superblock::Superblock;
-use crate::lvm::tags::{FRESH, file_system_tag};
+use crate::lvm::tags::{FRESH, file_system_tag, file_system_tags};
 use crate::node::Node;
 use crate::node::volume::{Volume, device_path};
 
@@ -46,7 +46,11 @@ impl Node {
                 return Err(Error::Internal { problem });
             }
         };
-        self.change_tags(volume, &[file_system_tag(file_system.word())], &[String::from(FRESH)]).await?;
+        let now = file_system_tag(file_system.word());
+        // One that was made fresh by hand has another, perhaps.
+        let before = file_system_tags(&volume.logical.tags).filter(|tag| **tag != now);
+        let remove: Vec<String> = before.cloned().chain([String::from(FRESH)]).collect();
+        self.change_tags(volume, &[now], &remove).await?;
         Ok(superblock)
     }
 

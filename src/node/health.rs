@@ -9,7 +9,7 @@ use crate::host::kernel::{MappedDevice, MountEntry, Stretch};
 use crate::host::superblock;
 use crate::node::Node;
 use crate::node::device::{is_read_only, mounts_of};
-use crate::node::list::{Asked, next_token};
+use crate::node::list::{PageRequest, next_token};
 use crate::node::placement::why_unwritable;
 use crate::node::volume::{Volume, device_path};
 
@@ -86,7 +86,7 @@ impl Node {
         let view = self.groups.read().await?;
         let (here, away) = (Volume::all(&view), Volume::out_of_reach(&view));
         let is_away = |volume: &Volume| away.iter().any(|away| Arc::ptr_eq(&away.group, &volume.group));
-        let asked = Asked::parse(max_entries, starting_token, AT_ONCE)?;
+        let asked = PageRequest::parse(max_entries, starting_token, AT_ONCE)?;
         let mut all: Vec<Volume> = here.into_iter().chain(away.clone()).collect();
         all.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
         let is_asked = |volume: &Volume| volume.tags.deleting.is_none() && asked.takes(&volume.logical);

@@ -18,13 +18,13 @@ pub const AT_ONCE: usize = 10_000;
 
 /// What of a list a request asks for.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'t> {
+pub struct PageRequest<'t> {
     /// How many it looks at, at most.
     pub most: usize,
     after: Option<&'t str>,
 }
 
-impl<'t> Asked<'t> {
+impl<'t> PageRequest<'t> {
     /// What these fields of a request say, where it may look at no more than so many.
     pub fn parse(max_entries: i32, starting_token: &'t str, at_once: usize) -> Result<Self> {
         let most = match most(max_entries)? {
@@ -44,7 +44,7 @@ impl<'t> Asked<'t> {
 
 impl Node {
     /// The volumes that exist for a caller, from where it asks on: those being deleted are gone for it already.
-    pub async fn list<'t>(&self, asked: Asked<'t>) -> Result<impl Iterator<Item = Volume> + use<'t>> {
+    pub async fn list<'t>(&self, asked: PageRequest<'t>) -> Result<impl Iterator<Item = Volume> + use<'t>> {
         let all = Volume::all(&*self.groups.read().await?).into_iter();
         Ok(all.filter(move |volume| volume.tags.deleting.is_none() && asked.takes(&volume.logical)))
     }
@@ -62,10 +62,10 @@ fn token_after(logical: &LogicalVolume) -> String {
     format!("{TOKEN_PREFIX}{}", logical.name)
 }
 
-/// As many entries as one answer holds, and the token of the next page. `of` is what they are of, in the order of the names;
+/// As many entries as one answer holds, and the token of the next page. `listed` is what they are of, in the order of the names;
 /// `next_token` that of the page after what was looked at.
 pub(super) fn answerable<E: Message>(
-    of: &[Arc<LogicalVolume>],
+    listed: &[Arc<LogicalVolume>],
     mut entries: Vec<E>,
     next_token: String,
 ) -> (Vec<E>, String) {
@@ -74,7 +74,7 @@ pub(super) fn answerable<E: Message>(
         return (entries, next_token);
     }
     entries.truncate(fitting);
-    (entries, token_after(&of[fitting - 1]))
+    (entries, token_after(&listed[fitting - 1]))
 }
 
 #[cfg(test)]
@@ -101,14 +101,14 @@ mod tests {
     }
 
     /// As the service does it.
-    fn page(all: &[Volume], asked: Asked<'_>) -> (Vec<Entry>, String) {
+    fn page(all: &[Volume], asked: PageRequest<'_>) -> (Vec<Entry>, String) {
         let mut rest = all.iter().filter(|volume| asked.takes(&volume.logical));
-        let (mut of, mut entries) = (Vec::new(), Vec::new());
+        let (mut listed, mut entries) = (Vec::new(), Vec::new());
         for volume in rest.by_ref().take(asked.most) {
             entries.push(entry(volume));
-            of.push(Arc::clone(&volume.logical));
+            listed.push(Arc::clone(&volume.logical));
         }
-        answerable(&of, entries, next_token(of.last(), rest))
+        answerable(&listed, entries, next_token(listed.last(), rest))
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             let (mut token, mut found) = (String::new(), Vec::new());
             loop {
                 // A page may be larger than the service would look at.
-                let (entries, next) = page(&all, Asked::parse(max_entries, &token, 50_000).unwrap());
+                let (entries, next) = page(&all, PageRequest::parse(max_entries, &token, 50_000).unwrap());
                 assert!(!entries.is_empty() && bytes(&entries) <= LIMIT);
                 found.extend(entries);
                 if next.is_empty() {
@@ -134,9 +134,9 @@ mod tests {
     fn no_request_looks_at_more_than_it_may() {
         let all = volumes(5);
         for (max_entries, count) in [(0, 3), (4, 3), (2, 2)] {
-            let (entries, next) = page(&all, Asked::parse(max_entries, "", 3).unwrap());
+            let (entries, next) = page(&all, PageRequest::parse(max_entries, "", 3).unwrap());
             assert_eq!((entries.len(), next), (count, token_after(&all[count - 1].logical)));
         }
-        assert_eq!(page(&all, Asked::parse(5, "", 5).unwrap()).1, "");
+        assert_eq!(page(&all, PageRequest::parse(5, "", 5).unwrap()).1, "");
     }
 }

@@ -91,7 +91,8 @@ impl Node {
             }
             self.kernel.unmount(path).await.map_err(|source| match source.kind() {
                 ErrorKind::ResourceBusy => Error::precondition(format!(
-                    "volume {name} cannot be unmounted from {}: a process has a file of it open or works in it",
+                    "volume {name} cannot be unmounted from {}: a file of it is open, a process works in it, or something is \
+                     mounted below",
                     path.display()
                 )),
                 _ => Error::kernel(format!("could not unmount {}", path.display()), source),

@@ -1,18 +1,22 @@
 //! Calls that meet each other, commands that hang or answer nonsense, and an admin who is at work, too.
 
+use std::fs;
 use std::time::Duration;
 
 use quarry::csi::identity::IdentityService;
+use quarry::csi::request::capability::{Access, AccessMode, Capability};
 use quarry::csi::v1;
 use quarry::csi::v1::controller_server::Controller as _;
 use quarry::csi::v1::identity_server::Identity as _;
 use quarry::node::controller_service::ControllerService;
+use quarry::node::stage;
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Request, Status};
 
 use crate::call::Call::{self, Create, Delete, Publish, Stage, Unstage};
 use crate::call::Use::Mount;
 use crate::orchestrator::Orchestrator;
+use crate::requests::id;
 use crate::seat::{Bench, Spoiled};
 
 const PVC: &str = "pvc-1";
@@ -197,6 +201,26 @@ async fn a_used_volume_that_looks_blank_is_not_formatted() {
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("should hold ext4 but holds nothing"), "{status}");
     assert_nothing_forbidden(&orchestrator);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_was_made_fresh_by_hand_keeps_no_tag_of_its_old_file_system() {
+    let mut orchestrator = orchestrator();
+    orchestrator.perform(CREATE).await;
+    let node = &orchestrator.node;
+    let view = node.groups.read().await.unwrap();
+    let turn = node.writer.turn("vg").await;
+    node.writer.change_tags(&turn, view.group("vg").unwrap(), PVC, &["quarry.fs=xfs".into()], &[]).await.unwrap();
+    drop(turn);
+    let staging_path = orchestrator.staging(PVC);
+    fs::create_dir_all(&staging_path).unwrap();
+    let access = Access::Mount { file_system: Some(String::from("ext4")), flags: Vec::new() };
+    let capability = Capability { access, mode: AccessMode::Writer };
+    node.stage(stage::Stage { volume_id: id(PVC), staging_path, capability }).await.unwrap();
+    let machine = orchestrator.bench.machine();
+    let tags = &machine.volume("vg", PVC).unwrap().tags;
+    let of_file_system: Vec<&String> = tags.iter().filter(|tag| tag.starts_with("quarry.fs=")).collect();
+    assert_eq!(of_file_system, ["quarry.fs=ext4"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use quarry::csi::v1::volume_capability::access_mode::Mode;
 use quarry::csi::v1::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 use quarry::csi::v1::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Status};
 
 /// Between two tries of a call.
 pub const PAUSE: Duration = Duration::from_millis(50);
@@ -46,18 +46,25 @@ impl Client {
     }
 }
 
-/// Makes a call again and again as long as it is told to come back later.
-pub async fn patiently<T, F>(limit: Duration, call: impl Fn() -> F) -> Result<T, Status>
+/// Makes a call again and again, as long as its refusal is one that `is_passing`.
+pub async fn patiently<T, F>(
+    limit: Duration,
+    is_passing: impl Fn(&Status) -> bool,
+    call: impl Fn() -> F,
+) -> Result<T, Status>
 where
-    F: Future<Output = Result<Response<T>, Status>>,
+    F: Future<Output = Result<T, Status>>,
 {
     let begun = Instant::now();
     loop {
         match call().await {
-            Err(status) if (status.code() == Code::Aborted || is_slow_disk(&status)) && begun.elapsed() < limit => {
+            Err(status) if is_passing(&status) && begun.elapsed() < limit => {
+                if is_slow_disk(&status) {
+                    println!("asked again: {}", status.message());
+                }
                 tokio::time::sleep(PAUSE).await;
             }
-            answer => return answer.map(Response::into_inner),
+            answer => return answer,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::VolumeSnapshot;
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::node::list::Asked;
+use crate::node::list::PageRequest;
 
 /// Which snapshots a request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ impl Node {
     pub async fn list_snapshots<'t>(
         &self,
         wanted: Wanted<'_>,
-        asked: Asked<'t>,
+        asked: PageRequest<'t>,
     ) -> Result<impl Iterator<Item = VolumeSnapshot> + use<'t>> {
         let named = |id: &str| (!id.is_empty()).then(|| self.logical_name(id));
         let (one, source) = (named(wanted.snapshot_id), named(wanted.source_volume_id));

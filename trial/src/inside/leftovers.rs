@@ -25,6 +25,8 @@ use crate::inside::kind::{EXTENT, POOL};
 const REMOVAL_LIMIT: Duration = Duration::from_secs(90);
 /// How long a state of transition may last before it counts.
 const SETTLE_LIMIT: Duration = Duration::from_secs(30);
+/// The same of a device that is suspended: less than what the node's own next try would take.
+const SUSPENSION_LIMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a logical volume is.
@@ -132,7 +134,7 @@ pub async fn suspended() -> Result<Vec<String>> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        if begun.elapsed() > SETTLE_LIMIT {
+        if begun.elapsed() > SUSPENSION_LIMIT {
             return Ok(names.iter().map(|name| format!("device {name} is suspended")).collect());
         }
         tokio::time::sleep(PAUSE).await;

@@ -102,7 +102,8 @@ fn a_pod_that_may_run_only_where_the_group_is_not_waits_and_leaves_nothing() {
     space.leave().unwrap();
 }
 
-/// Waits until the scheduler says at the pod that no node has room for its volume. Of its events only the first has words.
+/// Waits until the scheduler says at the pod that no node has room for its volume. In its events it may not: client-go counts one
+/// with other words as the same again.
 fn has_no_room(space: &Namespace<'_>, pod: &str) {
     let message = "{.status.conditions[?(@.type==\"PodScheduled\")].message}";
     let says = || Ok(space.field(&format!("pod/{pod}"), message)?.contains("did not have enough free storage"));

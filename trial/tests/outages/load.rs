@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use quarry_trial::kubernetes::Namespace;
 use quarry_trial::kubernetes::manifests::{claim, on_node};
@@ -33,7 +34,8 @@ pub(crate) fn under_load(space: &Namespace<'static>, nodes: &[&str], work: impl 
 
 fn come_and_go(space: &Namespace<'_>, node: &str, name: &str) {
     // A kubelet that is killed may have a second container made after the first has written.
-    let script = format!("[ ! -e /data/f ] || grep -qx {name} /data/f; echo {name} >/data/f; sync /data/f");
+    let mine = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let script = format!("[ ! -e /data/f ] || grep -qx {mine} /data/f; echo {mine} >/data/f; sync /data/f");
     space.apply(&[claim(name, "quarry", "64Mi"), on_node(plain_pod(name, name, &script), node)]).unwrap();
     space.running(&[name]).unwrap();
     // Not the number of its starts: a kubelet that is killed between making a container and starting it makes another one.

@@ -88,9 +88,9 @@ fn a_volume_that_kubelet_forgot_to_unstage_is_deleted_all_the_same() {
     turn.space.running(&["forgotten"]).unwrap();
     let worker = installed().worker("worker-2").unwrap();
     // Whoever is in the folder keeps kubelet from unstaging until it ends.
-    let volume = turn.space.bound("forgotten").unwrap().replace('-', "--");
-    let staged =
-        format!("findmnt --raw --noheadings --output TARGET /dev/mapper/quarry-{volume} | grep -m 1 /globalmount$");
+    let volume = turn.space.bound("forgotten").unwrap();
+    let device = format!("/dev/mapper/quarry-{}", volume.replace('-', "--"));
+    let staged = format!("findmnt --raw --noheadings --output TARGET {device} | grep -m 1 /globalmount$");
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubelet-forgot.log");
     fs::remove_file(&log).ok();
     let stays = format!("cd $({staged}); echo there; exec sleep infinity");
@@ -107,5 +107,6 @@ fn a_volume_that_kubelet_forgot_to_unstage_is_deleted_all_the_same() {
     turn.end();
     let pod = installed().node_pod("worker-2").unwrap();
     let log = installed().kubectl(&["-n", NAMESPACE, "logs", &pod, "--container=quarry"]).unwrap();
-    assert!(log.contains("kubelet did not unstage it"), "kubelet has unstaged it after all");
+    let tells = |line: &str| line.contains("kubelet did not unstage it") && line.contains(&volume);
+    assert!(log.lines().any(tells), "kubelet has unstaged it after all");
 }

@@ -380,7 +380,7 @@ async fn too_slow(ground: &Ground) -> Result<()> {
     let pair = Pair::mounted(ground, 200).await?;
     let [first, second] = pair.files();
     let (quick, slow) = (Writer::start(&[first])?, Writer::start(&[second])?);
-    // From the end of the second volume's lvcreate on its disk takes thirteen seconds for a write.
+    // From the end of the second volume's lvcreate on its disk takes 25 seconds for a write.
     let slice = pair.groups[1].slice()?;
     let device = slice.path();
     let stand_in = StandIn::lvm(&format!(

@@ -20,6 +20,7 @@ cases! {
     "block: every call three times, and the data is there after all of them" => raw_block,
     "a volume that is mounted or open is not deleted" => in_use,
     "a volume that is published is not unstaged" => unstaged_too_early,
+    "a volume that somebody uses where it is staged is not unstaged before that ends" => busy_folder,
     "a volume that is not staged, or staged elsewhere, is not published" => published_too_early,
     "a volume is not staged as another file system than it holds" => another_file_system,
     "a stage that differs from the one there is refused" => staged_otherwise,
@@ -140,6 +141,21 @@ async fn in_use(ground: &Ground) -> Result<()> {
         volume.remove().await?;
     }
     Ok(())
+}
+
+async fn busy_folder(ground: &Ground) -> Result<()> {
+    let volume = ground.volume("busy", 4, mounted("ext4")).await?;
+    volume.stage().await?;
+    let staging = volume.staging()?;
+    let held = fs::File::open(&staging)?;
+    let staging_target_path = staging.to_string_lossy().into_owned();
+    let request = v1::NodeUnstageVolumeRequest { volume_id: volume.id.clone(), staging_target_path };
+    let answer = ground.client().node.node_unstage_volume(request).await;
+    refused(answer, FailedPrecondition, &["cannot be unmounted", "is open"])?;
+    ensure!(volume.device().is_ok(), "its device is gone");
+    drop(held);
+    volume.unstage().await?;
+    volume.remove().await
 }
 
 async fn unstaged_too_early(ground: &Ground) -> Result<()> {

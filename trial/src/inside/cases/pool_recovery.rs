@@ -252,13 +252,13 @@ async fn inactive(ground: &Ground) -> Result<()> {
     follow("Inactive", 0, &[])?;
     let repaired = Instant::now();
     told_as_well(ground, &volume).await?;
-    ensure_in_ten_seconds(repaired)?;
+    ensure_soon(repaired)?;
     well_again(ground, volume, held).await?;
     group.remove()
 }
 
-/// Ten seconds, and what lvm takes on a busy machine.
-fn ensure_in_ten_seconds(since: Instant) -> Result<()> {
+/// Within ten seconds, and what lvm takes on a busy machine: not only when all is looked at again after a minute.
+fn ensure_soon(since: Instant) -> Result<()> {
     ensure!(since.elapsed() < Duration::from_secs(40), "it took {:?}", since.elapsed());
     Ok(())
 }
@@ -279,7 +279,7 @@ async fn another_disk(ground: &Ground) -> Result<()> {
     group.slices.push(disk);
     let given = Instant::now();
     eventually("the pool grew", || async { Ok(data("growing")?.1 == 1536) }).await?;
-    ensure_in_ten_seconds(given)?;
+    ensure_soon(given)?;
     told_as_well(ground, &volume).await?;
     write_mib(&device, 60, 10)?;
     volume.remove().await?;

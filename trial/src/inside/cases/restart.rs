@@ -111,7 +111,7 @@ async fn during_a_wipe(ground: &Ground) -> Result<()> {
     fill_sparsely(&volume.activate()?, largest)?;
     volume.deactivate()?;
     // Slow enough that no wipe ends before the last crash.
-    group.slice()?.slow_down(400)?;
+    group.slice()?.slow_down(250)?;
     volume.delete().await?;
     for pause in [0, 200, 700] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -189,7 +189,7 @@ async fn during_a_create(ground: &Ground) -> Result<()> {
 }
 
 async fn terminate_drains(ground: &Ground) -> Result<()> {
-    let stand_in = StandIn::lvm("case \"$*\" in *lvcreate*) sleep 1.5;; esac")?;
+    let stand_in = StandIn::lvm("case \"$*\" in *lvcreate*) sleep 3;; esac")?;
     let request = ground.request("main", &ground.name("drains"), 8 * MIB, block());
     let mut controller = ground.client().controller;
     let call = tokio::spawn({
@@ -200,6 +200,7 @@ async fn terminate_drains(ground: &Ground) -> Result<()> {
     ground.terminate()?;
     let is_closed = || async { Ok(crate::client::Client::connect(crate::site::SOCKET).await.is_err()) };
     eventually("it takes no callers", is_closed).await?;
+    ensure!(!call.is_finished(), "it took callers until the running call had ended");
     answered(call.await?)?;
     ground.ended().await?;
     drop(stand_in);

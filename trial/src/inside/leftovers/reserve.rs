@@ -10,7 +10,7 @@ use crate::inside::kind::EXTENT;
 /// Per cent in use from which on it must grow; a little more than the node's own mark, since the node reckons by itself.
 const MARK: f64 = 72.0;
 /// How long it may take, with one try that fails.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// Thick snapshots that were lost, or that are at their mark and do not grow.
 pub async fn problems(group: &str) -> Result<Vec<String>> {

@@ -12,7 +12,7 @@ use quarry::csi::v1;
 use quarry::lvm::names::{group_snapshot_name, snapshot_name};
 use tonic::{Code, Response, Status};
 
-use crate::client::{self, Client, PAUSE, patiently};
+use crate::client::{self, Client, PAUSE, is_slow_disk, patiently};
 use crate::inside::kind::{Kind, range, unsigned};
 use crate::inside::power::journal::Journal;
 use crate::inside::power::ledger::{Answer, Call, Entry, Volume, member};
@@ -52,7 +52,7 @@ impl Caller {
         loop {
             let request = v1::ListVolumesRequest { max_entries: 5, starting_token };
             let list = || async { self.client.controller.clone().list_volumes(request.clone()).await };
-            let page = patiently(BUSY_LIMIT, list).await.context("ListVolumes")?;
+            let page = patiently(BUSY_LIMIT, is_slow_disk, list).await.context("ListVolumes")?.into_inner();
             let volumes = page.entries.into_iter().filter_map(|entry| entry.volume);
             listed.extend(volumes.map(|volume| (volume.volume_id, unsigned(volume.capacity_bytes))));
             if page.next_token.is_empty() {
@@ -66,7 +66,7 @@ impl Caller {
     pub async fn list_snapshots(&self) -> Result<Vec<(String, u64)>> {
         let list =
             || async { self.client.controller.clone().list_snapshots(v1::ListSnapshotsRequest::default()).await };
-        let listed = patiently(BUSY_LIMIT, list).await.context("ListSnapshots")?;
+        let listed = patiently(BUSY_LIMIT, is_slow_disk, list).await.context("ListSnapshots")?.into_inner();
         let snapshots = listed.entries.into_iter().filter_map(|entry| entry.snapshot);
         Ok(snapshots.map(|snapshot| (snapshot.snapshot_id, unsigned(snapshot.size_bytes))).collect())
     }
@@ -75,7 +75,7 @@ impl Caller {
     pub async fn group(&self, id: &str) -> Result<Vec<String>> {
         let request = v1::GetVolumeGroupSnapshotRequest { group_snapshot_id: id.to_owned(), ..Default::default() };
         let get = || async { self.client.groups.clone().get_volume_group_snapshot(request.clone()).await };
-        let found = patiently(BUSY_LIMIT, get).await.context("GetVolumeGroupSnapshot")?;
+        let found = patiently(BUSY_LIMIT, is_slow_disk, get).await.context("GetVolumeGroupSnapshot")?.into_inner();
         let group = found.group_snapshot.unwrap_or_default();
         Ok(group.snapshots.into_iter().map(|snapshot| snapshot.snapshot_id).collect())
     }

@@ -13,7 +13,7 @@ use quarry::csi::v1;
 use tokio::sync::RwLock;
 use tonic::{Code, Response, Status};
 
-use crate::client::{self, Client, PAUSE, is_slow_disk};
+use crate::client::{self, Client, is_slow_disk, patiently};
 use crate::inside::kind::{Kind, range, unsigned};
 use crate::inside::races::Report;
 use crate::inside::races::history::{Event, illegal};
@@ -141,14 +141,7 @@ impl Caller {
         F: Future<Output = Result<T, Status>>,
     {
         let begun = Instant::now();
-        let answered = async {
-            loop {
-                match call().await {
-                    Err(status) if is_slow_disk(&status) => tokio::time::sleep(PAUSE).await,
-                    answer => return answer,
-                }
-            }
-        };
+        let answered = patiently(CALL_LIMIT, is_slow_disk, call);
         let answer = tokio::time::timeout(CALL_LIMIT, answered).await.unwrap_or_else(|_| {
             locked(&self.problems).push(format!("a call about {what} did not end within {CALL_LIMIT:?}"));
             Err(Status::new(Code::DeadlineExceeded, "hangs"))

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use quarry::csi::v1;
 use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
 
 use self::numbers::{Numbers, state};
-use crate::client::{self, Client, patiently};
+use crate::client::{self, Client, is_slow_disk, patiently};
 use crate::inside::Place;
 use crate::inside::check::run as program;
 use crate::inside::leftovers;
@@ -134,9 +135,9 @@ impl Trial<'_> {
         };
         let written = numbers.written();
         let make = || async { self.client.controller.clone().create_snapshot(request.clone()).await };
-        let answer = patiently(PATIENCE, make).await;
+        let answer = patiently(PATIENCE, is_slow_disk, make).await;
         let begun = numbers.begun();
-        let snapshot = answer.context("a snapshot")?.snapshot.context("no snapshot in the answer")?;
+        let snapshot = answer.context("a snapshot")?.into_inner().snapshot.context("no snapshot in the answer")?;
         ensure!(snapshot.ready_to_use, "a snapshot is ready at once");
         Ok(Taken { id: snapshot.snapshot_id, written, begun })
     }
@@ -157,7 +158,7 @@ impl Trial<'_> {
         self.delete(&copy).await?;
         let request = v1::DeleteSnapshotRequest { snapshot_id: taken.id.clone(), ..Default::default() };
         let delete = || async { self.client.controller.clone().delete_snapshot(request.clone()).await };
-        patiently(PATIENCE, delete).await.context("deleting the snapshot")?;
+        patiently(PATIENCE, is_slow_disk, delete).await.context("deleting the snapshot")?;
         Ok(held)
     }
 
@@ -186,9 +187,11 @@ impl Trial<'_> {
         let mut request = client::create(name, bytes, client::mounted(&self.options.file_system));
         request.parameters = client::class(&self.options.class);
         request.volume_content_source = snapshot.map(|id| client::source(id, true));
+        // A copy is told to wait for others.
+        let is_passing = |status: &Status| status.code() == Code::Aborted || is_slow_disk(status);
         let make = || async { self.client.controller.clone().create_volume(request.clone()).await };
-        let made = patiently(PATIENCE, make).await.with_context(|| format!("creating {name}"))?;
-        Ok(made.volume.context("no volume in the answer")?.volume_id)
+        let made = patiently(PATIENCE, is_passing, make).await.with_context(|| format!("creating {name}"))?;
+        Ok(made.into_inner().volume.context("no volume in the answer")?.volume_id)
     }
 
     fn staging(&self, id: &str) -> PathBuf {
@@ -200,7 +203,7 @@ impl Trial<'_> {
         std::fs::create_dir_all(&path)?;
         let request = client::stage(id, &path, client::mounted(&self.options.file_system));
         let stage = || async { self.client.node.clone().node_stage_volume(request.clone()).await };
-        patiently(PATIENCE, stage).await.context("staging")?;
+        patiently(PATIENCE, is_slow_disk, stage).await.context("staging")?;
         Ok(path)
     }
 
@@ -208,13 +211,13 @@ impl Trial<'_> {
         let staging_target_path = self.staging(id).to_string_lossy().into_owned();
         let request = v1::NodeUnstageVolumeRequest { volume_id: id.to_owned(), staging_target_path };
         let unstage = || async { self.client.node.clone().node_unstage_volume(request.clone()).await };
-        patiently(PATIENCE, unstage).await.context("unstaging").map(drop)
+        patiently(PATIENCE, is_slow_disk, unstage).await.context("unstaging").map(drop)
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
         let request = v1::DeleteVolumeRequest { volume_id: id.to_owned(), ..Default::default() };
         let delete = || async { self.client.controller.clone().delete_volume(request.clone()).await };
-        patiently(PATIENCE, delete).await.context("deleting").map(drop)
+        patiently(PATIENCE, is_slow_disk, delete).await.context("deleting").map(drop)
     }
 
     async fn take_away(&self, id: &str) -> Result<()> {
