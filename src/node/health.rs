@@ -89,8 +89,7 @@ impl Node {
         let asked = PageRequest::parse(max_entries, starting_token, AT_ONCE)?;
         let mut all: Vec<Volume> = here.into_iter().chain(away.clone()).collect();
         all.sort_by(|one, other| one.logical.name.cmp(&other.logical.name));
-        let is_asked = |volume: &Volume| volume.tags.deleting.is_none() && asked.takes(&volume.logical);
-        let mut rest = all.into_iter().filter(is_asked);
+        let mut rest = asked.volumes(all);
         let volumes: Vec<Volume> = rest.by_ref().take(asked.most).collect();
         let mut devices = self.mapped_devices().await?;
         if volumes.iter().filter_map(|volume| volume.device(&devices)).any(|device| device.suspended) {

@@ -40,13 +40,17 @@ impl<'t> PageRequest<'t> {
     pub fn takes(&self, logical: &LogicalVolume) -> bool {
         self.after.is_none_or(|after| logical.name.as_str() > after)
     }
+
+    /// Those of these volumes that exist for a caller, from where it asks on: those being deleted are gone for it already.
+    pub(super) fn volumes(self, all: Vec<Volume>) -> impl Iterator<Item = Volume> + use<'t> {
+        all.into_iter().filter(move |volume| volume.tags.deleting.is_none() && self.takes(&volume.logical))
+    }
 }
 
 impl Node {
-    /// The volumes that exist for a caller, from where it asks on: those being deleted are gone for it already.
+    /// The volumes that a request asks for.
     pub async fn list<'t>(&self, asked: PageRequest<'t>) -> Result<impl Iterator<Item = Volume> + use<'t>> {
-        let all = Volume::all(&*self.groups.read().await?).into_iter();
-        Ok(all.filter(move |volume| volume.tags.deleting.is_none() && asked.takes(&volume.logical)))
+        Ok(asked.volumes(Volume::all(&*self.groups.read().await?)))
     }
 }
 
